@@ -1,0 +1,63 @@
+"""Who is in which split, and who is in U: one stratified order serves both."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from cyborg_utils.errors import CyborgError
+
+
+def stratified_order(level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random order whose every prefix holds each level in proportion (to about one essay); positions, shape (n,).
+
+    Essay number r (at random) of the n_k of level k gets the place (r + u_k) / n_k, u_k uniform in [0, 1): systematic
+    sampling within each level. Rare levels need no merging, and a longer prefix contains a shorter one.
+    """
+    level = np.asarray(level)
+    place = np.empty(len(level))
+    for value in np.unique(level):
+        members = np.flatnonzero(level == value)
+        place[rng.permutation(members)] = (np.arange(len(members)) + rng.random()) / len(members)
+    return np.lexsort((rng.random(len(level)), place))
+
+
+def assign(frame: pd.DataFrame, *, dev: float, test: float, seed: int) -> np.ndarray:
+    """Split of each essay ("train", "dev", "test"), stratified by `level`; essays with the same `duplicate` key stay together.
+
+    `test` > 0 draws it from all essays, `test` = 0 keeps the corpus's own (column `split`); `dev` comes from what is not
+    test. Below 1 they are shares, else counts; with duplicates a split can be short of its count by less than a cluster.
+    A dev split of the corpus is kept where `dev` = 0. Raises CyborgError where the numbers cannot be had.
+    """
+    own = frame["split"].to_numpy(dtype=object)
+    split = np.full(len(frame), "train", dtype=object)
+    if test == 0:
+        if not (own == "test").any() or not (own != "test").any():
+            raise CyborgError(
+                "prepare_data.test is 0, which keeps the corpus's own test split, but it has none beside a training split. "
+                "Give a number of essays or a share."
+            )
+        split[own == "test"] = "test"
+        if (own == "dev").any():
+            if dev > 0:
+                raise CyborgError("the corpus brings its own dev split: set prepare_data.dev to 0 to keep it.")
+            split[own == "dev"] = "dev"
+    free = np.flatnonzero(split == "train")
+    n_test = _count(test, len(free))
+    n_dev = _count(dev, len(free) - n_test)
+    if n_test + n_dev >= len(free):
+        raise CyborgError(f"prepare_data: test {n_test} and dev {n_dev} leave none of {len(free)} essays for training.")
+    units = frame.iloc[free].assign(position=free).groupby("duplicate", sort=True)
+    members = list(units["position"].apply(list))
+    level = units["level"].first().to_numpy()
+    left = {"test": n_test, "dev": n_dev}
+    for unit in stratified_order(level, np.random.default_rng(seed)):
+        name = next((name for name, room in left.items() if len(members[unit]) <= room), "train")
+        split[members[unit]] = name
+        if name in left:
+            left[name] -= len(members[unit])
+    return split
+
+
+def _count(size: float, of: int) -> int:
+    return round(size * of) if size < 1 else round(size)

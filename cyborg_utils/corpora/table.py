@@ -1,0 +1,251 @@
+"""Any table of essays -> checked rows with the common columns. Also the corpus `table`: a user's own file, declared in YAML.
+
+prepare_data:
+  corpus: table
+  score: holistic                # name of the score column in the file
+  options:
+    file: my_essays.csv          # CSV, TSV, Parquet or JSON Lines; or `files: [a.csv, b.csv]`
+    id: essay
+    text: full_text
+    second_score: rater_2        # from here on all may be left out
+    prompt: topic
+    assignment: task_text
+    split: part                  # values train, dev (or validation), test; used where `test: 0`
+    groups: {gender: sex}        # our name: its column
+    traits: {grammar: gram}
+    encoding: latin-1
+    delimiter: ";"
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cyborg_utils import paths
+from cyborg_utils.corpora import files
+from cyborg_utils.errors import CyborgError
+from cyborg_utils.scale import Scale
+
+EXCLUSION_COLUMNS = ["file", "row", "column", "reason", "essay_id"]
+MISSING = {"", "na", "n/a", "nan", "none", "null"}  # of a group or an optional score, not of a text
+SPLITS = {"train": "train", "training": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}
+ROUNDED_ID = re.compile(r"\d(\.\d+)?E\+\d+")  # a spreadsheet's idea of a long number
+MOST_EXCLUDED = 0.10
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a file keeps what: our role -> its column; `""` where it has none."""
+
+    id: str
+    text: str
+    score: str
+    second_score: str = ""
+    prompt: str = ""
+    assignment: str = ""
+    split: str = ""
+    groups: dict[str, str] = field(default_factory=dict)
+    traits: dict[str, str] = field(default_factory=dict)
+    repeats: bool = False  # an essay may stand in several rows (discourse layout): the first counts
+
+    @property
+    def used(self) -> list[str]:
+        roles = [self.id, self.text, self.score, self.second_score, self.prompt, self.assignment, self.split]
+        return [name for name in [*roles, *self.groups.values(), *self.traits.values()] if name]
+
+
+@dataclass
+class Raw:
+    """A corpus as read. `rows_read == len(frame) + len(exclusions) + repeated` always holds.
+
+    `frame`: essay_id, text, prompt, assignment, score, second_score, true_score, split ("" = none), file, row, groups.<name>,
+    traits.<name>. `notes`: sentences for the reader of notebook 01.
+    """
+
+    frame: pd.DataFrame
+    exclusions: pd.DataFrame
+    rows_read: int
+    repeated: int = 0
+    sources: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def read(settings: dict[str, Any]) -> Raw:
+    """A user's own file(s), declared in `options`; raises CyborgError for an unknown or missing key, column or file."""
+    options = dict(settings.get("options", {}))
+    known = {
+        "file",
+        "files",
+        "id",
+        "text",
+        "second_score",
+        "prompt",
+        "assignment",
+        "split",
+        "groups",
+        "traits",
+        "encoding",
+        "delimiter",
+    }
+    unknown, missing = sorted(set(options) - known - {"score"}), sorted({"id", "text"} - set(options))
+    if unknown or missing or ("file" in options) == ("files" in options):
+        problem = f"unknown {', '.join(unknown)}" if unknown else f"missing {', '.join(missing) or 'file (or files)'}"
+        raise CyborgError(
+            f"prepare_data.options: {problem}. A table needs file, id, text; it may have {', '.join(sorted(known))}."
+        )
+    roles = {key: value for key, value in options.items() if key in Columns.__dataclass_fields__}
+    sources = [files.given(name) for name in options.get("files", [options.get("file")])]
+    how = {key: options.get(key, "") for key in ("encoding", "delimiter")}
+    return collect(sources, Columns(**{"score": settings["score"], **roles}), settings, **how)
+
+
+def collect(sources: list[Path], columns: Columns, settings: dict[str, Any], *, encoding: str = "", delimiter: str = "") -> Raw:
+    """Read and check every row of `sources`; each row is kept, excluded with a reason, or counted as a repetition.
+
+    `settings["groups"]` picks among `columns.groups`. Raises CyborgError for a missing column, an unreadable file, an unknown
+    group, or more than 10 % of the rows excluded.
+    """
+    scale, wanted = Scale(*settings["scale"]), list(settings["groups"])
+    if absent := [name for name in wanted if name not in columns.groups]:
+        raise CyborgError(
+            f"prepare_data.groups: {', '.join(absent)} unknown; this corpus has {', '.join(columns.groups) or 'none'}."
+        )
+    columns = Columns(**{**columns.__dict__, "groups": {name: columns.groups[name] for name in wanted}})
+    kept, excluded, first, notes, emptied = [], [], {}, [], Counter()
+    rows_read = repeated = 0
+    for source in sources:
+        file = paths.shown(source)
+        code = encoding or (files.encoding_of(source) if source.suffix.lower() != ".parquet" else "")
+        if code and not code.startswith("utf-8"):
+            notes.append(f"{file} was read as {code}.")
+        _require(files.header(source, encoding=code, delimiter=delimiter), columns.used, file)
+        for row in files.rows(source, encoding=code, delimiter=delimiter):
+            rows_read += 1
+            essay_id = _text(row.cells.get(columns.id))
+            column, reason = _fault(row, columns, scale)
+            content = hash((row.cells.get(columns.text), str(row.cells.get(columns.score)))) if not reason else 0
+            if not reason and essay_id in first:
+                where, same = first[essay_id]
+                if columns.repeats and same == content:
+                    repeated += 1
+                    continue
+                column, reason = (
+                    columns.id,
+                    f"id stands already in {where}"
+                    + (", with another text or score" if columns.repeats or same != content else ""),
+                )
+                reason += "; a spreadsheet has rounded this id" if ROUNDED_ID.fullmatch(essay_id) else ""
+            if reason:
+                excluded.append((file, row.number, column, reason, essay_id))
+                continue
+            first[essay_id] = (f"{file}, row {row.number}", content)
+            kept.append({**_record(row.cells, essay_id, columns, scale, emptied), "file": file, "row": row.number})
+    notes += [f"{count} value(s) of {name} could not be used and are left empty." for name, count in sorted(emptied.items())]
+    exclusions = pd.DataFrame(excluded, columns=EXCLUSION_COLUMNS)
+    _limit(exclusions, rows_read)
+    return Raw(pd.DataFrame(kept), exclusions, rows_read, repeated, list(sources), notes)
+
+
+def normalised(text: str) -> str:
+    """Text without case, punctuation and spacing: two essays with the same are duplicates."""
+    text = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(re.findall(r"\w+", text)) or text.strip()
+
+
+def _require(present: list[str], used: list[str], file: str) -> None:
+    if missing := [name for name in used if name not in present]:
+        hint = " Is the delimiter another? Set options.delimiter." if len(present) == 1 else ""
+        raise CyborgError(f"{file}, row 1: no column {', '.join(missing)}. It has: {', '.join(present)[:500]}.{hint}")
+
+
+def _fault(row: files.Row, columns: Columns, scale: Scale) -> tuple[str, str]:
+    """(column, reason) that excludes a row; two empty strings for a good one."""
+    if row.fault:
+        return "", row.fault
+    text, score = row.cells.get(columns.text), row.cells.get(columns.score)
+    if not _text(row.cells.get(columns.id)):
+        return columns.id, "no id"
+    if text is not None and not isinstance(text, str):
+        return columns.text, f"not a text but {type(text).__name__}"
+    if not (text or "").strip():
+        return columns.text, "empty text"
+    for name in columns.used:
+        value = row.cells.get(name)
+        if isinstance(value, str) and ("\0" in value or files.UNREADABLE.search(value)):
+            return name, "unreadable bytes" if "\0" not in value else "NUL bytes"
+    if _text(score).lower() in MISSING:
+        return columns.score, "no score"
+    if math.isnan(number := _number(score)):
+        return columns.score, f"score {_brief(score)} is not a number"
+    if not scale.contains(number):
+        return columns.score, f"score {_brief(score)} is off the scale {scale}"
+    if columns.split and _text(row.cells.get(columns.split)).lower() not in SPLITS:
+        return columns.split, f"split {_brief(row.cells.get(columns.split))} is none of {', '.join(SPLITS)}"
+    return "", ""
+
+
+def _record(cells: dict[str, Any], essay_id: str, columns: Columns, scale: Scale, emptied: Counter) -> dict[str, Any]:
+    """The common columns of a good row; an optional score that cannot be used is left empty and counted."""
+
+    def optional(name: str) -> float:
+        value = _number(cells.get(name))
+        if scale.contains(value):
+            return value
+        emptied[name] += _text(cells.get(name)).lower() not in MISSING
+        return math.nan
+
+    return {
+        "essay_id": essay_id,
+        "text": cells[columns.text].replace("\r\n", "\n").replace("\r", "\n").strip(),
+        "prompt": _text(cells.get(columns.prompt)),
+        "assignment": _text(cells.get(columns.assignment)),
+        "score": _number(cells[columns.score]),
+        "second_score": optional(columns.second_score) if columns.second_score else math.nan,
+        "true_score": math.nan,
+        "split": SPLITS[_text(cells[columns.split]).lower()] if columns.split else "",
+        **{f"groups.{name}": _group(cells.get(column)) for name, column in columns.groups.items()},
+        **{f"traits.{name}": optional(column) for name, column in columns.traits.items()},
+    }
+
+
+def _limit(exclusions: pd.DataFrame, rows_read: int) -> None:
+    if len(exclusions) > MOST_EXCLUDED * rows_read:
+        head = "; ".join(f"{e.file}, row {e.row}, column {e.column or '-'}: {e.reason}" for e in exclusions.head(3).itertuples())
+        raise CyborgError(
+            f"{len(exclusions)} of {rows_read} rows cannot be used, more than {MOST_EXCLUDED:.0%}. {head}; ... "
+            "Check the declared columns, the scale and the file."
+        )
+
+
+def _text(value: Any) -> str:
+    """A cell as text; a whole number that came as a float (12.0) without its decimals."""
+    if value is None or isinstance(value, float) and math.isnan(value):
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+
+
+def _group(value: Any) -> str | None:
+    text = re.sub(r"^(\d+)\.0$", r"\1", _text(value))  # a grade column with gaps becomes float in many tools
+    return None if text.lower() in MISSING else text
+
+
+def _number(value: Any) -> float:
+    """A finite number, or NaN."""
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _brief(value: Any) -> str:
+    """A wrong value for a message; long ones are not shown, since they may be essay text in the wrong column."""
+    return repr(value) if len(str(value)) <= 16 else f"({len(str(value))} characters)"
