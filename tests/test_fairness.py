@@ -1,0 +1,173 @@
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from scipy import stats
+
+from cyborg_utils import fairness, metrics
+from cyborg_utils.errors import CyborgError
+from cyborg_utils.scale import Scale
+
+SCALE = Scale(1, 5, 0.5)
+
+
+def essays(seed=1, n=900, *, bias=0.0, gap=0.8):
+    """Group B writes worse by `gap` points; the machine takes another `bias` points off its essays."""
+    rng = np.random.default_rng(seed)
+    group = rng.choice(["A", "B", "C"], n, p=[0.5, 0.3, 0.2])
+    truth = 3 + rng.normal(0, 0.8, n) - gap * (group == "B")
+    human = SCALE.score(SCALE.nearest(truth + rng.normal(0, 0.3, n)))
+    return pd.DataFrame({"score": human, "value": truth + rng.normal(0, 0.4, n) - bias * (group == "B"), "groups.kind": group})
+
+
+def judge(frame, **options):
+    return fairness.smd_by_group(frame, **{"groups": ["groups.kind"], "scale": SCALE, "seed": 1, "resamples": 800, **options})
+
+
+@pytest.mark.parametrize(
+    "value,low,high,wanted",
+    [
+        (-0.3, -0.4, -0.2, "biased"),
+        (0.3, 0.1, 0.5, "biased"),
+        (0.3, 0.05, 0.5, "undecided"),
+        (0.05, -0.02, 0.09, "not biased"),
+        (0.0, -0.1, 0.1, "not biased"),
+        (0.0, -0.3, 0.3, "undecided"),
+        (-0.15, -0.3, 0.0, "undecided"),
+        (np.nan, np.nan, np.nan, "undecided"),
+    ],
+)
+def test_verdict(value, low, high, wanted):
+    assert fairness.verdict(value, low, high, limit=0.1) == wanted
+
+
+def test_a_planted_bias_is_found_at_its_size_and_no_other():
+    covered, alarms = 0, 0
+    for seed in range(60):
+        table = judge(essays(seed, bias=0.4, gap=0.0), resamples=400).set_index("group")  # no gap: trimming shifts no mean
+        row = table.loc["B"]
+        assert row["verdict"] == "biased"
+        covered += row["smd_low"] < -0.4 / row["human_sd"] < row["smd_high"]
+        alarms += (table.loc[["A", "C"], "verdict"] == "biased").sum()
+    assert covered >= 53 and alarms == 0
+    assert judge(essays(n=6_000, gap=0.0))["verdict"].tolist() == ["not biased"] * 4
+
+
+def test_columns_and_values():
+    frame = essays()
+    table = judge(frame)
+    assert list(table["attribute"]) == ["all", "kind", "kind", "kind"] and list(table["group"]) == ["all", "A", "B", "C"]
+    assert table["n"].iloc[0] == 900 == table["n"].iloc[1:].sum() and table["limit"].tolist() == [0.15, 0.1, 0.1, 0.1]
+    z = [(frame[x] - frame[x].mean()) / frame[x].std() for x in ("value", "score")]
+    for _, row in table.iterrows():
+        part = frame if row["group"] == "all" else frame[frame["groups.kind"] == row["group"]]
+        assert row["smd"] == pytest.approx((part["value"].mean() - part["score"].mean()) / part["score"].std())
+        assert row["dsm"] == pytest.approx((z[0] - z[1])[part.index].mean(), abs=1e-12)
+        assert row["qwk"] == pytest.approx(metrics.agreement(part["score"], part["value"], SCALE)["qwk"])
+        assert row["smd_low"] < row["smd"] < row["smd_high"] and row["dsm_low"] < row["dsm"] + 1e-9 < row["dsm_high"]
+    assert table["dsm"].iloc[0] == pytest.approx(0, abs=1e-12) and (table["denominator"] == "human").all()
+
+
+def test_intervals_are_those_of_a_plain_bootstrap():
+    frame = essays(n=300)
+    row = judge(frame, resamples=4_000).iloc[2]
+    part = frame[frame["groups.kind"] == row["group"]]
+    z = [(frame[x] - frame[x].mean()) / frame[x].std() for x in ("value", "score")]
+    rng = np.random.default_rng(5)
+    drawn = [part.iloc[rng.integers(0, len(part), len(part))] for _ in range(1_500)]
+    smds = [(d["value"].mean() - d["score"].mean()) / d["score"].std() for d in drawn]
+    dsms = [(z[0] - z[1])[d.index].mean() for d in drawn]
+    for name, values in (("smd", smds), ("dsm", dsms)):
+        wanted = np.quantile(values, [0.025, 0.975])
+        assert [row[f"{name}_low"], row[f"{name}_high"]] == pytest.approx(wanted, abs=0.12 * np.ptp(wanted))
+
+
+def test_too_strict_for_everyone_fails_smd_and_not_dsm():
+    frame = essays(n=4_000, gap=0.0).assign(value=lambda f: f["value"] - 0.2)
+    table = judge(frame)
+    assert (table["verdict"] == "biased").all() and (table["dsm"].abs() < 0.1).all()
+
+
+@pytest.mark.parametrize("denominator", list(metrics.DENOMINATORS))
+def test_denominators(denominator):
+    frame = essays()
+    row = judge(frame, denominator=denominator).set_index("group").loc["B"]
+    part = frame[frame["groups.kind"] == "B"]
+    whole = frame["score"], frame["value"]
+    assert row["smd"] == pytest.approx(metrics.smd(part["score"], part["value"], denominator=denominator, whole=whole))
+    assert row["smd_low"] < row["smd"] < row["smd_high"] and row["denominator"] == denominator
+
+
+def test_small_unknown_and_constant_groups_are_shown_not_judged():
+    frame = essays(n=400)
+    frame["groups.grade"] = [10.0] * 200 + [8.0] * 180 + [9.0] * 9 + [11.0] + [np.nan] * 10
+    frame.loc[:199, "score"] = 3.0  # no human variance in grade 10
+    table = judge(frame, groups=["groups.grade"]).set_index("group")
+    assert table.index.tolist() == ["all", "8", "9", "10", "11", "not recorded"]
+    assert table.loc[["9", "11"], "verdict"].tolist() == ["too few"] * 2 and np.isfinite(table.loc["9", "smd"])
+    assert np.isnan(table.loc["10", "smd"]) and table.loc["10", "verdict"] == "undecided"
+    assert np.isnan(table.loc["11", "smd"]) and table.loc["11", "n"] == 1
+    assert table.loc["not recorded", "verdict"] == "not a group" and table.loc["not recorded", "n"] == 10
+
+
+def test_wrong_columns_and_scores_are_named():
+    with pytest.raises(CyborgError, match="groups.sex"):
+        judge(essays(), groups=["groups.sex"])
+    with pytest.raises(CyborgError, match="machine score"):
+        judge(essays().assign(value=np.nan))
+    with pytest.raises(CyborgError, match="off the scale"):
+        judge(essays().assign(score=2.2))
+
+
+def test_osa_osd_csd_are_ordinary_least_squares():
+    frame = essays(bias=0.3)
+    table = fairness.osa_osd_csd(frame, groups=["groups.kind"]).set_index("measure")
+    error, group = frame["value"] - frame["score"], pd.get_dummies(frame["groups.kind"], dtype=float)
+    score = pd.get_dummies(frame["score"], dtype=float).iloc[:, 1:]
+    for measure, outcome in (("OSA", error**2), ("OSD", error)):
+        fit = sm.OLS(outcome, sm.add_constant(group.iloc[:, 1:])).fit()
+        assert table.loc[measure, ["r2_adjusted", "f", "p"]].tolist() == pytest.approx(
+            [fit.rsquared_adj, fit.fvalue, fit.f_pvalue]
+        )
+    f, p = stats.f_oneway(*[error[frame["groups.kind"] == g] for g in "ABC"])
+    assert table.loc["OSD", ["f", "p"]].tolist() == pytest.approx([f, p])
+    base, both = sm.OLS(error, sm.add_constant(score)).fit(), sm.OLS(error, sm.add_constant(score.join(group.iloc[:, 1:]))).fit()
+    f, p, _ = both.compare_f_test(base)
+    assert table.loc["CSD", ["f", "p"]].tolist() == pytest.approx([f, p])
+    assert table.loc["CSD", "r2_adjusted"] == pytest.approx(both.rsquared_adj - base.rsquared_adj)
+    assert (table["p_holm"] >= table["p"]).all() and (table["n"] == 900).all() and (table["groups"] == 3).all()
+
+
+def test_csd_forgives_what_true_score_explains():
+    # A machine that shrinks everything to the middle is too kind to a weak group, but alike to all writers of one score.
+    rng = np.random.default_rng(4)
+    frame = essays(n=3_000, gap=1.2)
+    frame["value"] = 3 + 0.4 * (frame["score"] - 3) + rng.normal(0, 0.3, len(frame))
+    table = fairness.osa_osd_csd(frame, groups=["groups.kind"]).set_index("measure")
+    assert table.loc["OSD", "r2_adjusted"] > 0.1 and table.loc["CSD", "p"] > 0.01 and abs(table.loc["CSD", "r2_adjusted"]) < 0.01
+
+
+def test_osa_osd_csd_at_the_edges():
+    frame = essays(n=60).assign(rare=["x"] * 5 + ["y"] * 52 + [None] * 3, one="z", each=[str(i) for i in range(60)])
+    table = fairness.osa_osd_csd(frame, groups=["rare", "one", "each"])
+    assert table[["r2_adjusted", "f", "p", "p_holm"]].isna().all(axis=None)
+    assert table.loc[table["attribute"] == "rare", ["n", "groups", "left_out"]].to_numpy().tolist() == [[52, 1, 8]] * 3
+    perfect = essays(n=60).assign(value=lambda f: f["score"] + 0.1)
+    assert fairness.osa_osd_csd(perfect, groups=["groups.kind"])["p"].isna().all()
+    level = essays(n=60).assign(score=3.0)
+    both = fairness.osa_osd_csd(level, groups=["groups.kind"]).set_index("measure")
+    assert both.loc["CSD", "p"] == pytest.approx(both.loc["OSD", "p"])  # with one human score there is nothing to condition on
+
+
+def test_score_distribution_by_hand():
+    table = fairness.score_distribution({"human": [0, 1, 2, 3], "synthetic": [0, 0, 1, 2], "none": []}, Scale(1, 4))
+    assert list(table) == ["source", "n", "mean", "sd", "mean_shift", "1", "2", "3", "4", "top_share", "top_ratio"]
+    human, synthetic, none = (table.iloc[at] for at in range(3))
+    assert human[["n", "mean", "mean_shift", "top_share", "top_ratio"]].tolist() == [4, 2.5, 0, 0.5, 1]
+    assert synthetic[["1", "2", "3", "4"]].tolist() == [0.5, 0.25, 0.25, 0] and synthetic["mean_shift"] == -0.75
+    assert synthetic["top_ratio"] == 0.5 and synthetic["sd"] == pytest.approx(np.std([1, 1, 2, 3], ddof=1))
+    assert none["n"] == 0 and none[["mean", "1", "top_share", "top_ratio"]].isna().all()
+    assert fairness.score_distribution({"human": [0, 1]}, Scale(1, 4))["top_ratio"].isna().all()
+    assert "3.5" in fairness.score_distribution({"human": [0]}, SCALE)
+    with pytest.raises(CyborgError, match="levels"):
+        fairness.score_distribution({"human": [4]}, Scale(1, 4))
