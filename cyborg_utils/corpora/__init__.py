@@ -131,7 +131,11 @@ def _dataset(essays: pd.DataFrame) -> Dataset:
     for kind, value in (("traits", "float64"), ("groups", "string")):
         names = [name.removeprefix(f"{kind}.") for name in essays.columns if name.startswith(f"{kind}.")]
         cells = [essays[f"{kind}.{name}"].tolist() for name in names]
-        columns[kind] = [dict(zip(names, row)) for row in zip(*cells)] if names else [{} for _ in range(len(essays))]
+        columns[kind] = (
+            [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
+            if names
+            else [{} for _ in range(len(essays))]
+        )
         features[kind] = {name: Value(value) for name in names}
     columns["split"] = essays["split"].tolist()
     features["split"] = Value("string")

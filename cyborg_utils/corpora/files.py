@@ -117,7 +117,7 @@ def _separated(handle, path: Path, delimiter: str) -> Iterator[Row]:
         for number, cells in enumerate(reader, start=2):
             if cells:
                 fault = "" if len(cells) == len(names) else f"{len(cells)} cells where the header has {len(names)}"
-                yield Row(number, dict(zip(names, cells)), fault)
+                yield Row(number, dict(zip(names, cells, strict=False)), fault)
     except csv.Error as error:
         raise CyborgError(
             f"{paths.shown(path)}, near line {reader.line_num}: {error}. A quotation mark is open or misplaced: mend it, or save "
