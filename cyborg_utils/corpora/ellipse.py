@@ -20,8 +20,9 @@ def read(settings: dict[str, Any]) -> table.Raw:
     if settings["score"] not in ["Overall", *TRAITS]:
         raise CyborgError(f"prepare_data.score: {settings['score']!r} is none of Overall, {', '.join(TRAITS)}")
     official = settings["test"] == 0
+    sets = [[TRAIN_FILE, TEST_FILE]] if official else [[TEST_FILE]]
     advice = "`python -m cyborg_utils.corpora.download ellipse` fetches it."
-    sources = files.find("ellipse", [TRAIN_FILE, TEST_FILE] if official else [TEST_FILE], advice)
+    sources = files.locate("ellipse", sets, settings.get("options", {}), advice)
     columns = table.Columns(
         id="text_id_kaggle",
         text="full_text",

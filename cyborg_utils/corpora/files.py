@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
+import itertools
 import json
 import re
 import sys
@@ -11,11 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow
+import pyarrow.parquet
+
 from cyborg_utils import paths
 from cyborg_utils.errors import CyborgError
 
 BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 UNREADABLE = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of a byte that is no UTF-8
+NOT_ASCII = re.compile("[^\x00-\x7f]")
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 KINDS = {**DELIMITERS, ".parquet": "", ".jsonl": "", ".ndjson": ""}
 
@@ -28,18 +34,24 @@ class Row(NamedTuple):
     fault: str
 
 
-def find(corpus: str, names: list[str], advice: str) -> list[Path]:
-    """The files `names`, all from the first data folder that has them (in itself or in its subfolder `corpus`).
+def locate(corpus: str, sets: list[list[str]], options: dict[str, Any], advice: str) -> list[Path]:
+    """The files of a corpus: those `options` names (`file` or `files`), else the first of `sets` that lies whole in a data
+    folder (in itself or in its subfolder `corpus`).
 
     Raises CyborgError that lists the folders looked in and ends with `advice` (what to do).
     """
+    if unknown := sorted(set(options) - {"file", "files"}):
+        raise CyborgError(f"prepare_data.options: unknown {', '.join(unknown)}; {corpus} knows file (or files).")
+    if options:
+        return [given(name) for name in options.get("files", [options.get("file")])]
     folders = [folder / sub for folder in paths.data_folders() for sub in (corpus, "")]
-    for folder in folders:
-        found = [folder / name for name in names]
-        if all(path.is_file() for path in found):
-            return found
+    for names in sets:
+        for folder in folders:
+            if all((folder / name).is_file() for name in names):
+                return [folder / name for name in names]
+    wanted = "; or ".join(" and ".join(names) for names in sets)
     looked = ", ".join(dict.fromkeys(paths.shown(folder) for folder in folders))
-    raise CyborgError(f"{' and '.join(names)}: not found. Looked in {looked}. Set CYBORG_DATA_DIR to its folder, or: {advice}")
+    raise CyborgError(f"{wanted}: not found. Looked in {looked}. Set CYBORG_DATA_DIR to the folder that holds it, or: {advice}")
 
 
 def given(name: str) -> Path:
@@ -67,13 +79,20 @@ def encoding_of(path: Path) -> str:
             if start.startswith(mark):
                 return name
         handle.seek(0)
-        decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        strict = codecs.getincrementaldecoder("utf-8")()
+        try:
+            while block := handle.read(1 << 20):
+                strict.decode(block)
+            strict.decode(b"", final=True)
+            return "utf-8"
+        except UnicodeDecodeError:
+            handle.seek(0)
+        lenient = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         while block := handle.read(1 << 20):
-            text = decoder.decode(block)
-            if not text.isascii():
-                bad = len(UNREADABLE.findall(text))
-                broken += bad
-                good += sum(character > "\x7f" for character in text) - bad
+            text = lenient.decode(block)
+            bad = len(UNREADABLE.findall(text))
+            broken += bad
+            good += len(NOT_ASCII.findall(text)) - bad
     return "cp1252" if broken > good else "utf-8"
 
 
@@ -87,29 +106,30 @@ def rows(path: Path, *, encoding: str = "", delimiter: str = "") -> Iterator[Row
     if path.suffix.lower() == ".parquet":
         yield from _parquet(path)
         return
-    errors = "surrogateescape" if (encoding or "utf-8").lower().startswith("utf") else "replace"
-    with path.open(encoding=encoding or encoding_of(path), errors=errors, newline="") as handle:
-        try:
+    try:
+        with path.open(encoding=encoding or encoding_of(path), errors="surrogateescape", newline="") as handle:
             if path.suffix.lower() in DELIMITERS:
                 yield from _separated(handle, path, delimiter or DELIMITERS[path.suffix.lower()])
             else:
                 yield from _json_lines(handle)
-        except UnicodeError as error:
-            raise CyborgError(f"{paths.shown(path)}: {error}. Save it as UTF-8, or set options.encoding.") from error
+    except (UnicodeError, LookupError) as error:
+        raise CyborgError(f"{paths.shown(path)}: {error}. Save it as UTF-8, or set options.encoding.") from error
 
 
 def header(path: Path, *, encoding: str = "", delimiter: str = "") -> list[str]:
-    """Column names of a file (of the first row for JSON Lines)."""
+    """Column names of a file; for JSON Lines all keys of its first thousand lines."""
     if path.suffix.lower() == ".parquet":
-        return list(next(_parquet(path, size=1)).cells)
-    return list(next(rows(path, encoding=encoding, delimiter=delimiter)).cells)
+        return list(_parquet_file(path).schema_arrow.names)
+    first = 1000 if path.suffix.lower() not in DELIMITERS else 1
+    some = itertools.islice(rows(path, encoding=encoding, delimiter=delimiter), first)
+    return list(dict.fromkeys(name for row in some for name in row.cells))
 
 
 def _separated(handle, path: Path, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # an essay may be longer than the default of 128 KiB
     reader = csv.reader(handle, delimiter=delimiter, strict=True)
     try:
-        names = [name.strip() for name in next(reader, [])]
+        names = [name.strip().lstrip("\ufeff") for name in next(reader, [])]
         if len(set(names)) < len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
             raise CyborgError(f"{paths.shown(path)}, row 1: column names stand twice: {', '.join(twice)}. Rename one of each.")
@@ -117,7 +137,7 @@ def _separated(handle, path: Path, delimiter: str) -> Iterator[Row]:
         for number, cells in enumerate(reader, start=2):
             if cells:
                 fault = "" if len(cells) == len(names) else f"{len(cells)} cells where the header has {len(names)}"
-                yield Row(number, dict(zip(names, cells, strict=False)), fault)
+                yield Row(number, dict(itertools.zip_longest(names, cells[: len(names)])), fault)
     except csv.Error as error:
         raise CyborgError(
             f"{paths.shown(path)}, near line {reader.line_num}: {error}. A quotation mark is open or misplaced: mend it, or save "
@@ -131,22 +151,30 @@ def _json_lines(handle) -> Iterator[Row]:
     for number, line in enumerate(handle, start=1):
         if line.strip():
             try:
-                cells = json.loads(line)
+                cells = json.loads(line.lstrip("\ufeff"))
                 fault = "" if isinstance(cells, dict) else "the line is not a JSON object"
             except json.JSONDecodeError as error:
                 cells, fault = {}, f"the line is not JSON: {error.msg}"
             yield Row(number, cells if isinstance(cells, dict) else {}, fault)
 
 
-def _parquet(path: Path, size: int = 1024) -> Iterator[Row]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        number = 0
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=size):
+def _parquet(path: Path) -> Iterator[Row]:
+    number = 0
+    with _reported(path):
+        for batch in _parquet_file(path).iter_batches(batch_size=1024):
             for cells in batch.to_pylist():
                 number += 1
                 yield Row(number, cells, "")
-    except pyarrow.ArrowException as error:
+
+
+def _parquet_file(path: Path) -> pyarrow.parquet.ParquetFile:
+    with _reported(path):
+        return pyarrow.parquet.ParquetFile(path)
+
+
+@contextlib.contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError) as error:
         raise CyborgError(f"{paths.shown(path)}: not readable as Parquet: {error}") from error

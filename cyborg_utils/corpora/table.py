@@ -80,7 +80,7 @@ class Raw:
 
 def read(settings: dict[str, Any]) -> Raw:
     """A user's own file(s), declared in `options`; raises CyborgError for an unknown or missing key, column or file."""
-    options = dict(settings.get("options", {}))
+    options = settings.get("options", {})
     known = {
         "file",
         "files",
@@ -95,13 +95,20 @@ def read(settings: dict[str, Any]) -> Raw:
         "encoding",
         "delimiter",
     }
-    unknown, missing = sorted(set(options) - known - {"score"}), sorted({"id", "text"} - set(options))
+    unknown, missing = sorted(set(options) - known), sorted({"id", "text"} - set(options))
     if unknown or missing or ("file" in options) == ("files" in options):
         problem = f"unknown {', '.join(unknown)}" if unknown else f"missing {', '.join(missing) or 'file (or files)'}"
         raise CyborgError(
             f"prepare_data.options: {problem}. A table needs file, id, text; it may have {', '.join(sorted(known))}."
         )
+    for key, value in options.items():
+        kind = {"groups": dict, "traits": dict, "files": list}.get(key, str)
+        if not isinstance(value, kind):
+            raise CyborgError(
+                f"prepare_data.options.{key}: must be a {'mapping' if kind is dict else kind.__name__}, not {value!r}."
+            )
     roles = {key: value for key, value in options.items() if key in Columns.__dataclass_fields__}
+    roles |= {} if settings["test"] == 0 else {"split": ""}  # a declared split counts where the params keep it: `test: 0`
     sources = [files.given(name) for name in options.get("files", [options.get("file")])]
     how = {key: options.get(key, "") for key in ("encoding", "delimiter")}
     return collect(sources, Columns(**{"score": settings["score"], **roles}), settings, **how)
@@ -149,8 +156,12 @@ def collect(sources: list[Path], columns: Columns, settings: dict[str, Any], *, 
             first[essay_id] = (f"{file}, row {row.number}", content)
             kept.append({**_record(row.cells, essay_id, columns, scale, emptied), "file": file, "row": row.number})
     notes += [f"{count} value(s) of {name} could not be used and are left empty." for name, count in sorted(emptied.items())]
+    if rounded := [row["essay_id"] for row in kept if ROUNDED_ID.fullmatch(row["essay_id"])]:
+        notes.append(f"{len(rounded)} id(s) were rounded by a spreadsheet (such as {rounded[0]}); unique still, kept as text.")
     exclusions = pd.DataFrame(excluded, columns=EXCLUSION_COLUMNS)
     _limit(exclusions, rows_read)
+    if not kept:
+        raise CyborgError(f"{', '.join(map(paths.shown, sources))}: no essays in it.")
     return Raw(pd.DataFrame(kept), exclusions, rows_read, repeated, list(sources), notes)
 
 
