@@ -1,0 +1,69 @@
+# `make help` says what there is. Everything sets up what it needs: Python 3.11 or newer and make are enough to begin with.
+PROFILE ?= demo
+PYTHON ?= python3
+# e.g. PIP_OPTIONS="--extra-index-url https://download.pytorch.org/whl/cpu" for the smaller PyTorch without CUDA
+PIP_OPTIONS ?=
+# how many cores a study may use; steps that train or score with a model go one at a time and use all of them
+CORES ?= all
+
+PY := .venv/bin/python
+READY := .venv/.ready
+
+export TOKENIZERS_PARALLELISM = false
+# Another memory allocator can help CPU training; never needed. For one that is installed:
+# export LD_PRELOAD = libtcmalloc_minimal.so.4
+
+.DEFAULT_GOAL := help
+.PHONY: help reproduce tables site verify test lint lab bench lock clean distclean
+
+help:  ## this list
+	@echo "make TARGET [PROFILE=demo]      a profile is a study: $(sort $(filter-out schema artefacts,$(basename $(notdir $(wildcard params/*.yaml)))))"
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is %d.%d. Name another: make PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@echo "Setting up .venv from requirements.lock (once; it takes some minutes) ..."
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@$(PY) -m pip install -qq --disable-pip-version-check $(PIP_OPTIONS) -r requirements.lock
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+reproduce: $(READY)  ## run a study: all notebooks, tables, figures and pages; goes on where an earlier call stopped
+	@$(PY) -m cyborg_utils.workflow $(PROFILE) --cores $(CORES)
+
+tables: $(READY)  ## only tables and figures (01, 05, 06, 00) from the saved scores of a study; no model is trained
+	@$(PY) -m cyborg_utils.workflow $(PROFILE) --cores $(CORES) --tables
+
+site: $(READY)  ## the executed notebooks of a study as HTML pages in build/PROFILE/html
+	@$(PY) -m cyborg_utils.pages $(PROFILE)
+
+verify: $(READY)  ## compare a study's tables with the committed ones, within the tolerances of params/artefacts.yaml
+	@$(PY) -m cyborg_utils.verify $(PROFILE)
+
+test: $(READY)  ## the test suite
+	@$(PY) -m pytest
+
+lint: $(READY)  ## ruff on code and notebooks, notebooks without outputs, a dry run of every study
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m nbstripout --verify notebooks/*.ipynb
+	@mkdir -p build
+	@for file in $(filter-out params/schema.yaml params/artefacts.yaml,$(wildcard params/*.yaml)); do \
+		$(PY) -m cyborg_utils.workflow $$(basename $$file .yaml) --dry-run > build/dry-run.log 2>&1 || { cat build/dry-run.log; exit 1; }; \
+		echo "dry run of $$file: $$(grep -E '^total|^Nothing to be done' build/dry-run.log)"; \
+	done
+
+lab: $(READY)  ## JupyterLab on the notebooks
+	@.venv/bin/jupyter-lab notebooks
+
+bench: $(READY)  ## tokens per second of Teacher and Student, against the plain way
+	@$(PY) benchmarks/speed.py
+
+lock: $(READY)  ## write requirements.lock and environment.yml from pyproject.toml and what .venv holds
+	@$(PY) tools/lock.py
+
+clean:  ## remove what a study made and can make again (build/PROFILE: data, adapters, checkpoints, pages); results stay
+	rm -rf build/$(PROFILE)
+
+distclean:  ## remove all of build/ and the environment .venv; results stay
+	rm -rf build .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,171 @@
+"""The order of the notebooks, nothing else. `make reproduce PROFILE=demo` calls it (see cyborg_utils/workflow.py); by hand:
+
+    .venv/bin/snakemake --directory build/demo --config profile=demo --cores all --resources gpu=1 --rerun-incomplete --dry-run
+
+It works in `build/<profile>`, so that two studies can run at the same time. A step is done when its stamp is there,
+`done/<notebook>[_<run>].json`, which `cyborg_utils.execute` writes last, with a fingerprint of every file the step made. Those
+files are not Snakemake's outputs, because Snakemake deletes the outputs of a step that fails: an adapter that took an hour must
+outlive an error in a later cell.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import cyborg_utils
+from cyborg_utils import params, paths
+
+PROFILE = config.get("profile", "demo")
+STUDY = params.load(PROFILE)
+RUNS = {run.name: run for run in STUDY.runs}
+FULL = [params.Run(1.0, seed) for seed in STUDY.seeds] if "full" in STUDY.section("train_student")["labels"] else []
+RUNS |= {run.name: run for run in FULL}  # all human scores: no Teacher, one Student run a seed
+CHEAP = bool(config.get("tables"))  # only what needs no model, from the scores in results/<profile>/scores
+EXECUTE = f"'{sys.executable}' -m cyborg_utils.execute"
+OF_RUN = "--fraction {params.run.fraction} --seed {params.run.seed}"
+SCORES = os.path.relpath(paths.results(PROFILE, "scores"), paths.build(PROFILE))
+
+
+def notebook(name):
+    return os.path.relpath(paths.home() / "notebooks" / f"{name}.ipynb", paths.build(PROFILE))
+
+
+def code(*patterns):
+    """Files of cyborg_utils that decide a step's numbers: a change to another module does not train a model again."""
+    folder = Path(cyborg_utils.__file__).parent
+    found = [sorted(folder.glob(pattern)) for pattern in patterns]
+    if not all(found):
+        raise cyborg_utils.errors.CyborgError(f"Snakefile: no file of cyborg_utils for one of {patterns}")
+    return [os.path.relpath(file, paths.build(PROFILE)) for files in found for file in files]
+
+
+def done(name, runs=()):
+    return [f"done/{name}_{run}.json" for run in runs] if runs else f"done/{name}.json"
+
+
+ANY = code("*.py", "corpora/*.py")
+TEACHER = code("teacher.py", "prompt.py", "prompts/*", "batching.py", "scale.py", "weights.yaml")
+STUDENT = code("student.py", "calibration.py", "batching.py", "scale.py", "weights.yaml")
+MODELS = [] if CHEAP else done("04_train_student", RUNS) + done("03_label_essays", set(RUNS) - {run.name for run in FULL})
+
+
+wildcard_constraints:
+    run=r"u[\d.]+_s\d+",
+
+
+rule html:
+    input:
+        done("00_overview"),
+        MODELS,
+        code("pages.py", "pages.html.j2"),
+    output:
+        "html/index.html",
+    shell:
+        "'{sys.executable}' -m cyborg_utils.pages {PROFILE}"
+
+
+rule prepare_data:
+    input:
+        notebook("01_prepare_data"),
+        ANY,
+    output:
+        done("01_prepare_data"),
+    params:
+        section=STUDY.section("prepare_data"),
+    shell:
+        "{EXECUTE} 01_prepare_data {PROFILE} --done {output} --promise essays --promise {SCORES}/split.csv"
+
+
+rule finetune_teacher:
+    input:
+        notebook("02_finetune_teacher"),
+        TEACHER,
+        done("01_prepare_data"),
+    output:
+        done("02_finetune_teacher", ["{run}"]),
+    params:
+        section=STUDY.section("finetune_teacher"),
+        run=lambda wildcards: RUNS[wildcards.run],
+    threads: workflow.cores
+    priority: 1
+    resources:
+        gpu=1,
+    shell:
+        "{EXECUTE} 02_finetune_teacher {PROFILE} " + OF_RUN + " --done {output} --promise teacher/{wildcards.run}/adapter"
+
+
+rule label_essays:
+    input:
+        notebook("03_label_essays"),
+        TEACHER,
+        done("02_finetune_teacher", ["{run}"]),
+    output:
+        done("03_label_essays", ["{run}"]),
+    params:
+        section=STUDY.section("label_essays"),
+        run=lambda wildcards: RUNS[wildcards.run],
+    threads: workflow.cores
+    priority: 2
+    resources:
+        gpu=1,
+    shell:
+        "{EXECUTE} 03_label_essays {PROFILE} " + OF_RUN + " --done {output} --promise {SCORES}/teacher_{wildcards.run}.csv"
+
+
+rule train_student:
+    input:
+        notebook("04_train_student"),
+        STUDENT,
+        done("01_prepare_data"),
+        lambda wildcards: [] if RUNS[wildcards.run] in FULL else done("03_label_essays", [wildcards.run]),
+    output:
+        done("04_train_student", ["{run}"]),
+    params:
+        section=STUDY.section("train_student"),
+        run=lambda wildcards: RUNS[wildcards.run],
+    threads: workflow.cores
+    priority: 3
+    resources:
+        gpu=1,
+    shell:
+        "{EXECUTE} 04_train_student {PROFILE} " + OF_RUN + " --done {output} --promise {SCORES}/students_{wildcards.run}.csv"
+
+
+rule test_significance:
+    input:
+        notebook("05_test_significance"),
+        ANY,
+        done("01_prepare_data"),
+        MODELS,
+    output:
+        done("05_test_significance"),
+    params:
+        section=STUDY.section("test_significance"),
+    shell:
+        "{EXECUTE} 05_test_significance {PROFILE} --done {output}"
+
+
+rule analyze_bias:
+    input:
+        notebook("06_analyze_bias"),
+        ANY,
+        done("01_prepare_data"),
+        MODELS,
+    output:
+        done("06_analyze_bias"),
+    params:
+        section=STUDY.section("analyze_bias"),
+    shell:
+        "{EXECUTE} 06_analyze_bias {PROFILE} --done {output}"
+
+
+rule overview:
+    input:
+        notebook("00_overview"),
+        ANY,
+        done("05_test_significance"),
+        done("06_analyze_bias"),
+    output:
+        done("00_overview"),
+    shell:
+        "{EXECUTE} 00_overview {PROFILE} --done {output}"

@@ -1,0 +1,275 @@
+"""Execute one notebook of a study: `python -m cyborg_utils.execute 02_finetune_teacher demo --fraction 0.1 --seed 1`.
+
+What papermill alone lets pass is refused or repaired here: an unknown or missing parameter, a wrong type, a killed kernel whose
+cells all read "completed", a half-written copy, absolute paths of this machine, and a lost race for the kernel's ports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import fcntl
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from cyborg_utils import params, paths, provenance, report, tidy
+from cyborg_utils.errors import CyborgError
+
+TRIES = 3  # of a kernel that dies before its first cell
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+# ---------------------------------------------------------------- parameters
+
+
+def notebook_file(notebook: str) -> Path:
+    """`02_finetune_teacher`, with or without folder and ending, as the file in `notebooks/`."""
+    path = paths.home() / "notebooks" / f"{Path(notebook).name.removesuffix('.ipynb')}.ipynb"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.ipynb"))) or "none"
+        raise CyborgError(f"{paths.shown(path)}: no such notebook. There are: {known}.")
+    return path
+
+
+def defaults(path: Path) -> dict[str, Any]:
+    """Names and values of the cell tagged `parameters`, in order; CyborgError where it holds anything but literals.
+
+    Read with `ast`, since `papermill.inspect_notebook` guesses by regular expression and gives values as text.
+    """
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise CyborgError(f"{paths.shown(path)}: {len(cells)} cells are tagged `parameters`; exactly one must be.")
+    found = {}
+    for node in ast.parse(cells[0].source).body:
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0] if isinstance(node, ast.Assign) else None
+        try:
+            found[target.id] = ast.literal_eval(node.value)
+        except (AttributeError, ValueError, TypeError) as error:
+            line = ast.unparse(node).splitlines()[0]
+            raise CyborgError(f"{paths.shown(path)}: the parameters cell may hold literals only, not `{line}`.") from error
+    return found
+
+
+def compose(notebook: str, profile: str, run: params.Run | None = None) -> dict[str, Any]:
+    """The parameters of a notebook: the study's section, its profile, and fraction and seed for a notebook of one run.
+
+    Raises CyborgError for a name that the notebook does not know, one that the study does not give, and a wrong type.
+    """
+    path = notebook_file(notebook)
+    known = defaults(path)
+    file = paths.shown(paths.params_file(profile))
+    if ("fraction" in known) != (run is not None):
+        advice = "needs --fraction and --seed" if run is None else "is executed once a study, without --fraction and --seed"
+        raise CyborgError(f"{path.stem}: this notebook {advice}.")
+    given = {"profile": profile, **({"fraction": run.fraction, "seed": run.seed} if run else {})}
+    section = params.load(profile).section(path.stem)
+    if clash := sorted(set(given) & set(section)):
+        raise CyborgError(f"{file}: {', '.join(clash)}: these come from the profile and the list of runs, not from a section.")
+    given |= section
+    if unknown := sorted(set(given) - set(known)):
+        raise CyborgError(f"{file}: {path.stem} has no parameter {', '.join(unknown)}; it has {', '.join(known)}.")
+    if missing := [name for name in known if name not in given]:
+        raise CyborgError(f"{file}: {path.stem} needs {', '.join(missing)}, which the study does not give.")
+    return {name: _fitting(given[name], known[name], f"{file}: {path.stem}: {name}") for name in known}
+
+
+def _fitting(value: Any, default: Any, place: str) -> Any:
+    """The value, if it is of its default's type. In a list a number may be of either kind; alone it becomes a float."""
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if type(value) is not type(default):
+        hint = ' (YAML reads 2e-5 as text: write "2.0e-05")' if isinstance(value, str) else ""
+        raise CyborgError(f"{place}: {value!r} is of type {type(value).__name__}, not {type(default).__name__}{hint}.")
+    if isinstance(default, list) and default:
+        for item in value:
+            if type(item) is not type(default[0]) and not {type(item), type(default[0])} <= {int, float}:
+                _fitting(item, default[0], place)
+    return value
+
+
+# ---------------------------------------------------------------- execution
+
+
+def execute(
+    notebook: str, profile: str, run: params.Run | None = None, *, promised: Iterable[str | Path] = (), done: Path | None = None
+) -> Path:
+    """Execute a notebook in a fresh kernel of this Python and return its executed copy, which is replaced only by a whole one.
+
+    A success is: no cell failed, the kernel lived, the record and every artefact that the registry expects were written by this
+    execution, and the `promised` data are there. Then `done` (a JSON file) names them all with their fingerprints.
+    Otherwise raises CyborgError, keeps the earlier copy and leaves the failed one in `build/<profile>/failed`.
+    """
+    path = notebook_file(notebook)
+    run_name = run.name if run else ""
+    stem = f"{path.stem}_{run_name}" if run else path.stem
+    values = compose(notebook, profile, run)
+    record = report.record_file(profile, path.stem, run_name)
+    written = [record, *(file for name in report.expected(path.stem, run_name) for file in report.files(profile, name))]
+    with locked(paths.build(profile, "running", f"{stem}.lock"), f"{stem} of the study {profile!r}"):
+        before = [_state(file) for file in written]
+        working = paths.build(profile, "running", f"{stem}.ipynb")
+        try:
+            executed = _execute(path, working, values, profile)
+            if missing := [
+                paths.shown(file) for file, state in zip(written, before, strict=True) if _state(file) in (None, state)
+            ]:
+                raise CyborgError(f"ended without error, but did not write {', '.join(missing)}.")
+            if missing := [paths.shown(file) for file in promised if not Path(file).exists()]:
+                raise CyborgError(f"ended without error, but there is no {', '.join(missing)}.")
+        except CyborgError as error:
+            failed = paths.build(profile, "failed", f"{stem}.ipynb")
+            failed.parent.mkdir(parents=True, exist_ok=True)
+            if working.is_file():
+                shutil.move(working, failed)
+            raise CyborgError(f"{stem}: {error}\nThe copy with the failure: {paths.shown(failed)}") from error
+        copy = paths.results(profile, "notebooks", f"{stem}.ipynb")
+        report.write(copy, nbformat.writes(tidy.clean(executed, path, copy)) + "\n")
+        working.unlink(missing_ok=True)
+        paths.build(profile, "failed", f"{stem}.ipynb").unlink(missing_ok=True)
+        if done:
+            _stamp(done, values, [*promised, copy, *written])
+    return copy
+
+
+def _execute(path: Path, working: Path, values: dict[str, Any], profile: str) -> nbformat.NotebookNode:
+    """Run papermill, again where the kernel never began; every other end is a CyborgError with its cause in plain words."""
+    os.environ.update(
+        JUPYTER_PREFER_ENV_PATH="1",  # the kernel `python3` of this environment, before one that a user installed elsewhere
+        IPYTHONDIR=str(paths.build(profile, "running", "ipython")),  # no start-up files of the user
+        PYTHONPATH=os.pathsep.join(filter(None, [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH")])),
+        TOKENIZERS_PARALLELISM="false",
+        PYDEVD_DISABLE_FILE_VALIDATION="1",
+    )
+    os.environ.setdefault("PYTHONHASHSEED", "0")
+    for attempt in range(1, TRIES + 1):
+        working.unlink(missing_ok=True)
+        try:
+            # Sockets in a folder of their own (their paths must be short), not ports, which parallel kernels race for.
+            with tempfile.TemporaryDirectory(prefix="cyborg-", dir="/tmp") as folder:
+                sockets = {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}
+                return papermill.execute_notebook(
+                    path,
+                    working,
+                    values,
+                    kernel_name="python3",
+                    cwd=paths.home(),
+                    start_timeout=180,
+                    progress_bar=False,
+                    config=Config({"KernelManager": sockets}),
+                    extra_arguments=["--log-level=CRITICAL"],
+                )
+        except PapermillExecutionError as error:
+            raise CyborgError(_cause(error)) from error
+        except Exception as error:  # a kernel that died, did not start or lost its port: all sorts
+            begun = _cells_begun(working)
+            if begun:
+                raise CyborgError(
+                    f"the kernel was killed in its code cell {begun}; most often this means that memory ran out ({error})."
+                ) from error
+            if attempt == TRIES:
+                raise CyborgError(f"no kernel could be started in {TRIES} tries: {error}") from error
+            print(f"{working.stem}: the kernel did not start ({error}); once more.", file=sys.stderr, flush=True)
+            time.sleep(attempt)
+    raise AssertionError("not reached")
+
+
+def _cells_begun(working: Path) -> int:
+    """How many code cells the kernel took up. Cell status is no help: papermill marks the cell that killed it as completed."""
+    if not working.is_file():
+        return 0
+    cells = nbformat.read(working, as_version=4).cells
+    return sum(cell.cell_type == "code" and cell.execution_count is not None for cell in cells)
+
+
+def _cause(error: PapermillExecutionError) -> str:
+    if error.ename == "CyborgError":
+        return str(error.evalue)
+    lines = [line for line in ANSI.sub("", "\n".join(error.traceback)).splitlines() if line.strip()]
+    return f"{error.ename} in code cell {error.exec_count}: {error.evalue}\n" + "\n".join(f"  | {line}" for line in lines[-12:])
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    """What changes when a file is written anew; None where there is none."""
+    return (file.stat().st_ino, file.stat().st_mtime_ns) if file.is_file() else None
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[int]:
+    """Hold a lock that ends with this process, however it ends; CyborgError where another process holds it. Yields its handle."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            handle.seek(0)
+            raise CyborgError(
+                f"{what} is being executed already, by process {handle.read().strip()} or what it started."
+            ) from error
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield handle.fileno()
+
+
+# ---------------------------------------------------------------- what is left behind
+
+
+def _stamp(done: Path, values: dict[str, Any], files: Iterable[str | Path]) -> None:
+    """The finished step as Snakemake sees it: its parameters, and what it made with fingerprints (none for a folder)."""
+    made = {str(file): None if Path(file).is_dir() else provenance.sha256(file)[:16] for file in files}
+    content = {"parameters": values, "made": {paths.shown(file): digest for file, digest in made.items()}}
+    report.write(done, json.dumps(content, indent=1) + "\n")
+
+
+def forget_changed(profile: str) -> list[str]:
+    """Drop the stamp of every step whose files are gone or were changed since (by hand, by git); one line of words for each."""
+    told = []
+    for stamp in sorted(paths.build(profile, "done").glob("*.json")):
+        made = json.loads(stamp.read_text(encoding="utf-8"))["made"]
+        for name, digest in made.items():
+            file = paths.home() / name
+            if not file.exists() or (digest and provenance.sha256(file)[:16] != digest):
+                told.append(f"{stamp.stem}: {name} {'was changed' if file.exists() else 'is gone'}; this step is done again.")
+                stamp.unlink()
+                break
+    return told
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m cyborg_utils.execute", description=__doc__.splitlines()[0])
+    parser.add_argument("notebook", help="e.g. 02_finetune_teacher")
+    parser.add_argument("profile", help="a study: the name of a file in params/")
+    parser.add_argument("--fraction", type=float, help="share of human scores, for a notebook of one run")
+    parser.add_argument("--seed", type=int, help="seed, for a notebook of one run")
+    parser.add_argument("--promise", action="append", default=[], help="a file or folder that must be there afterwards")
+    parser.add_argument("--done", type=Path, help="file to write after success (Snakemake's output)")
+    options = parser.parse_args()
+    started = time.time()
+    try:
+        if (options.fraction is None) != (options.seed is None):
+            raise CyborgError("--fraction and --seed go together.")
+        run = None if options.seed is None else params.Run(options.fraction, options.seed)
+        copy = execute(options.notebook, options.profile, run, promised=options.promise, done=options.done)
+    except CyborgError as error:
+        sys.exit(f"\n{error}\n")  # exit code 1, the text on standard error
+    except KeyboardInterrupt:
+        sys.exit(f"{options.notebook}: interrupted")
+    print(f"{copy.stem}: {time.time() - started:.0f} s, {paths.shown(copy)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

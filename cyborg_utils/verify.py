@@ -1,0 +1,102 @@
+"""Recomputed tables against the committed ones: `python -m cyborg_utils.verify demo`. Says which cell differs, exits 1 if so.
+
+How far a cell may differ stands in `params/artefacts.yaml`, column by column: results of a model change a little with processor,
+thread count and library build, counts and names do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import subprocess
+import sys
+
+import pandas as pd
+
+from cyborg_utils import paths, report
+from cyborg_utils.errors import CyborgError
+
+SHOWN = 20  # differences printed for one table; the rest are counted
+
+
+def compare(committed: pd.DataFrame, now: pd.DataFrame, tolerance: dict[str, float]) -> list[str]:
+    """Every difference of two tables in words; empty where they agree.
+
+    Rows are compared by place, and named by their first cell. Two undefined cells agree; numbers agree within the tolerance of
+    their column (`tolerance["default"]`, or 0, where it has none of its own); everything else must be the same. Columns that
+    appear, go or move, and another number of rows, are differences.
+    """
+    if list(committed.columns) != list(now.columns):
+        return [f"columns: committed {', '.join(committed.columns)}; now {', '.join(now.columns)}"]
+    if len(committed) != len(now):
+        return [f"rows: committed {len(committed)}; now {len(now)}"]
+    found = []
+    for column in committed.columns:
+        allowed = float(tolerance.get(column, tolerance.get("default", 0)))
+        if allowed == float("inf"):
+            continue
+        for row, (old, new) in enumerate(zip(committed[column], now[column], strict=True)):
+            if not _agree(old, new, allowed):
+                name = f"row {row + 1} ({committed.iloc[row, 0]}), column {column}"
+                found.append(f"{name}: committed {old}, now {new}, tolerance {allowed:g}")
+    return found
+
+
+def _agree(old: object, new: object, allowed: float) -> bool:
+    if pd.isna(old) or pd.isna(new):
+        return pd.isna(old) and pd.isna(new)
+    try:
+        return abs(float(new) - float(old)) <= allowed + 1e-9 * abs(float(old))
+    except (TypeError, ValueError):
+        return str(old) == str(new)
+
+
+def verify(profile: str, *, against: str = "HEAD") -> tuple[int, list[str]]:
+    """Number of committed tables of a study, and every difference of the present ones from them (a missing or new table is one).
+
+    Raises CyborgError where the commit holds no table of the study.
+    """
+    folder = paths.shown(paths.results(profile, "tables"))
+    names = [name for name in _git("ls-tree", "-r", "--name-only", against, "--", folder).splitlines() if name.endswith(".csv")]
+    if not names:
+        raise CyborgError(f"{folder}: the commit {against} holds no table to compare with.")
+    found = []
+    for name in names:
+        table = name.rsplit("/", 1)[-1].removesuffix(".csv")
+        file = paths.home() / name
+        if not file.is_file():
+            found.append(f"{name}: committed, but not there now")
+            continue
+        tolerance = report.artefact(table, "table").get("tolerance", {})
+        old = pd.read_csv(io.StringIO(_git("show", f"{against}:{name}")))
+        differences = compare(old, pd.read_csv(file), tolerance)
+        found += [f"{name}: {line}" for line in differences[:SHOWN]]
+        if len(differences) > SHOWN:
+            found.append(f"{name}: and {len(differences) - SHOWN} more")
+    present = {f"{folder}/{file.name}" for file in paths.results(profile, "tables").glob("*.csv")}
+    return len(names), found + [f"{name}: there now, but not committed" for name in sorted(present - set(names))]
+
+
+def _git(*arguments: str) -> str:
+    call = ["git", "-C", str(paths.home()), *arguments]
+    done = subprocess.run(call, capture_output=True, text=True, encoding="utf-8", check=False)
+    if done.returncode:
+        raise CyborgError(f"git {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m cyborg_utils.verify", description=__doc__.splitlines()[0])
+    parser.add_argument("profile", nargs="?", default="demo")
+    parser.add_argument("--against", default="HEAD", help="the commit to compare with")
+    options = parser.parse_args()
+    try:
+        tables, found = verify(options.profile, against=options.against)
+    except CyborgError as error:
+        sys.exit(str(error))
+    print("\n".join([*found, f"verify {options.profile}: {tables} committed tables, {len(found)} difference(s)"]))
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()

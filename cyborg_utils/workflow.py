@@ -1,0 +1,104 @@
+"""Run a whole study: `python -m cyborg_utils.workflow demo`. Snakemake decides what is to do; this says what was done."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from cyborg_utils import params, paths, report
+from cyborg_utils.errors import CyborgError
+from cyborg_utils.execute import forget_changed, locked
+
+
+def command(profile: str, *, tables: bool = False, dry_run: bool = False, cores: str = "all") -> list[str]:
+    """The Snakemake call. No Snakemake lock: `run` holds one of its own, which a killed run cannot leave behind."""
+    snakefile = Path(__file__).resolve().parent.parent / "Snakefile"
+    call = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(paths.build(profile))]
+    call += ["--config", f"profile={profile}", *(["tables=1"] if tables else []), "--cores", cores, "--resources", "gpu=1"]
+    call += ["--rerun-incomplete", "--nolock", "--rerun-triggers", "mtime", "params", "input", "--scheduler", "greedy"]
+    return [*call, "--dry-run", "--quiet", "host"] if dry_run else [*call, "--quiet", "all"]
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, with this checkout's package first."""
+    package = str(Path(__file__).resolve().parent.parent)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
+
+
+def run(profile: str, *, tables: bool = False, cores: str = "all") -> bool:
+    """Execute what is not up to date, print each step's time and where to look; True if anything was done.
+
+    Raises CyborgError where a step failed (its own message is printed before), or where this study is at work already.
+    """
+    study = params.load(profile)  # a mistake in the study file is told before anything starts
+    started = time.time()
+    with locked(paths.build(profile, "running", "workflow.lock"), f"the study {profile!r}") as handle:
+        for line in forget_changed(profile):
+            print(line)
+        print(f"{study.title}\n{len(study.runs)} run(s); results in {paths.shown(paths.results(profile))}\n", flush=True)
+        before = _stamps(profile)
+        # Snakemake inherits the lock: if this process is killed, the study counts as running until Snakemake has ended too.
+        process = subprocess.Popen(command(profile, tables=tables, cores=cores), env=environment(), pass_fds=[handle])
+        signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:  # the terminal has sent it to Snakemake too, which ends its step first
+            code = process.wait() or 130
+    new = [stamp for stamp, state in _stamps(profile).items() if before.get(stamp) != state]
+    if code:
+        raise CyborgError(
+            f"Stopped after {time.time() - started:.0f} s; {len(new)} step(s) were finished. The same command goes on from here."
+        )
+    _tell(profile, new, time.time() - started)
+    return bool(new)
+
+
+def _stamps(profile: str) -> dict[str, int]:
+    return {stamp.stem: stamp.stat().st_mtime_ns for stamp in sorted(paths.build(profile, "done").glob("*.json"))}
+
+
+def _tell(profile: str, new: list[str], seconds: float) -> None:
+    """The closing words: steps with their seconds and memory, and where to look."""
+    page = paths.shown(paths.build(profile, "html", "index.html"))
+    if not new:
+        print(f"Nothing to do: every notebook of the study {profile!r} is up to date.\nLook at {page}")
+        return
+    rows = report.records(profile)
+    rows["step"] = [f"{row.notebook}_{row.run}" if row.run else row.notebook for row in rows.itertuples()]
+    rows = rows[rows["step"].isin(new)]
+    width = max(len(step) for step in rows["step"])
+    print(f"\n{'step':<{width}}  seconds  peak memory")
+    for row in rows.itertuples():
+        print(f"{row.step:<{width}}  {row.seconds:7.0f}  {row.peak_memory_gib:7.2f} GiB")
+    print(
+        f"{'all, with start-up and pages':<{width}}  {seconds:7.0f}  {rows['peak_memory_gib'].max():7.2f} GiB at most in one step"
+    )
+    print(f"\nLook at {page}; tables, figures and executed notebooks are in {paths.shown(paths.results(profile))}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m cyborg_utils.workflow", description="Run a study of params/, or go on with it."
+    )
+    parser.add_argument("profile", help="the name of a file in params/")
+    parser.add_argument("--tables", action="store_true", help="only 01, 05, 06 and 00, from the saved scores; no model")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be done")
+    parser.add_argument("--cores", default="all")
+    options = parser.parse_args()
+    try:
+        if options.dry_run:
+            params.load(options.profile)
+            call = command(options.profile, tables=options.tables, dry_run=True, cores=options.cores)
+            sys.exit(subprocess.run(call, env=environment(), check=False).returncode)
+        run(options.profile, tables=options.tables, cores=options.cores)
+    except CyborgError as error:
+        sys.exit(f"\n{error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""What the tests share. No test writes into the checkout: `project` gives each its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import nbformat
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+# The lead's fixture `tiny_models` (tests/tiny_models.py: tiny random Llama, ELECTRA and ModernBERT folders) belongs here.
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project folder of the test's own, with `params/` and `notebooks/` copied; `paths.home()` is this folder."""
+    home = tmp_path / "project"
+    for name in ("params", "notebooks"):
+        shutil.copytree(CHECKOUT / name, home / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    monkeypatch.setenv("CYBORG_HOME", str(home))
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
+    return home
+
+
+@pytest.fixture
+def make_notebook(project: Path) -> Callable[..., Path]:
+    """A function that writes a small notebook into the project: its name, the parameters cell, and further code cells."""
+
+    def make(name: str, parameters: str, *cells: str) -> Path:
+        first = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# {name}"), first])
+        notebook.cells += [nbformat.v4.new_code_cell(cell) for cell in cells]
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        path = project / "notebooks" / f"{name}.ipynb"
+        nbformat.write(notebook, path)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def make_study(project: Path) -> Callable[[str], None]:
+    """A function that writes `params/<profile>.yaml`: the ellipse study's settings with the simulated corpus and one run."""
+    import yaml
+
+    def make(profile: str, **changes: dict) -> None:
+        study = yaml.safe_load((CHECKOUT / "params" / "ellipse.yaml").read_text(encoding="utf-8"))
+        study["runs"] = [{"fraction": 0.1, "seeds": [1]}]
+        for section, values in changes.items():
+            study[section] = study.get(section, {}) | values if isinstance(values, dict) else values
+        (project / "params" / f"{profile}.yaml").write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
+
+    return make
