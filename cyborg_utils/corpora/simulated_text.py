@@ -15,7 +15,7 @@ import yaml
 
 SHORTEST, LONGEST = 60, 180  # words of a finished essay
 SLACK = 6  # words that the last step may take away (dont for do not) or add ("and" for a full stop)
-PADDING = 80  # how far beyond the shortest a writer may want to get, able or not
+PADDING = 94  # how many words more a writer may want to fill, the weaker in organization the more; never beyond LONGEST
 LEARNER_LINKS, ARTICLES_DROPPED = 0.8, 0.5  # shares of an English learner's connectives and articles
 ABILITIES = ("reasons", "elaboration", "organization", "vocabulary", "variety", "mechanics")
 PLACES = ("point", "why", "result", "example")
@@ -55,7 +55,8 @@ class Writer:
         claim, topic = side["claim"], prompt["topic"]
         paragraphs = [self._opening(claim, topic), *self._body(side), self._closing(claim, topic)]
         fillers = list(phrases()["fillers"])
-        wanted = SHORTEST + SLACK + PADDING * self.rng.random()
+        eager = 1 - 0.75 * NormalDist().cdf(self.ability["organization"])
+        wanted = SHORTEST + SLACK + PADDING * eager * self.rng.random()
         while fillers and _words(paragraphs) < wanted:  # who has little to say fills the page
             filler = fillers.pop(int(self.rng.random() * len(fillers)))
             self._pick([paragraphs[0], paragraphs[-1]]).append(self._say(filler, claim=claim, topic=topic))

@@ -81,20 +81,7 @@ class Raw:
 def read(settings: dict[str, Any]) -> Raw:
     """A user's own file(s), declared in `options`; raises CyborgError for an unknown or missing key, column or file."""
     options = settings.get("options", {})
-    known = {
-        "file",
-        "files",
-        "id",
-        "text",
-        "second_score",
-        "prompt",
-        "assignment",
-        "split",
-        "groups",
-        "traits",
-        "encoding",
-        "delimiter",
-    }
+    known = (set(Columns.__dataclass_fields__) - {"score", "repeats"}) | {"file", "files", "encoding", "delimiter"}
     unknown, missing = sorted(set(options) - known), sorted({"id", "text"} - set(options))
     if unknown or missing or ("file" in options) == ("files" in options):
         problem = f"unknown {', '.join(unknown)}" if unknown else f"missing {', '.join(missing) or 'file (or files)'}"

@@ -1,0 +1,311 @@
+"""Splits, U, the dataset on disk, and each corpus in its own layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import corpus_samples as samples
+import numpy as np
+import pandas as pd
+import pytest
+
+from cyborg_utils import corpora, params, paths
+from cyborg_utils.corpora import ellipse, splits, table
+from cyborg_utils.errors import CyborgError
+
+PLACES = [folder / sub / ellipse.TEST_FILE for folder in paths.data_folders() for sub in ("ellipse", "")]
+REAL_ELLIPSE = next((path for path in PLACES if path.is_file()), None)
+needs_ellipse = pytest.mark.skipif(REAL_ELLIPSE is None, reason=f"{ellipse.TEST_FILE} is not here (not shipped: its licence)")
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty data folder, the only one that is looked in."""
+    monkeypatch.setenv("CYBORG_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("CYBORG_HOME", str(tmp_path / "home"))
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def own(data: Path) -> corpora.Prepared:
+    samples.write_csv(data / "own.csv", samples.own(120))
+    return corpora.build(samples.settings("table", groups=["gender"], options=samples.OWN))
+
+
+# --- splits ---------------------------------------------------------------------------------------------------------------
+
+
+def test_every_prefix_of_the_stratified_order_holds_each_level_in_proportion():
+    level = np.repeat([0, 1, 2, 3], [1, 9, 90, 300])
+    order = splits.stratified_order(level, np.random.default_rng(0))
+    assert sorted(order) == list(range(400))
+    for share in (0.1, 0.25, 0.6):
+        chosen = np.bincount(level[order[: int(share * 400)]], minlength=4)
+        assert np.all(np.abs(chosen - share * np.array([1, 9, 90, 300])) <= 1.5), (share, chosen)
+
+
+def test_a_singleton_level_can_fall_on_either_side_of_a_cut():
+    level = np.array([0] + [1] * 99)
+    first_half = [0 in splits.stratified_order(level, np.random.default_rng(seed))[:50] for seed in range(60)]
+    assert 15 <= sum(first_half) <= 45
+
+
+def frame_of(levels: list[int], texts: list[str] | None = None, split: str | list[str] = "") -> pd.DataFrame:
+    texts = texts or [samples.text(i) for i in range(len(levels))]
+    return pd.DataFrame({"level": levels, "duplicate": texts, "split": split})
+
+
+def test_counts_and_shares_are_met_exactly_without_duplicates():
+    frame = frame_of([i % 5 for i in range(200)])
+    by_count = splits.assign(frame, dev=20, test=50, seed=1)
+    assert pd.Series(by_count).value_counts().to_dict() == {"train": 130, "test": 50, "dev": 20}
+    by_share = splits.assign(frame, dev=0.1, test=0.25, seed=1)
+    assert pd.Series(by_share).value_counts().to_dict() == {"train": 135, "test": 50, "dev": 15}
+
+
+def test_the_split_is_stratified_seeded_and_blind_to_row_order():
+    frame = frame_of([0] * 10 + [1] * 40 + [2] * 150)
+    split = splits.assign(frame, dev=20, test=50, seed=1)
+    shares = pd.crosstab(split, frame["level"], normalize="index")
+    assert (shares.loc["test"] - [0.05, 0.2, 0.75]).abs().max() <= 0.03
+    assert np.array_equal(split, splits.assign(frame, dev=20, test=50, seed=1))
+    assert not np.array_equal(split, splits.assign(frame, dev=20, test=50, seed=2))
+    turned = frame.iloc[::-1].reset_index(drop=True)
+    assert np.array_equal(split, splits.assign(turned, dev=20, test=50, seed=1)[::-1])
+
+
+def test_duplicates_never_straddle_splits():
+    texts = [samples.text(i // 4) for i in range(200)]  # each text four times
+    for seed in range(5):
+        split = splits.assign(frame_of([i % 3 for i in range(200)], texts), dev=0.15, test=0.25, seed=seed)
+        assert pd.Series(split).groupby(texts).nunique().max() == 1
+        assert abs((split == "test").sum() - 50) < 4
+
+
+def test_duplicates_are_found_through_case_spacing_and_punctuation(data: Path):
+    rows = samples.own(60)
+    for i in range(20):
+        rows.append(
+            {"no": f"copy{i}", "body": rows[i]["body"].upper().replace(" ", "  ") + " !!", "score": 1 + i % 6, "sex": "F"}
+        )
+    samples.write_csv(data / "own.csv", rows)
+    prepared = corpora.build(samples.settings("table", options=samples.OWN, dev=10, test=20))
+    split = prepared.split.set_index("essay_id")["split"]
+    assert all(split[f"copy{i}"] == split[f"e{i}"] for i in range(20))
+    assert any("20 essay(s) repeat" in note for note in prepared.notes)
+
+
+@pytest.mark.parametrize("dev, test", [(50, 50), (0.5, 100), (5, 0)])
+def test_impossible_sizes_are_refused(dev, test):
+    with pytest.raises(CyborgError, match="training|own test split"):
+        splits.assign(frame_of([i % 2 for i in range(100)]), dev=dev, test=test, seed=1)
+
+
+def test_a_dev_split_of_the_corpus_is_kept_only_with_dev_0():
+    frame = frame_of([0, 1] * 15, split=["train"] * 20 + ["dev"] * 4 + ["test"] * 6)
+    assert list(splits.assign(frame, dev=0, test=0, seed=1)) == list(frame["split"])
+    with pytest.raises(CyborgError, match="dev to 0"):
+        splits.assign(frame, dev=3, test=0, seed=1)
+
+
+# --- the dataset ----------------------------------------------------------------------------------------------------------
+
+
+def test_dataset_has_the_common_columns_and_survives_the_disk(own: corpora.Prepared):
+    columns = [
+        "essay_id",
+        "text",
+        "prompt",
+        "assignment",
+        "score",
+        "second_score",
+        "true_score",
+        "level",
+        "traits",
+        "groups",
+        "split",
+    ]
+    assert own.dataset.column_names == columns
+    corpora.save(own.dataset, "mine")
+    corpora.save(own.dataset, "mine")  # replaces
+    loaded = corpora.load("mine")
+    assert loaded[:] == own.dataset[:]
+    assert loaded[1]["groups"] == {"gender": "M"} and loaded[1]["traits"] == {} and loaded[1]["second_score"] is None
+    assert [p.name for p in paths.build("mine").iterdir()] == ["essays"]
+
+
+def test_load_before_notebook_01_says_what_to_run(data: Path):
+    with pytest.raises(CyborgError, match="01_prepare_data"):
+        corpora.load("nothing")
+
+
+def test_frame_is_flat_and_carries_text_only_when_asked(own: corpora.Prepared):
+    flat = corpora.frame(own.dataset)
+    assert "text" not in flat and list(flat["groups.gender"][:2]) == ["F", "M"]
+    assert flat["second_score"].isna().all() and flat["second_score"].dtype == float
+    assert corpora.frame(own.dataset, text=True)["text"].tolist() == own.dataset["text"][:]
+
+
+def test_level_follows_the_scale(data: Path):
+    samples.write_csv(data / "ellipse" / ellipse.TEST_FILE, samples.ellipse())
+    prepared = corpora.build(samples.settings("ellipse", scale=[1, 5, 0.5], score="Overall"))
+    flat = corpora.frame(prepared.dataset)
+    assert np.array_equal(flat["level"], np.round((flat["score"] - 1) / 0.5))
+
+
+# --- U --------------------------------------------------------------------------------------------------------------------
+
+
+def test_human_part_is_stratified_seeded_and_from_train_only(own: corpora.Prepared):
+    flat = corpora.frame(own.dataset).set_index("essay_id")
+    train = flat[flat["split"] == "train"]
+    chosen = corpora.draw_human(own.dataset, 0.25, 1)
+    assert len(chosen) == len(set(chosen)) == round(0.25 * len(train))
+    assert set(chosen) <= set(train.index)
+    counts, all_counts = (part["level"].value_counts().sort_index() for part in (train.loc[chosen], train))
+    assert ((counts - 0.25 * all_counts).abs() <= 1.5).all()
+    assert np.array_equal(chosen, corpora.draw_human(own.dataset, 0.25, 1))
+    assert set(chosen) != set(corpora.draw_human(own.dataset, 0.25, 2))
+
+
+def test_human_parts_of_one_seed_are_nested(own: corpora.Prepared):
+    parts = [set(corpora.draw_human(own.dataset, fraction, 3)) for fraction in (0.001, 0.05, 0.1, 0.25, 0.5, 1.0)]
+    assert len(parts[0]) == 1
+    assert all(small < large for small, large in zip(parts, parts[1:], strict=False))
+    assert len(parts[-1]) == (corpora.frame(own.dataset)["split"] == "train").sum()
+
+
+def test_human_part_does_not_depend_on_row_order(own: corpora.Prepared):
+    shuffled = own.dataset.shuffle(seed=9)
+    assert set(corpora.draw_human(own.dataset, 0.2, 1)) == set(corpora.draw_human(shuffled, 0.2, 1))
+
+
+@pytest.mark.parametrize("fraction", [0, -0.1, 1.5])
+def test_impossible_fractions_are_refused(own: corpora.Prepared, fraction: float):
+    with pytest.raises(CyborgError, match="fraction"):
+        corpora.draw_human(own.dataset, fraction, 1)
+
+
+# --- PERSUADE and ASAP 2.0 ------------------------------------------------------------------------------------------------
+
+GROUPS = ["gender", "grade_level", "ell_status", "economically_disadvantaged"]
+
+
+def persuade(**changes):
+    return corpora.build(samples.settings("persuade", score="holistic_essay_score", groups=GROUPS, **{"test": 0, **changes}))
+
+
+def test_persuade_discourse_layout_takes_one_row_an_essay_and_counts_the_rest(data: Path):
+    rows = samples.persuade()
+    train, test = ([row for row in rows if row["competition_set"] == part] for part in ("train", "test"))
+    samples.write_csv(data / "persuade_corpus_2.0_train.csv", samples.discourse(train))
+    samples.write_csv(data / "persuade_corpus_2.0_test.csv", samples.discourse(test))
+    prepared = persuade(dev=6)
+    assert prepared.counts == {"rows_read": 440, "repeated": 400, "excluded": 0, "essays": 40}
+    assert prepared.split["split"].value_counts().to_dict() == {"train": 18, "test": 16, "dev": 6}
+    flat = corpora.frame(prepared.dataset, text=True).set_index("essay_id")
+    assert set(flat.query("split == 'test'").index) == {row["essay_id_comp"] for row in test}  # the official one
+    assert flat.loc[rows[20]["essay_id_comp"], "text"] == rows[20]["full_text"]
+    assert flat.loc[rows[1]["essay_id_comp"], "groups.grade_level"] == "10"  # 10.0 after a gap in the column
+    assert flat.loc[rows[2]["essay_id_comp"], ["groups.ell_status", "groups.economically_disadvantaged"]].isna().all()
+
+
+def test_persuade_essay_layout_with_and_without_the_official_split(data: Path):
+    rows = samples.persuade()
+    file = data / "persuade" / "persuade_2.0_human_scores_demo_id_github.csv"
+    samples.write_csv(file, rows)
+    assert persuade().counts == {"rows_read": 40, "repeated": 0, "excluded": 0, "essays": 40}
+    samples.write_csv(file, [{k: v for k, v in row.items() if k != "competition_set"} for row in rows])
+    with pytest.raises(CyborgError, match=r"row 1: no column competition_set.*persuade_corpus_2\.0_train\.csv"):
+        persuade()
+    assert persuade(test=10).split["split"].value_counts()["test"] == 10
+
+
+def test_both_persuade_layouts_give_the_same_essays(data: Path):
+    rows = samples.persuade()
+    samples.write_csv(data / "essays.csv", rows)
+    samples.write_csv(data / "elements.csv", samples.discourse(rows))
+    one, many = (corpora.frame(persuade(options={"file": name}).dataset, text=True) for name in ("essays.csv", "elements.csv"))
+    pd.testing.assert_frame_equal(one, many)
+
+
+def test_discourse_rows_that_contradict_each_other_are_listed(data: Path):
+    rows = samples.discourse(samples.persuade())
+    rows[5]["holistic_essay_score"] = 6
+    samples.write_csv(data / "elements.csv", rows)
+    prepared = persuade(options={"file": "elements.csv"})
+    assert prepared.counts == {"rows_read": 440, "repeated": 399, "excluded": 1, "essays": 40}
+    assert prepared.exclusions.loc[0, "row"] == 7 and "another text or score" in prepared.exclusions.loc[0, "reason"]
+
+
+def test_a_text_on_both_sides_of_the_official_split_stays_in_test_only(data: Path):
+    rows = samples.persuade()
+    rows[30]["full_text"] = rows[2]["full_text"].upper()
+    samples.write_csv(data / "essays.csv", rows)
+    prepared = persuade(options={"file": "essays.csv"})
+    assert prepared.counts == {"rows_read": 40, "repeated": 0, "excluded": 1, "essays": 39}
+    listed = prepared.exclusions.iloc[0]
+    assert (listed["essay_id"], listed["row"], listed["column"]) == (rows[30]["essay_id_comp"], 32, "text")
+    assert rows[2]["essay_id_comp"] in listed["reason"]
+
+
+def test_missing_corpus_says_where_it_looked_and_what_to_do(data: Path):
+    with pytest.raises(CyborgError, match=r"(?s)persuade_corpus_2\.0_train\.csv.*Looked in .*CYBORG_DATA_DIR.*download persuade"):
+        persuade()
+
+
+def test_asap2_keeps_its_official_split(data: Path):
+    rename = {"essay_id_comp": "essay_id", "holistic_essay_score": "score", "competition_set": "set"}
+    rows = [{rename.get(name, name): value for name, value in row.items()} for row in samples.persuade()]
+    for half in ("train", "test"):
+        samples.write_csv(data / "asap2" / f"ASAP_2_Final_github_{half}.csv", [row for row in rows if row["set"] == half])
+    prepared = corpora.build(samples.settings("asap2", groups=GROUPS, test=0, dev=4))
+    assert prepared.split["split"].value_counts().to_dict() == {"train": 20, "test": 16, "dev": 4}
+    assert [path.name for path in prepared.sources] == ["ASAP_2_Final_github_train.csv", "ASAP_2_Final_github_test.csv"]
+
+
+# --- ELLIPSE --------------------------------------------------------------------------------------------------------------
+
+
+def test_ellipse_oddities_on_invented_rows(data: Path):
+    samples.write_csv(data / "ellipse" / ellipse.TEST_FILE, samples.ellipse())
+    groups = ["economically_disadvantaged", "grade_level"]
+    prepared = corpora.build(samples.settings("ellipse", scale=[1, 5, 0.5], score="Grammar", groups=groups))
+    flat = corpora.frame(prepared.dataset).set_index("essay_id")
+    assert "1.99E+11" in flat.index and any("rounded by a spreadsheet" in note for note in prepared.notes)
+    assert flat["groups.economically_disadvantaged"].isna().sum() == 1
+    assert set(flat["groups.grade_level"]) == {"8", "9", "10", "11", "12"}
+    assert np.allclose(flat["score"], flat["traits.Grammar"])
+
+
+def test_rounded_ids_that_collide_are_excluded_with_the_reason(data: Path):
+    rows = samples.ellipse()
+    rows[9]["text_id_kaggle"] = "1.99E+11"
+    samples.write_csv(data / ellipse.TEST_FILE, rows)
+    prepared = corpora.build(samples.settings("ellipse", scale=[1, 5, 0.5], score="Overall"))
+    assert prepared.counts["essays"] == 39
+    assert "spreadsheet has rounded" in prepared.exclusions.loc[0, "reason"]
+
+
+def test_ellipse_knows_its_scores_and_groups(data: Path):
+    samples.write_csv(data / ellipse.TEST_FILE, samples.ellipse())
+    with pytest.raises(CyborgError, match="'Holistic' is none of Overall, Cohesion"):
+        corpora.build(samples.settings("ellipse", scale=[1, 5, 0.5], score="Holistic"))
+    with pytest.raises(CyborgError, match="ell_status unknown; this corpus has gender"):
+        corpora.build(samples.settings("ellipse", scale=[1, 5, 0.5], score="Overall", groups=["ell_status"]))
+
+
+@needs_ellipse
+def test_the_real_ellipse_file_is_read_whole_and_split_as_the_study_says():
+    prepared = corpora.build(params.load("ellipse").section("prepare_data"))
+    assert prepared.counts == {"rows_read": 2571, "repeated": 0, "excluded": 0, "essays": 2571}
+    flat = corpora.frame(prepared.dataset)
+    assert flat["split"].value_counts().to_dict() == {"train": 1800, "test": 500, "dev": 271}
+    assert flat["score"].value_counts().to_dict() == {3: 949, 3.5: 518, 2.5: 447, 4: 360, 2: 217, 4.5: 55, 5: 12, 1.5: 11, 1: 2}
+    assert flat["essay_id"].is_unique and flat["essay_id"].str.fullmatch(table.ROUNDED_ID.pattern).sum() == 13
+    assert flat["groups.economically_disadvantaged"].isna().sum() == 1
+    assert flat["groups.race_ethnicity"].value_counts()["American Indian/Alaskan Native"] == 4  # tiny groups are kept
+    assert (flat["groups.grade_level"] == "9").sum() == 6
+    shares = pd.crosstab(flat["split"], flat["level"], normalize="index")
+    assert (shares.loc["test"] - shares.loc["train"]).abs().max() < 0.005
