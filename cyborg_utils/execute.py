@@ -188,11 +188,11 @@ def _execute(path: Path, working: Path, values: dict[str, Any], profile: str) ->
 
 
 def _cells_begun(working: Path) -> int:
-    """How many code cells the kernel took up. Cell status is no help: papermill marks the cell that killed it as completed."""
+    """How many code cells were begun. The cell that killed the kernel counts: papermill marks it as completed all the same."""
     if not working.is_file():
         return 0
     cells = nbformat.read(working, as_version=4).cells
-    return sum(cell.cell_type == "code" and cell.execution_count is not None for cell in cells)
+    return sum(c.cell_type == "code" and c.metadata.get("papermill", {}).get("status", "pending") != "pending" for c in cells)
 
 
 def _cause(error: PapermillExecutionError) -> str:
@@ -216,9 +216,7 @@ def locked(path: Path, what: str) -> Iterator[int]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             handle.seek(0)
-            raise CyborgError(
-                f"{what} is being executed already, by process {handle.read().strip()} or what it started."
-            ) from error
+            raise CyborgError(f"{what} is being executed already (process {handle.read().strip()} or one it started).") from error
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()

@@ -59,8 +59,10 @@ def without_machine(text: str) -> str:
     """A text with this machine's folders written relative to the project, and a cell's temporary file as `<cell>`."""
     home = paths.home().resolve()
     text = re.sub(re.escape(tempfile.gettempdir()) + r"/ipykernel_\d+/\d+\.py", "<cell>", text)
-    names = {home: "", Path(sys.prefix): ".venv/", home.parent: "../", Path.home(): "~/", Path(sys.base_prefix): ""}
-    for folder, name in names.items():
-        if len(folder.parts) > 1:
-            text = text.replace(f"{folder}/", name)
+    for folder, name in {home: "", Path(sys.prefix): ".venv/", home.parent: "../", Path.home(): "~/"}.items():
+        if len(folder.parts) > 1:  # not the root, where a container may have its home
+            bare = name.rstrip("/") or "."
+            text = re.sub(
+                re.escape(str(folder)) + r"(/|(?![\w.-]))", lambda match, name=name, bare=bare: name if match[1] else bare, text
+            )
     return text

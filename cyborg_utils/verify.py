@@ -68,7 +68,7 @@ def verify(profile: str, *, against: str = "HEAD") -> tuple[int, list[str]]:
             found.append(f"{name}: committed, but not there now")
             continue
         tolerance = report.artefact(table, "table").get("tolerance", {})
-        old = pd.read_csv(io.StringIO(_git("show", f"{against}:{name}")))
+        old = pd.read_csv(io.StringIO(_git("show", f"{against}:./{name}")))
         differences = compare(old, pd.read_csv(file), tolerance)
         found += [f"{name}: {line}" for line in differences[:SHOWN]]
         if len(differences) > SHOWN:

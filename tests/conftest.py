@@ -14,9 +14,21 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import nbformat
 import pytest
 
+from cyborg_utils import params
+
 CHECKOUT = Path(__file__).resolve().parent.parent
+PROFILES = params.profiles()
 
 # The lead's fixture `tiny_models` (tests/tiny_models.py: tiny random Llama, ELECTRA and ModernBERT folders) belongs here.
+
+
+@pytest.fixture(autouse=True)
+def _same_environment():
+    """Environment variables that a test's code sets are gone after it."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture

@@ -1,0 +1,100 @@
+"""Study files: the ones that are here are right, and a wrong one is refused with its place and a remedy."""
+
+import pytest
+import yaml
+from conftest import CHECKOUT, PROFILES
+
+from cyborg_utils import params
+from cyborg_utils.errors import CyborgError
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_study_of_the_repository_is_right(profile):
+    study = params.load(profile)
+    assert study.profile == profile
+    assert study.runs
+    assert study.scale.size >= 2
+    assert study.section("02_finetune_teacher") == study.section("finetune_teacher") != {}
+
+
+def test_runs_seeds_and_fractions(project, make_study):
+    make_study("try", runs=[{"fraction": 0.25, "seeds": [3]}, {"fraction": 0.1, "seeds": [2, 1]}])
+    study = params.load("try")
+    assert [run.name for run in study.runs] == ["u25_s3", "u10_s2", "u10_s1"]
+    assert study.seeds == (1, 2, 3)
+    assert study.fractions == (0.1, 0.25)
+
+
+def test_what_a_study_leaves_out_comes_from_the_schema(project, make_study):
+    make_study("try")
+    section = params.load("try").section("01_prepare_data")
+    assert section["options"] == {}
+    make_study("try", prepare_data={"options": {"file": "my.csv"}})
+    assert params.load("try").section("01_prepare_data")["options"] == {"file": "my.csv"}
+
+
+def test_a_section_is_a_copy(project, make_study):
+    make_study("try")
+    study = params.load("try")
+    study.section("train_student")["epochs"] = 99
+    assert study.section("train_student")["epochs"] != 99
+
+
+def test_an_unknown_study_names_those_there_are(project):
+    with pytest.raises(CyborgError, match=r"params/nothing.yaml: no such study. Known profiles: .*ellipse"):
+        params.load("nothing")
+
+
+def test_the_registry_of_artefacts_is_no_study(project):
+    with pytest.raises(CyborgError) as error:
+        params.load("nothing")
+    assert "artefacts" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"train_student": {"epoch": 3}}, r"train_student: .*'epoch' was unexpected"),
+        ({"train_student": {"epochs": "3"}}, r"train_student\.epochs: '3' is not of type 'integer'"),
+        ({"finetune_teacher": {"learning_rate": "2e-5"}}, r'finetune_teacher\.learning_rate: .*write "2\.0e-05"'),
+        ({"finetune_teacher": {"quantization": "int8"}}, r"finetune_teacher\.quantization: 'int8' is not one of"),
+        ({"prepare_data": {"scale": [1, 6]}}, r"prepare_data\.scale"),
+        ({"prepare_data": {"scale": [1, 6, 0.75]}}, r"needs low < high"),
+        ({"runs": [{"fraction": 1.0, "seeds": [1]}]}, r"runs\.0\.fraction"),
+        ({"runs": [{"fraction": 0.1, "seeds": [1]}, {"fraction": 0.1, "seeds": [1]}]}, r"stand twice"),
+        ({"analyse_bias": {}}, r"top level: .*'analyse_bias' was unexpected"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(project, make_study, changes, words):
+    make_study("try", **changes)
+    with pytest.raises(CyborgError, match=words):
+        params.load("try")
+
+
+def test_a_missing_key_is_named(project, make_study):
+    make_study("try")
+    file = project / "params" / "try.yaml"
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    del content["train_student"]["epochs"]
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    with pytest.raises(CyborgError, match="params/try.yaml: train_student: 'epochs' is a required property"):
+        params.load("try")
+
+
+@pytest.mark.parametrize("content", [b"runs: [1, 2", b"\xff\xfe\x00bad"])
+def test_a_broken_file_is_named(project, content):
+    (project / "params" / "broken.yaml").write_bytes(content)
+    with pytest.raises(CyborgError, match="params/broken.yaml: not readable as YAML"):
+        params.load("broken")
+
+
+def test_every_key_of_a_study_is_explained_by_the_schema():
+    """A key without a rule would be refused; this holds the other way: the schema asks for nothing that no study has."""
+    schema = yaml.safe_load((CHECKOUT / "params" / "schema.yaml").read_text(encoding="utf-8"))
+    used = {section: set() for section in schema["properties"]}
+    for profile in PROFILES:
+        for section, values in params.load(profile).sections.items():
+            used[section] |= set(values)
+    for section, rules in schema["properties"].items():
+        assert set(rules.get("required", [])) <= set(rules.get("properties", {})), section
+        assert used[section] <= set(rules.get("properties", {})), section

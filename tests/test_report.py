@@ -1,0 +1,185 @@
+"""What is written, how, and that nothing else is."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import CHECKOUT
+from PIL import Image
+
+from cyborg_utils import paths, report
+from cyborg_utils.errors import CyborgError
+
+NOTEBOOKS = {
+    "00_overview",
+    "01_prepare_data",
+    "02_finetune_teacher",
+    "03_label_essays",
+    "04_train_student",
+    "05_test_significance",
+    "06_analyze_bias",
+}
+FRAME = pd.DataFrame({"arm": ["human", "a|b & 5 %"], "qwk": [0.123456789, np.nan], "essays": [3, 1200], "fair": [True, False]})
+
+
+def read(profile, kind, name):
+    return paths.results(profile, kind, name).read_text(encoding="utf-8")
+
+
+# ---- the registry
+
+
+@pytest.mark.parametrize("name", report.registry())
+def test_every_entry_of_the_registry_is_complete(name):
+    entry = report.registry()[name]
+    assert entry["kind"] in report.FOLDERS
+    assert entry["notebook"] in NOTEBOOKS
+    assert name.startswith(entry["kind"])
+    assert entry["title"] and entry["paper"]
+    assert not set(entry) - {"kind", "notebook", "title", "paper", "per_run", "optional", "alt", "tolerance"}
+    assert ("tolerance" in entry) == (entry["kind"] == "table")
+    assert ("alt" in entry) == (entry["kind"] == "figure")
+    if entry["kind"] == "table":
+        assert "default" in entry["tolerance"]
+        assert all(value >= 0 for value in entry["tolerance"].values())
+
+
+def test_every_committed_artefact_is_in_the_registry():
+    """Nothing stands under results/ that no notebook writes any more."""
+    for file in [*CHECKOUT.glob("results/*/tables/*"), *CHECKOUT.glob("results/*/figures/*")]:
+        report.artefact(file.name.removesuffix(".alt.txt").removesuffix(file.suffix))
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("table_new", "no artefact 'table_new'"),
+        ("table_qwk_u10_s1", "is not one of a run"),
+        ("table_students", "needs its run at the end, e.g. table_students_u10_s1"),
+        ("figure_arms", "figure_arms is a figure, not a table"),
+    ],
+)
+def test_a_name_that_is_not_registered_writes_nothing(project, name, words):
+    with pytest.raises(CyborgError, match=words):
+        report.save_table("try", name, FRAME)
+    assert not paths.results("try").exists()
+
+
+def test_expected_artefacts_carry_their_run():
+    assert "table_students_u10_s1" in report.expected("04_train_student", "u10_s1")
+    assert "table_qwk" in report.expected("05_test_significance")
+    assert "table_smd" not in report.expected("06_analyze_bias")  # optional: a corpus may have no writer groups
+
+
+# ---- tables
+
+
+def test_a_table_for_machines_and_for_people(project):
+    report.save_table("try", "table_qwk", FRAME, digits=2)
+    assert read("try", "tables", "table_qwk.csv") == "arm,qwk,essays,fair\nhuman,0.123457,3,True\na|b & 5 %,,1200,False\n"
+    markdown = read("try", "tables", "table_qwk.md").splitlines()
+    assert markdown[0] == report.registry()["table_qwk"]["title"]
+    assert markdown[4].split() == ["|", "human", "|", "0.12", "|", "3", "|", "yes", "|"]
+    assert markdown[5].split() == ["|", "a\\|b", "&", "5", "%", "|", "–", "|", "1200", "|", "no", "|"]
+    latex = read("try", "tables", "table_qwk.tex")
+    assert r"a|b \& 5 \% & – & 1200 & no \\" in latex and r"\begin{tabular}{lrrl}" in latex
+
+
+def test_the_table_shown_is_the_table_saved_and_the_same_each_time(project):
+    first = report.save_table("try", "table_qwk", FRAME, caption="5 < 6", formats={"qwk": report.p_value}).to_html()
+    assert "a|b &amp; 5 %" in first and "0.123" in first and "1200" in first
+    assert first == report.save_table("try", "table_qwk", FRAME, caption="5 < 6", formats={"qwk": report.p_value}).to_html()
+
+
+def test_a_named_index_is_kept_and_an_unnamed_one_is_not(project):
+    frame = pd.DataFrame({"qwk": [0.5]}, index=pd.Index(["human"], name="arm"))
+    report.save_table("try", "table_qwk", frame)
+    assert read("try", "tables", "table_qwk.csv") == "arm,qwk\nhuman,0.5\n"
+    report.save_table("try", "table_qwk", frame.rename_axis(None))
+    assert read("try", "tables", "table_qwk.csv") == "qwk\n0.5\n"
+
+
+def test_an_empty_table_is_a_table(project):
+    report.save_table("try", "table_exclusions", pd.DataFrame({"file": [], "row": []}))
+    assert read("try", "tables", "table_exclusions.csv") == "file,row\n"
+    assert report.read_table("try", "table_exclusions").empty
+
+
+def test_a_table_that_is_not_there_names_its_notebook(project):
+    with pytest.raises(CyborgError, match="results/try/tables/table_qwk.csv: not there yet. Notebook 05_test_significance"):
+        report.read_table("try", "table_qwk")
+
+
+@pytest.mark.parametrize("value, text", [(0.00049, "< 0.001"), (0.001, "0.001"), (0.25, "0.250"), (1.0, "1.000")])
+def test_p_values_as_people_write_them(value, text):
+    assert report.p_value(value) == text
+
+
+# ---- figures and texts
+
+
+def drawn(points=20):
+    figure, axes = plt.subplots(figsize=(5, 3))
+    axes.scatter(*np.random.default_rng(1).normal(size=(2, points)), s=4)
+    return figure
+
+
+def test_a_figure_with_its_words_the_same_each_time(project):
+    shown = report.save_figure("try", "figure_arms", drawn(), alt="Cyborg 0.6, human 0.5.")
+    folder = paths.results("try", "figures")
+    assert shown._repr_png_()[1] == {"width": 480, "alt": "Cyborg 0.6, human 0.5."}
+    assert (folder / "figure_arms.alt.txt").read_text() == "Cyborg 0.6, human 0.5.\n"
+    first = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert set(first) == {"figure_arms.png", "figure_arms.svg", "figure_arms.alt.txt"}
+    report.save_figure("try", "figure_arms", drawn(), alt="Cyborg 0.6, human 0.5.")
+    assert first == {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_a_saved_figure_is_closed_and_not_shown_twice(project):
+    figure = drawn()
+    report.save_figure("try", "figure_arms", figure)
+    assert not plt.fignum_exists(figure.number)
+
+
+def test_a_heavy_figure_is_made_light(project):
+    figure, axes = plt.subplots(figsize=(8, 8))
+    axes.imshow(np.random.default_rng(1).random((900, 900, 3)), interpolation="nearest")
+    report.save_figure("try", "figure_arms", figure)
+    file = paths.results("try", "figures", "figure_arms.png")
+    with Image.open(file) as picture:
+        assert picture.width < 1600  # fewer dots, since noise in three colours cannot be packed
+    assert not file.with_suffix(".svg").exists() or file.with_suffix(".svg").stat().st_size <= report.SVG_LIMIT
+
+
+def test_a_text_artefact(project):
+    report.save_text("try", "text_prompt_u10_s1", "Rate this essay.\n\n")
+    assert read("try", "figures", "text_prompt_u10_s1.txt") == "Rate this essay.\n"
+
+
+# ---- records, the map, and writing
+
+
+def test_a_record_and_the_table_of_records(project):
+    assert report.records("try").empty
+    report.save_record("try", "02_finetune_teacher", "u10_s1", parameters={"epochs": 2}, measured={"qwk": 0.5})
+    report.save_record("try", "01_prepare_data", parameters={})
+    frame = report.records("try")
+    assert frame[["notebook", "run"]].values.tolist() == [["01_prepare_data", ""], ["02_finetune_teacher", "u10_s1"]]
+    assert (frame["seconds"] >= 0).all()
+
+
+def test_the_map_names_every_artefact_once():
+    frame = report.artefact_map("demo")
+    assert frame["artefact"].is_unique and len(frame) == len(report.registry())
+    row = frame.set_index("artefact").loc["table_students"]
+    assert row["file"] == "results/demo/tables/table_students_<run>.csv"
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    file = tmp_path / "a.csv"
+    report.write(file, "old")
+    monkeypatch.setattr(report.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        report.write(file, "new")
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
