@@ -125,22 +125,20 @@ def collect(sources: list[Path], columns: Columns, settings: dict[str, Any], *, 
             rows_read += 1
             essay_id = _text(row.cells.get(columns.id))
             column, reason = _fault(row, columns, scale)
-            content = hash((row.cells.get(columns.text), str(row.cells.get(columns.score)))) if not reason else 0
-            if not reason and essay_id in first:
-                where, same = first[essay_id]
-                if columns.repeats and same == content:
+            if not reason:
+                content = hash((row.cells[columns.text], str(row.cells[columns.score])))
+                where, before = first.setdefault(essay_id, (f"{file}, row {row.number}", None))
+                if before == content and columns.repeats:
                     repeated += 1
                     continue
-                column, reason = (
-                    columns.id,
-                    f"id stands already in {where}"
-                    + (", with another text or score" if columns.repeats or same != content else ""),
-                )
-                reason += "; a spreadsheet has rounded this id" if ROUNDED_ID.fullmatch(essay_id) else ""
+                if before is not None:
+                    column, reason = columns.id, f"id stands already in {where}"
+                    reason += "" if before == content else ", with another text or score"
+                    reason += "; a spreadsheet has rounded this id" if ROUNDED_ID.fullmatch(essay_id) else ""
             if reason:
                 excluded.append((file, row.number, column, reason, essay_id))
                 continue
-            first[essay_id] = (f"{file}, row {row.number}", content)
+            first[essay_id] = (where, content)
             kept.append({**_record(row.cells, essay_id, columns, scale, emptied), "file": file, "row": row.number})
     notes += [f"{count} value(s) of {name} could not be used and are left empty." for name, count in sorted(emptied.items())]
     if rounded := [row["essay_id"] for row in kept if ROUNDED_ID.fullmatch(row["essay_id"])]:
