@@ -1,0 +1,96 @@
+"""The look of every figure: sizes, one palette, and a fixed look for each arm of the study.
+
+Never colour alone: marker, line and hatch differ too, so that the colour-blind and a grey printer keep the arms apart.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+SHEET = Path(__file__).with_name("cyborg.mplstyle")
+SINGLE, DOUBLE = 3.4, 7.0  # inches: one column, two columns
+INK, FAINT = "#222222", "#888888"
+
+
+class Look(NamedTuple):
+    """How an arm is drawn everywhere."""
+
+    color: str
+    marker: str
+    line: str | tuple
+    hatch: str
+
+
+LOOKS = {
+    "human": Look("#4D4D4D", "o", "-", ""),
+    "cyborg": Look("#D8410D", "s", "-", "////"),
+    "cyborg-soft": Look("#E9BE45", "D", "--", "...."),
+    "cyborg-staged": Look("#AF2293", "^", "-.", "xxxx"),
+    "full": Look("#14245C", "P", (0, (5, 1.5)), ""),
+    "teacher": Look("#10B26C", "X", ":", "\\\\\\\\"),
+    "ridge": Look("#B3B3B3", "v", (0, (1, 1)), "----"),
+}
+SPARE = (Look("#5B8ED8", "p", (0, (3, 1, 1, 1)), "++++"), Look("#612C06", "h", (0, (4, 2, 1, 2)), "oo"))
+ARMS = {
+    "human": "Human scores only",
+    "cyborg": "Cyborg",
+    "cyborg-soft": "Cyborg, soft labels",
+    "cyborg-staged": "Cyborg, staged",
+    "full": "All human scores",
+    "teacher": "Teacher",
+    "ridge": "Ridge",
+}
+
+
+def label(name: str) -> str:
+    """An arm as readers know it; any other name as it is."""
+    return ARMS.get(name, str(name))
+
+
+def ticks(most: int) -> MaxNLocator:
+    """At most so many round ticks: steps of 1, 2 or 5."""
+    return MaxNLocator(most, steps=[1, 2, 5, 10])
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """A look for each name, all different while they last: the arm's own, or that of the arm named in it ("Teacher on U",
+    "synthetic"), else a spare one."""
+    names, found = list(dict.fromkeys(names)), {}
+    for name in names:
+        text = str(name).lower().replace("synthetic", "teacher").replace(", ", "-").replace(" ", "-")
+        arm = max((arm for arm in LOOKS if arm in text), key=len, default=None)
+        if arm and LOOKS[arm] not in found.values():
+            found[name] = LOOKS[arm]
+    rest = itertools.cycle([look for look in (*SPARE, *LOOKS.values()) if look not in found.values()] or SPARE)
+    return {name: found.get(name) or next(rest) for name in names}
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw in the project's style, and close: the caller shows or saves the figure, Jupyter does not show it twice."""
+
+    @functools.wraps(draw)
+    def drawn(*args, **kwargs) -> Figure:
+        with plt.style.context(SHEET):
+            figure = draw(*args, **kwargs)
+            figure.draw_without_rendering()  # ticks are made late: make them while the style holds
+        plt.close(figure)
+        return figure
+
+    return drawn
+
+
+def parts(frame: pd.DataFrame, by: str | None, *, alone: str) -> tuple[dict[str, pd.DataFrame], dict[str, Look]]:
+    """A frame by the values of a column, in order of appearance, and their looks; without one, a part "" that looks `alone`."""
+    if by is None:
+        return {"": frame}, {"": LOOKS[alone]}
+    found = {str(name): frame[frame[by] == name] for name in dict.fromkeys(frame[by].dropna())}
+    return found, looks(found)

@@ -1,0 +1,241 @@
+import itertools
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+
+from cyborg_utils import fairness, figures, metrics, style
+from cyborg_utils.scale import Scale
+
+matplotlib.use("Agg")
+SCALE = Scale(1, 5)
+ARM = {"arm": "cyborg", "n_human": 180, "fraction": 0.1, "qwk": 0.62, "low": 0.57, "high": 0.66}
+
+
+def texts(figure):
+    """Every visible text of a figure, ticks and legends included."""
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_visible() and text.get_text()]
+
+
+def lines(ax):
+    """Intervals drawn with `hlines`: (y, left, right)."""
+    found = [
+        path.vertices for c in ax.collections if isinstance(c, matplotlib.collections.LineCollection) for path in c.get_paths()
+    ]
+    return [(v[0][1], v[0][0], v[-1][0]) for v in found]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind(recwarn):
+    before = dict(plt.rcParams)
+    yield
+    assert not plt.get_fignums(), "a figure stays open: Jupyter would show it twice"
+    assert dict(plt.rcParams) == before, "the style must not leak into the caller's settings"
+    assert not [str(w.message) for w in recwarn if issubclass(w.category, (UserWarning, RuntimeWarning))]
+
+
+@pytest.fixture(scope="module")
+def essays():
+    rng = np.random.default_rng(1)
+    score = rng.integers(1, 6, 300).astype(float)
+    return pd.DataFrame(
+        {
+            "score": score,
+            "value": score + rng.normal(-0.2, 0.6, 300),
+            "groups.gender": rng.choice(["Female", "Male"], 300),
+            "groups.grade_level": np.r_[np.full(5, 12.0), rng.choice([8.0, 9.0], 290), np.full(5, np.nan)],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def gaps(essays):
+    options = {"groups": ["groups.gender", "groups.grade_level"], "scale": SCALE, "seed": 1, "resamples": 200}
+    return fairness.smd_by_group(essays, **options)
+
+
+def test_the_palette_is_told_apart_by_everyone_and_in_grey():
+    # Machado, Oliveira & Fernandes (2009), severity 1, on linear RGB; distances in CIELAB
+    views = {
+        "all colours": np.eye(3),
+        "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+        "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+        "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+    }
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+    def lab(rgb):
+        x, y, z = np.cbrt(np.maximum(to_xyz @ np.clip(rgb, 0, 1) / [0.9505, 1, 1.089], 0.0089))
+        return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+    linear = [
+        np.array([c / 12.92 if c < 0.04 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(x.color)]) for x in style.LOOKS.values()
+    ]
+    for name, view in views.items():
+        seen = [lab(np.asarray(view) @ rgb) for rgb in linear]
+        assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 18, name
+    assert np.diff(sorted(lab(rgb)[0] for rgb in linear)).min() > 5
+    for part in ("color", "marker", "hatch"):
+        every = [getattr(look, part) for look in (*style.LOOKS.values(), *style.SPARE)]
+        assert len(set(every)) >= len(every) - (part == "hatch")  # human and full are both plain: one dark grey, one blue
+    assert len({str(look.line) for look in style.LOOKS.values()}) >= 6
+
+
+def test_looks_know_the_arms_and_never_repeat_within_a_figure():
+    found = style.looks(["human", "Synthetic (Teacher)", "Cyborg, soft labels", "Teacher on U", "other"])
+    assert found["human"] == style.LOOKS["human"] and found["Synthetic (Teacher)"] == style.LOOKS["teacher"]
+    assert found["Cyborg, soft labels"] == style.LOOKS["cyborg-soft"] and len(set(found.values())) == 5
+    assert len(style.looks([f"run {at}" for at in range(40)])) == 40
+
+
+def test_score_distributions():
+    frame = pd.DataFrame({"source": ["human"] * 4 + ["teacher"] * 2, "score": [1, 2, 2, 5, 1, 2]})
+    figure = figures.score_distributions(frame, scale=SCALE)
+    human, teacher = figure.axes
+    assert [bar.get_height() for bar in human.patches] == [0.25, 0.5, 0, 0, 0.25]
+    assert [bar.get_height() for bar in teacher.patches[:5]] == [0.5, 0.5, 0, 0, 0]
+    np.testing.assert_array_equal(teacher.patches[5].get_data().values, [0.25, 0.5, 0, 0, 0.25])  # the outline of the first
+    assert {"Human scores", "Teacher", "n = 4   mean 2.50", "n = 2   mean 1.50 (−1.00)", "5"} <= set(texts(figure))
+    assert len(figures.score_distributions(frame.iloc[:1], scale=SCALE).axes) == 1
+
+
+def test_confusion_matrix():
+    counts = metrics.confusion([0, 0, 0, 1, 4], [0, 0, 1, 1, 3], levels=5)
+    figure = figures.confusion_matrix({"teacher": counts, "full": counts.T}, scale=SCALE)
+    np.testing.assert_allclose(figure.axes[0].images[0].get_array()[0], [2 / 3, 1 / 3, 0, 0, 0])
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array()[2], 0)  # a row without essays
+    assert [text.get_text() for text in figure.axes[0].texts] == ["67%\n2", "33%\n1", "100%\n1", "100%\n1"]
+    assert "Human score" in texts(figure) and figure.axes[1].get_title(loc="left") == "All human scores"
+    same = figures.confusion_matrix({"teacher": counts}, scale=SCALE)
+    assert {"1  (3)", "3  (0)", "Human score  (essays)"} <= set(texts(same))
+    nine = figures.confusion_matrix({str(at): np.eye(9, dtype=int) for at in range(4)}, scale=Scale(1, 5, 0.5))
+    assert sum(bool(ax.images) for ax in nine.axes) == 4 and "1" in [text.get_text() for text in nine.axes[0].texts]
+
+
+def test_learning_curve():
+    frame = pd.DataFrame({"epoch": [1, 2, 3], "loss": [2.0, 1.0, 0.5], "dev_qwk": [0.4, 0.61, 0.6]})
+    figure = figures.learning_curve(frame)
+    loss, qwk = figure.axes
+    assert loss.lines[0].get_ydata().tolist() == [2, 1, 0.5] and qwk.lines[0].get_xydata().tolist() == [[2, 0.61]]
+    assert "best 0.610 (epoch 2)" in texts(figure)
+    several = figures.learning_curve(pd.concat([frame.assign(run=name) for name in "ab"]), run="run")
+    assert len(several.axes[0].lines) == 2 and "b: best 0.610 (epoch 2)" in texts(several)
+    assert len(figures.learning_curve(frame.iloc[:1]).axes) == 2
+
+
+def test_reliability():
+    frame = pd.DataFrame(
+        {"confidence": np.repeat([0.2, 0.8], 50), "correct": [True] * 10 + [False] * 40 + [True] * 40 + [False] * 10}
+    )
+    ax = figures.reliability(frame, bins=2).axes[1]
+    np.testing.assert_allclose(ax.lines[1].get_xydata(), [[0.2, 0.2], [0.8, 0.8]])
+    both = figures.reliability(frame.assign(source=["teacher", "cyborg"] * 50), source="source")
+    assert {"Teacher", "Cyborg", "exactly as sure as right"} <= set(texts(both))
+    np.testing.assert_allclose(figures.reliability(frame.iloc[:1]).axes[1].lines[1].get_xydata(), [[0.2, 1]])
+
+
+def test_qwk_by_fraction():
+    full = {"arm": "full", "n_human": 1800, "fraction": 1.0, "qwk": 0.7, "low": 0.66, "high": 0.74}
+    rows = [{**ARM, "arm": arm, "n_human": n, "fraction": n / 1800} for arm in ("human", "cyborg") for n in (180, 450)]
+    figure = figures.qwk_by_fraction(pd.DataFrame([*rows, full]), seeds=pd.DataFrame(rows))
+    ax = figure.axes[0]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["180\n10%", "450\n25%"]
+    band = ax.patches[0]
+    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((0.66, 0.74)) and band.get_width() == 1
+    assert {"All human scores", "Human scores only", "Cyborg"} <= set(texts(figure))
+    one = figures.qwk_by_fraction(pd.DataFrame([ARM])).axes[0]
+    assert [tick.get_text() for tick in one.get_xticklabels()] == ["180\n10%"]
+
+
+def test_arm_forest():
+    frame = pd.DataFrame([ARM, {**ARM, "arm": "full", "qwk": 0.7, "low": 0.65, "high": np.nan}])
+    seeds = pd.DataFrame({"arm": ["cyborg"] * 3, "qwk": [0.6, 0.61, 0.65]})
+    figure = figures.arm_forest(frame, seeds=seeds)
+    assert lines(figure.axes[0])[0] == (0, 0.57, 0.66)
+    assert {"Cyborg", "All human scores", "0.620  [0.570, 0.660]"} <= set(texts(figure))
+    assert [0.6, 0.61, 0.65] in [line.get_xdata().tolist() for line in figure.axes[0].lines]
+    panels = figures.arm_forest(pd.concat([frame.assign(at="10 %"), frame.iloc[:1].assign(at="25 %")]), panel="at")
+    assert [ax.get_title(loc="left") for ax in panels.axes] == ["10 %", "25 %"] and len(lines(panels.axes[1])) == 1
+
+
+def test_difference_forest():
+    row = {"system": "cyborg", "baseline": "human", "difference": 0.08, "low": 0.02, "high": 0.13, "p_holm": 0.0004}
+    row |= {"tost_low": 0.03, "tost_high": 0.12, "margin": 0.05, "equivalence": "undecided"}
+    frame = pd.DataFrame([row, {**row, "baseline": "full", "difference": -0.01, "p_holm": np.nan}])
+    figure = figures.difference_forest(frame)
+    shown = {
+        "Cyborg − Human scores only",
+        "Cyborg − All human scores",
+        "+0.080",
+        "−0.010",
+        "< 0.001",
+        "undecided",
+        "within ±0.05?",
+    }
+    assert shown <= set(texts(figure))
+    assert (0, 0.02, 0.13) in lines(figure.axes[0]) and (0, 0.03, 0.12) in lines(figure.axes[0])
+    filled = [line.get_markerfacecolor() for line in figure.axes[0].lines[1:]]
+    assert filled == [style.LOOKS["cyborg"].color, "white"]  # significant, and not known
+    assert len(figures.difference_forest(frame.iloc[:1])._suptitle.get_text())
+
+
+def test_smd_forest(gaps):
+    figure = figures.smd_forest(gaps)
+    ax = figure.axes[0]
+    shown = texts(figure)
+    assert {"All essays  (n = 300)", "Gender", "Grade level", "12  (n = 5)", "not recorded  (n = 5)", "too few"} <= set(shown)
+    assert sum(text in set(gaps["verdict"]) for text in shown) == len(gaps) == len(lines(ax))
+    heights = [y for y, _, _ in lines(ax)]
+    assert heights == sorted(heights) and ax.yaxis_inverted()
+    hollow = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
+    assert len(hollow) == 2
+    band = ax.patches[0]
+    assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((-0.1, 0.1))
+
+
+def test_smd_forest_of_stages_with_a_missing_group(gaps):
+    both = pd.concat([gaps.assign(stage="teacher"), gaps[gaps["group"] != "Male"].assign(stage="cyborg", n=290)])
+    figure = figures.smd_forest(both, stage="stage", value="dsm")
+    assert len(lines(figure.axes[0])) == 2 * len(gaps) - 1
+    assert {"Teacher", "Cyborg", "All essays  (n = 290–300)"} <= set(texts(figure)) and "biased" not in texts(figure)
+    assert figure.axes[0].get_xlabel().startswith("DSM")
+    assert len(lines(figures.smd_forest(gaps.iloc[:1]).axes[0])) == 1
+    undefined = gaps.iloc[:1].assign(smd=np.nan, smd_low=np.nan, smd_high=np.nan)
+    assert figures.smd_forest(undefined).axes[0].get_xlim()[0] < -0.1
+
+
+def test_group_bars(gaps):
+    figure = figures.group_bars(gaps)
+    assert [bar.get_width() for bar in figure.axes[0].patches] == gaps["n"].tolist()
+    assert {"300", "Gender", "All essays"} <= set(texts(figure))
+    means = figures.group_bars(gaps, value="smd", low="smd_low", high="smd_high", number=".2f", xlabel="SMD")
+    assert len(lines(means.axes[0])) == len(gaps) and "Female  (n =" in " ".join(texts(means))
+
+
+def test_lengths_and_truncation():
+    frame = pd.DataFrame({"tokens": [100, 200, 300, 600], "split": ["train", "train", "dev", "dev"]})
+    figure = figures.length_distribution(frame, limits={"MiniLM": 512})
+    assert sum(bar.get_height() for bar in figure.axes[0].patches) == 4
+    assert "MiniLM reads 512: 25.0% are longer" in texts(figure)
+    splits = figures.length_distribution(frame, source="split")
+    assert len(splits.axes[0].lines) == 2 and {"train", "dev"} <= set(texts(splits))
+    assert figures.length_distribution(frame.iloc[:1]).axes[0].patches
+    cut = pd.DataFrame({"model": ["MiniLM", "MPNet"], "essays_cut": [0.25, 0.0], "tokens_lost": [0.075, 0.0]})
+    figure = figures.truncation(cut)
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [0.25, 0, 0.075, 0]
+    assert {"25.0%", "7.5%", "0.0%", "MiniLM", "Essays cut", "Tokens lost"} <= set(texts(figure))
+
+
+def test_nothing_is_cut_off_and_sizes_fit_a_page(gaps):
+    for figure in (
+        figures.smd_forest(gaps),
+        figures.arm_forest(pd.DataFrame([ARM])),
+        figures.qwk_by_fraction(pd.DataFrame([ARM])),
+    ):
+        width, height = figure.get_size_inches()
+        assert width <= style.DOUBLE and height <= 9
+        box = figure.get_tightbbox()
+        assert box.x0 > -0.15 and box.x1 < width + 0.15 and box.y0 > -0.1 and box.y1 < height + 0.1
