@@ -113,7 +113,9 @@ def confusion_matrix(tables: Mapping[str, np.ndarray], *, scale: Scale, title: s
         ax.tick_params(length=0)
     for ax in axes[:, 0]:
         ax.set_ylabel("Human score" + ("  (essays)" if rows is not scores else ""))
-    bar = figure.colorbar(image, ax=axes, shrink=0.7, fraction=0.03, pad=0.015, format=PercentFormatter(1, decimals=0))
+    bar = figure.colorbar(
+        image, ax=list(axes.flat[: len(tables)]), shrink=0.7, fraction=0.03, pad=0.015, format=PercentFormatter(1, decimals=0)
+    )
     bar.set_label("Share of the row")
     bar.outline.set_visible(False)
     figure.suptitle(title, x=0.01, ha="left")

@@ -89,7 +89,7 @@ def arm_forest(
     styles, width = looks(arms), 1.35 * SINGLE if len(sets) == 1 else DOUBLE
     figure, axes = plt.subplots(1, len(sets), figsize=(width, 0.85 + 0.24 * len(arms)), sharey=True, sharex=True, squeeze=False)
     for ax, (key, part) in zip(axes[0], sets.items(), strict=True):
-        dots = seeds if seeds is None or panel is None else seeds[seeds[panel] == key]
+        dots = seeds if seeds is None or panel is None else seeds[seeds[panel].astype(str) == key]
         for _, row in part.iterrows():
             at, look = arms.index(row["arm"]), styles[row["arm"]]
             ax.hlines(at, row["low"], row["high"], color=look.color, lw=1.6)
@@ -97,7 +97,9 @@ def arm_forest(
                 single = dots.loc[dots["arm"] == row["arm"], value]
                 ax.plot(single, np.full(len(single), at + 0.26), ".", color=look.color, ms=3.5)
             ax.plot(row[value], at, look.marker, color=look.color, ms=5.5, mec="white", mew=0.5)
-            _beside(ax, at, f"{row[value]:.3f}  [{row['low']:.3f}, {row['high']:.3f}]".replace("-", "−"))
+            known = np.isfinite([row["low"], row["high"]]).all()
+            note = f"{row[value]:.3f}" + (f"  [{row['low']:.3f}, {row['high']:.3f}]" if known else "")
+            _beside(ax, at, note.replace("-", "−"))
         ax.set(xlabel=xlabel, title=str(key))
         ax.xaxis.set_major_locator(ticks(6))
     axes[0, 0].set_yticks(range(len(arms)), [label(arm) for arm in arms])

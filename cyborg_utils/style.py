@@ -62,10 +62,9 @@ def ticks(most: int) -> MaxNLocator:
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for each name, all different while they last: the arm's own, or that of the arm named in it ("Teacher on U",
-    "synthetic"), else a spare one."""
+    """A look for each name, different while they last: the arm's own, or of the arm it names ("Teacher on U"), else a spare one."""
     names, found = list(dict.fromkeys(names)), {}
-    for name in names:
+    for name in sorted(names, key=lambda name: name not in LOOKS):  # an arm itself before what is named after it
         text = str(name).lower().replace("synthetic", "teacher").replace(", ", "-").replace(" ", "-")
         arm = max((arm for arm in LOOKS if arm in text), key=len, default=None)
         if arm and LOOKS[arm] not in found.values():
@@ -79,11 +78,15 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
     @functools.wraps(draw)
     def drawn(*args, **kwargs) -> Figure:
-        with plt.style.context(SHEET):
-            figure = draw(*args, **kwargs)
-            figure.draw_without_rendering()  # ticks are made late: make them while the style holds
-        plt.close(figure)
-        return figure
+        others = set(plt.get_fignums())
+        try:
+            with plt.style.context(SHEET):
+                figure = draw(*args, **kwargs)
+                figure.draw_without_rendering()  # ticks are made late: make them while the style holds
+                return figure
+        finally:
+            for number in set(plt.get_fignums()) - others:
+                plt.close(number)
 
     return drawn
 

@@ -88,6 +88,7 @@ def test_looks_know_the_arms_and_never_repeat_within_a_figure():
     found = style.looks(["human", "Synthetic (Teacher)", "Cyborg, soft labels", "Teacher on U", "other"])
     assert found["human"] == style.LOOKS["human"] and found["Synthetic (Teacher)"] == style.LOOKS["teacher"]
     assert found["Cyborg, soft labels"] == style.LOOKS["cyborg-soft"] and len(set(found.values())) == 5
+    assert style.looks(["Teacher on U", "teacher"])["teacher"] == style.LOOKS["teacher"]
     assert len(style.looks([f"run {at}" for at in range(40)])) == 40
 
 
@@ -155,7 +156,7 @@ def test_arm_forest():
     seeds = pd.DataFrame({"arm": ["cyborg"] * 3, "qwk": [0.6, 0.61, 0.65]})
     figure = figures.arm_forest(frame, seeds=seeds)
     assert lines(figure.axes[0])[0] == (0, 0.57, 0.66)
-    assert {"Cyborg", "All human scores", "0.620  [0.570, 0.660]"} <= set(texts(figure))
+    assert {"Cyborg", "All human scores", "0.620  [0.570, 0.660]", "0.700"} <= set(texts(figure))
     assert [0.6, 0.61, 0.65] in [line.get_xdata().tolist() for line in figure.axes[0].lines]
     panels = figures.arm_forest(pd.concat([frame.assign(at="10 %"), frame.iloc[:1].assign(at="25 %")]), panel="at")
     assert [ax.get_title(loc="left") for ax in panels.axes] == ["10 %", "25 %"] and len(lines(panels.axes[1])) == 1
