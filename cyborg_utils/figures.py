@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from statsmodels.stats.proportion import proportion_confint
@@ -97,25 +98,22 @@ def confusion_matrix(tables: Mapping[str, np.ndarray], *, scale: Scale, title: s
     for ax, (name, counts) in zip(axes.flat, tables.items(), strict=False):
         counts = np.asarray(counts)
         shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-        image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (i, j), count in np.ndenumerate(counts):
-            text = f"{shares[i, j]:.0%}\n{count:,}" if room > 0.3 else f"{count:,}"
-            ink = "white" if shares[i, j] > 0.55 else INK
-            if count:
-                ax.text(j, i, text, ha="center", va="center", fontsize=6.3 if room > 0.24 else 5.2, color=ink, linespacing=1.25)
+        notes = [f"{share:.0%}\n{n:,}" if room > 0.3 else f"{n:,}" for share, n in zip(shares.flat, counts.flat, strict=True)]
+        notes = np.where(counts > 0, np.reshape(notes, counts.shape), "")
+        words = {"fontsize": 6.3 if room > 0.24 else 5.2, "linespacing": 1.25}
+        sns.heatmap(shares, ax=ax, annot=notes, fmt="", annot_kws=words, cmap="Blues", vmin=0, vmax=1, square=True, cbar=False)
         for i in range(scale.size):
-            ax.add_patch(plt.Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, ec=INK, lw=0.7, clip_on=False, zorder=3))
-        ax.set_xticks(range(scale.size), scores)
-        ax.set_yticks(range(scale.size), rows)
+            ax.add_patch(plt.Rectangle((i, i), 1, 1, fill=False, ec=INK, lw=0.7, clip_on=False, zorder=3))
+        ax.set_xticks(np.arange(scale.size) + 0.5, scores, rotation=0)
+        ax.set_yticks(np.arange(scale.size) + 0.5, rows, rotation=0)
         ax.set(title=label(name), xlabel="Machine score")
         ax.grid(False)
         ax.spines[:].set(visible=True, color="#CCCCCC")
         ax.tick_params(length=0)
     for ax in axes[:, 0]:
         ax.set_ylabel("Human score" + ("  (essays)" if rows is not scores else ""))
-    bar = figure.colorbar(
-        image, ax=list(axes.flat[: len(tables)]), shrink=0.7, fraction=0.03, pad=0.015, format=PercentFormatter(1, decimals=0)
-    )
+    used, shade = list(axes.flat[: len(tables)]), axes.flat[0].collections[0]
+    bar = figure.colorbar(shade, ax=used, shrink=0.7, fraction=0.03, pad=0.015, format=PercentFormatter(1, decimals=0))
     bar.set_label("Share of the row")
     bar.outline.set_visible(False)
     figure.suptitle(title, x=0.01, ha="left")

@@ -62,7 +62,7 @@ def ticks(most: int) -> MaxNLocator:
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for each name, different while they last: the arm's own, or of the arm it names ("Teacher on U"), else a spare one."""
+    """A look for each name, different while they last: its arm's, or of the arm it names ("Teacher on U"), or a spare one."""
     names, found = list(dict.fromkeys(names)), {}
     for name in sorted(names, key=lambda name: name not in LOOKS):  # an arm itself before what is named after it
         text = str(name).lower().replace("synthetic", "teacher").replace(", ", "-").replace(" ", "-")
