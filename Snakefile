@@ -17,12 +17,11 @@ from cyborg_utils import params, paths
 
 PROFILE = config.get("profile", "demo")
 STUDY = params.load(PROFILE)
-RUNS = {run.name: run for run in STUDY.runs}
-FULL = [params.Run(1.0, seed) for seed in STUDY.seeds] if "full" in STUDY.section("train_student")["labels"] else []
-RUNS |= {run.name: run for run in FULL}  # all human scores: no Teacher, one Student run a seed
+TAUGHT = {run.name: run for run in STUDY.runs}
+RUNS = TAUGHT | {run.name: run for run in STUDY.full_runs}
 CHEAP = bool(config.get("tables"))  # only what needs no model, from the scores in results/<profile>/scores
 EXECUTE = f"'{sys.executable}' -m cyborg_utils.execute"
-OF_RUN = "--fraction {params.run.fraction} --seed {params.run.seed}"
+OF_RUN = "--fraction {params.fraction} --seed {params.seed}"
 SCORES = os.path.relpath(paths.results(PROFILE, "scores"), paths.build(PROFILE))
 
 
@@ -39,6 +38,11 @@ def code(*patterns):
     return [os.path.relpath(file, paths.build(PROFILE)) for files in found for file in files]
 
 
+def section(name):
+    """A notebook's settings, in an order of their own: a change of value redoes the step, a change of place does not."""
+    return sorted(STUDY.section(name).items())
+
+
 def done(name, runs=()):
     return [f"done/{name}_{run}.json" for run in runs] if runs else f"done/{name}.json"
 
@@ -46,7 +50,7 @@ def done(name, runs=()):
 ANY = code("*.py", "corpora/*.py")
 TEACHER = code("teacher.py", "prompt.py", "prompts/*", "batching.py", "scale.py", "weights.yaml")
 STUDENT = code("student.py", "calibration.py", "batching.py", "scale.py", "weights.yaml")
-MODELS = [] if CHEAP else done("04_train_student", RUNS) + done("03_label_essays", set(RUNS) - {run.name for run in FULL})
+MODELS = [] if CHEAP else done("03_label_essays", TAUGHT) + done("04_train_student", RUNS)
 
 
 wildcard_constraints:
@@ -71,7 +75,7 @@ rule prepare_data:
     output:
         done("01_prepare_data"),
     params:
-        section=STUDY.section("prepare_data"),
+        section=section("prepare_data"),
     shell:
         "{EXECUTE} 01_prepare_data {PROFILE} --done {output} --promise essays --promise {SCORES}/split.csv"
 
@@ -84,8 +88,9 @@ rule finetune_teacher:
     output:
         done("02_finetune_teacher", ["{run}"]),
     params:
-        section=STUDY.section("finetune_teacher"),
-        run=lambda wildcards: RUNS[wildcards.run],
+        section=section("finetune_teacher"),
+        fraction=lambda wildcards: RUNS[wildcards.run].fraction,
+        seed=lambda wildcards: RUNS[wildcards.run].seed,
     threads: workflow.cores
     priority: 1
     resources:
@@ -102,8 +107,9 @@ rule label_essays:
     output:
         done("03_label_essays", ["{run}"]),
     params:
-        section=STUDY.section("label_essays"),
-        run=lambda wildcards: RUNS[wildcards.run],
+        section=section("label_essays"),
+        fraction=lambda wildcards: RUNS[wildcards.run].fraction,
+        seed=lambda wildcards: RUNS[wildcards.run].seed,
     threads: workflow.cores
     priority: 2
     resources:
@@ -117,12 +123,13 @@ rule train_student:
         notebook("04_train_student"),
         STUDENT,
         done("01_prepare_data"),
-        lambda wildcards: [] if RUNS[wildcards.run] in FULL else done("03_label_essays", [wildcards.run]),
+        lambda wildcards: done("03_label_essays", [wildcards.run]) if wildcards.run in TAUGHT else [],
     output:
         done("04_train_student", ["{run}"]),
     params:
-        section=STUDY.section("train_student"),
-        run=lambda wildcards: RUNS[wildcards.run],
+        section=section("train_student"),
+        fraction=lambda wildcards: RUNS[wildcards.run].fraction,
+        seed=lambda wildcards: RUNS[wildcards.run].seed,
     threads: workflow.cores
     priority: 3
     resources:
@@ -140,7 +147,7 @@ rule test_significance:
     output:
         done("05_test_significance"),
     params:
-        section=STUDY.section("test_significance"),
+        section=section("test_significance"),
     shell:
         "{EXECUTE} 05_test_significance {PROFILE} --done {output}"
 
@@ -154,7 +161,7 @@ rule analyze_bias:
     output:
         done("06_analyze_bias"),
     params:
-        section=STUDY.section("analyze_bias"),
+        section=section("analyze_bias"),
     shell:
         "{EXECUTE} 06_analyze_bias {PROFILE} --done {output}"
 

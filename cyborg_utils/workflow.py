@@ -15,10 +15,23 @@ from cyborg_utils.errors import CyborgError
 from cyborg_utils.execute import forget_changed, locked
 
 
+def steps(study: params.Study, *, tables: bool = False) -> list[str]:
+    """Every execution of a notebook, by the name of its copy; with `tables` only those without a model."""
+    models = [
+        f"{name}_{run.name}" for run in study.runs for name in ("02_finetune_teacher", "03_label_essays", "04_train_student")
+    ]
+    models += [f"04_train_student_{run.name}" for run in study.full_runs]
+    return ["01_prepare_data", *([] if tables else models), "05_test_significance", "06_analyze_bias", "00_overview"]
+
+
 def command(profile: str, *, tables: bool = False, dry_run: bool = False, cores: str = "all") -> list[str]:
-    """The Snakemake call. No Snakemake lock: `run` holds one of its own, which a killed run cannot leave behind."""
+    """The Snakemake call. No Snakemake lock: `run` holds one of its own, which a killed run cannot leave behind.
+
+    Every step is named as a target: a step in the middle that is no longer done would else be left so while the last one is.
+    """
     snakefile = Path(__file__).resolve().parent.parent / "Snakefile"
-    call = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(paths.build(profile))]
+    call = [sys.executable, "-m", "snakemake", *(f"done/{step}.json" for step in steps(params.load(profile), tables=tables))]
+    call += ["html/index.html", "--snakefile", str(snakefile), "--directory", str(paths.build(profile))]
     call += ["--config", f"profile={profile}", *(["tables=1"] if tables else []), "--cores", cores, "--resources", "gpu=1"]
     call += ["--rerun-incomplete", "--nolock", "--rerun-triggers", "mtime", "params", "input", "--scheduler", "greedy"]
     return [*call, "--dry-run", "--quiet", "host"] if dry_run else [*call, "--quiet", "all"]
@@ -92,7 +105,6 @@ def main() -> None:
     options = parser.parse_args()
     try:
         if options.dry_run:
-            params.load(options.profile)
             call = command(options.profile, tables=options.tables, dry_run=True, cores=options.cores)
             sys.exit(subprocess.run(call, env=environment(), check=False).returncode)
         run(options.profile, tables=options.tables, cores=options.cores)

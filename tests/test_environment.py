@@ -1,0 +1,93 @@
+"""pyproject.toml, requirements.lock, environment.yml and what is installed tell the same."""
+
+import ast
+import sys
+import tomllib
+from importlib import metadata
+
+import nbformat
+import pytest
+import yaml
+from conftest import CHECKOUT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name as canonical
+
+PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DIRECT = [Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
+LOCK = (CHECKOUT / "requirements.lock").read_text(encoding="utf-8")
+PINS = dict(line.split("==") for line in LOCK.splitlines() if line and not line.startswith("#"))
+
+
+def test_the_lock_pins_every_direct_dependency_within_its_bounds():
+    for requirement in DIRECT:
+        assert PINS[canonical(requirement.name)] in requirement.specifier, requirement
+    head = LOCK.split("# What these need")[0]
+    listed = {line.split("==")[0] for line in head.splitlines() if "==" in line}
+    assert listed == {canonical(requirement.name) for requirement in DIRECT}
+
+
+def test_the_lock_is_complete():
+    """Everything that a locked package needs is locked, in a version that it accepts."""
+    for name in PINS:
+        for line in metadata.requires(name) or []:
+            need = Requirement(line)
+            if need.marker is None or need.marker.evaluate({"extra": ""}):
+                assert PINS[canonical(need.name)] in need.specifier, f"{name} needs {line}"
+
+
+def test_the_lock_is_sorted_and_free_of_builds_and_addresses():
+    for part in LOCK.split("# What these need"):
+        names = [line.split("==")[0] for line in part.splitlines() if "==" in line]
+        assert names == sorted(set(names))
+    assert not any(sign in line for line in LOCK.splitlines() if not line.startswith("#") for sign in "+@/ ")
+
+
+def test_conda_has_the_same_direct_dependencies():
+    listed = yaml.safe_load((CHECKOUT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    (through_pip,) = (entry["pip"] for entry in listed if isinstance(entry, dict))
+    assert f"python{PROJECT['requires-python']}" in listed
+    assert "--editable ." in through_pip
+    pinned = {line for line in through_pip if not line.startswith("--")}
+    assert pinned == {f"{name}=={PINS[name]}" for name in (canonical(requirement.name) for requirement in DIRECT)}
+
+
+def test_what_is_installed_here_is_what_is_locked():
+    here = {name: metadata.version(name).split("+")[0] for name in PINS}
+    assert {name: version for name, version in here.items() if version != PINS[name]} == {}
+
+
+def test_torch_is_one_version_everywhere():
+    assert "torch==2.13.0" in PROJECT["dependencies"]
+    assert PINS["torch"] == "2.13.0"
+
+
+def imported(source: str) -> set[str]:
+    """Top-level names of the modules that a piece of code imports."""
+    nodes = list(ast.walk(ast.parse(source)))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level and node.module}
+    return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
+
+
+FOLDERS = ("cyborg_utils", "notebooks", "tests", "tools", "benchmarks")
+SOURCES = [file for folder in FOLDERS for file in (CHECKOUT / folder).rglob("*") if file.suffix in (".py", ".ipynb")]
+
+
+@pytest.fixture(scope="module")
+def ours():
+    """Import names that code may use: ours, and those that direct dependencies (the extras too) bring."""
+    direct = {canonical(requirement.name) for requirement in DIRECT}
+    extra = {canonical(Requirement(line).name) for line in PROJECT["optional-dependencies"]["gpu"]}
+    brought = {
+        name for name, makers in metadata.packages_distributions().items() if {canonical(maker) for maker in makers} & direct
+    }
+    return brought | extra | {"cyborg_utils", "tools", "benchmarks", *(path.stem for path in (CHECKOUT / "tests").glob("*.py"))}
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.name)
+def test_every_import_is_a_direct_dependency(file, ours):
+    """Nothing works only because another package happens to bring it."""
+    text = file.read_text(encoding="utf-8")
+    notebook = nbformat.reads(text, 4) if file.suffix == ".ipynb" else None
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"] if notebook else [text]
+    assert set().union(*map(imported, cells)) - ours == set()

@@ -1,0 +1,238 @@
+"""The order of the notebooks, what a change redoes, and what `make` says."""
+
+import json
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+import yaml
+from conftest import CHECKOUT, PROFILES
+from snakemake.cli import main as snakemake
+
+from cyborg_utils import pages, params, paths, report, workflow
+from cyborg_utils.errors import CyborgError
+
+NOTEBOOKS = {entry["notebook"] for entry in report.registry().values()}
+
+
+@pytest.fixture
+def plan(project, monkeypatch, capfd):
+    """A function that gives the jobs that Snakemake would run for a study: {rule: number}, {} for nothing."""
+    monkeypatch.chdir(project)
+    for name in NOTEBOOKS:  # their content is of no concern here
+        (project / "notebooks" / f"{name}.ipynb").touch()
+
+    def jobs(profile, **options):
+        call = workflow.command(profile, dry_run=True, **options)
+        with pytest.raises(SystemExit) as ended:
+            snakemake(call[call.index("snakemake") + 1 :])
+        monkeypatch.chdir(project)
+        said = "".join(capfd.readouterr())
+        assert ended.value.code == 0, said
+        found = {rule: int(number) for rule, number in re.findall(r"^(\w+) +(\d+)$", said, flags=re.MULTILINE)}
+        assert found or "Nothing to be done" in said, said
+        found.pop("total", None)
+        return found
+
+    return jobs
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_study_has_all_its_steps(plan, profile):
+    study = params.load(profile)
+    full = len(study.seeds) if "full" in study.section("train_student")["labels"] else 0
+    assert plan(profile) == {
+        "prepare_data": 1,
+        "finetune_teacher": len(study.runs),
+        "label_essays": len(study.runs),
+        "train_student": len(study.runs) + full,
+        "test_significance": 1,
+        "analyze_bias": 1,
+        "overview": 1,
+        "html": 1,
+    }
+
+
+def test_tables_need_no_model(plan, make_study):
+    make_study("try")
+    assert set(plan("try", tables=True)) == {"prepare_data", "test_significance", "analyze_bias", "overview", "html"}
+
+
+@pytest.fixture
+def finished(project, plan, make_study, monkeypatch):
+    """A study whose every step Snakemake has run, with a stand-in for Python that writes nothing but the stamp."""
+    make_study("try")
+    stand_in = project / "python"
+    stand_in.write_text(
+        '#!/bin/sh\nwhile [ $# -gt 1 ] && [ "$1" != --done ]; do shift; done\necho {} > "${2:-html/index.html}"\n'
+    )
+    stand_in.chmod(0o755)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "executable", str(stand_in))
+        paths.build("try", "html").mkdir(parents=True)
+        call = workflow.command("try")
+        snakemake(call[call.index("snakemake") + 1 :])
+    assert ended.value.code == 0
+    assert len(list(paths.build("try", "done").iterdir())) == 8
+    assert plan("try") == {}
+    return "try"
+
+
+LAST = {"overview": 1, "html": 1}
+JUDGED = {"test_significance": 1, "analyze_bias": 1, **LAST}
+TRAINED = {"train_student": 2, **JUDGED}
+
+
+@pytest.mark.parametrize(
+    "section, key, value, redone",
+    [
+        ("test_significance", "margin", 0.1, {"test_significance": 1, **LAST}),
+        ("analyze_bias", "min_group", 20, {"analyze_bias": 1, **LAST}),
+        ("train_student", "epochs", 9, TRAINED),
+        ("finetune_teacher", "epochs", 9, {"finetune_teacher": 1, "label_essays": 1, **TRAINED, "train_student": 1}),
+        ("prepare_data", "split_seed", 9, {"prepare_data": 1, "finetune_teacher": 1, "label_essays": 1, **TRAINED}),
+    ],
+)
+def test_a_changed_value_redoes_what_it_affects(project, plan, finished, section, key, value, redone):
+    file = project / "params" / "try.yaml"
+    study = yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert study[section][key] != value
+    study[section][key] = value
+    file.write_text(yaml.safe_dump(study), encoding="utf-8")
+    assert plan(finished) == redone
+
+
+def test_words_about_the_study_redo_nothing(project, plan, finished):
+    file = project / "params" / "try.yaml"
+    file.write_text("# a comment\n" + file.read_text(encoding="utf-8"), encoding="utf-8")
+    assert plan(finished) == {}
+
+
+def test_a_changed_notebook_redoes_its_step_and_a_touched_one_does_not(project, plan, finished):
+    notebook = project / "notebooks" / "06_analyze_bias.ipynb"
+    notebook.touch()
+    assert plan(finished) == {}
+    notebook.write_text("changed")
+    assert plan(finished) == {"analyze_bias": 1, **LAST}
+
+
+def test_a_new_seed_adds_its_run_and_keeps_the_others(project, plan, finished, make_study):
+    make_study("try", runs=[{"fraction": 0.1, "seeds": [1, 2]}])
+    assert plan(finished) == {"finetune_teacher": 1, "label_essays": 1, **TRAINED}
+
+
+def test_a_step_whose_stamp_is_gone_is_done_again(plan, finished):
+    paths.build("try", "done", "04_train_student_u10_s1.json").unlink()
+    assert plan(finished) == {**TRAINED, "train_student": 1}
+
+
+# ---- what the caller is told
+
+
+@pytest.fixture
+def pretended(make_study, monkeypatch):
+    """A study whose Snakemake is replaced by a few lines of Python."""
+    make_study("try")
+
+    def pretend(code):
+        monkeypatch.setattr(workflow, "command", lambda *_, **__: [sys.executable, "-c", code])
+
+    return pretend
+
+
+def test_nothing_to_do_is_said(pretended, capsys):
+    pretended("pass")
+    assert workflow.run("try") is False
+    assert (
+        "Nothing to do: every notebook of the study 'try' is up to date.\nLook at build/try/html/index.html"
+        in capsys.readouterr().out
+    )
+
+
+def test_the_steps_done_are_told_with_time_and_memory(pretended, capsys):
+    stamp, record = paths.build("try", "done", "01_prepare_data.json"), report.record_file("try", "01_prepare_data")
+    content = {"notebook": "01_prepare_data", "run": "", "seconds": 12.3, "peak_memory_gib": 1.25}
+    for file in (stamp, record):
+        file.parent.mkdir(parents=True)
+    pretended(f"open({str(stamp)!r}, 'w').write('{{}}'); open({str(record)!r}, 'w').write({json.dumps(content)!r})")
+    assert workflow.run("try") is True
+    said = capsys.readouterr().out
+    assert re.search(r"^01_prepare_data +12 +1\.25 GiB$", said, flags=re.MULTILINE)
+    assert "Look at build/try/html/index.html; tables, figures and executed notebooks are in results/try" in said
+
+
+def test_a_failed_step_is_a_failure(pretended):
+    pretended("raise SystemExit(1)")
+    with pytest.raises(CyborgError, match=r"Stopped after \d+ s; 0 step\(s\) were finished. The same command goes on from here."):
+        workflow.run("try")
+
+
+def test_a_study_that_is_at_work_is_not_started_twice(pretended, project):
+    """The lock outlives the caller for as long as Snakemake runs, and is free when that has ended."""
+    call = "import sys; sys.argv = ['x', 'try']; from cyborg_utils import workflow; {}; workflow.main()"
+    slow = "workflow.command = lambda *a, **k: [sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(30)']"
+    first = subprocess.Popen(
+        [sys.executable, "-u", "-c", call.format(slow)], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        while first.stdout.readline() != "1\n":
+            assert first.poll() is None
+        first.kill()  # the caller only: its Snakemake lives on, as after `kill -9`
+        first.wait()
+        pretended("pass")
+        with pytest.raises(
+            CyborgError, match=f"the study 'try' is being executed already .process {first.pid} or one it started"
+        ):
+            workflow.run("try")
+    finally:
+        subprocess.run(["kill", "-9", "--", f"-{first.pid}"], check=False)
+    for _ in range(100):
+        try:
+            assert workflow.run("try") is False
+            break
+        except CyborgError:
+            workflow.time.sleep(0.05)
+    else:
+        pytest.fail("the lock was left behind")
+
+
+# ---- pages
+
+
+def test_pages_have_titles_words_for_pictures_and_working_links(project, make_study):
+    make_study("try")
+    picture = nbformat.v4.new_output("display_data", {"image/png": "aGk="}, metadata={"image/png": {"alt": "Cyborg <0.6>"}})
+    plain = nbformat.v4.new_output("display_data", {"image/png": "aGk="})
+    links = "# The Teacher\n\n[labels](03_label_essays.ipynb), [bias](06_analyze_bias.ipynb#smd), [home](00_overview.ipynb)"
+    cells = [nbformat.v4.new_markdown_cell(links), nbformat.v4.new_code_cell("x", outputs=[picture, plain])]
+    for stem in ("02_finetune_teacher_u10_s1", "03_label_essays_u10_s1", "03_label_essays_u10_s2", "06_analyze_bias"):
+        report.write(paths.results("try", "notebooks", f"{stem}.ipynb"), nbformat.writes(nbformat.v4.new_notebook(cells=cells)))
+    index = pages.render("try").read_text(encoding="utf-8")
+    assert "<h1>Cyborg Data on ELLIPSE" in index and 'href="03_label_essays_u10_s2.html"' in index and "The Teacher" in index
+    page = paths.build("try", "html", "02_finetune_teacher_u10_s1.html").read_text(encoding="utf-8")
+    assert "<title>The Teacher</title>" in page
+    assert 'alt="Cyborg &lt;0.6&gt;"' in page and f'alt="{pages.NO_ALT}"' in page
+    assert 'href="03_label_essays_u10_s1.html"' in page  # the page of the same run
+    assert 'href="06_analyze_bias.html#smd"' in page
+    assert 'href="index.html#00_overview"' in page  # not executed yet
+
+
+def test_pages_of_nothing_say_what_to_do(make_study):
+    make_study("try")
+    with pytest.raises(CyborgError, match="results/try/notebooks: no executed notebook. Run `make reproduce` first."):
+        pages.render("try")
+
+
+# ---- make
+
+
+def test_make_help_lists_every_target():
+    said = subprocess.run(["make", "--no-print-directory"], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+    makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^\.PHONY: (.+)$", makefile, flags=re.MULTILINE).group(1).split()
+    assert {"reproduce", "test", "lint", "lab", "verify", "bench", "clean", "site"} <= set(targets)
+    for target in targets:
+        assert re.search(rf"^  {target} +\w", said, flags=re.MULTILINE), target
+    assert all(profile in said for profile in PROFILES)
