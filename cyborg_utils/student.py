@@ -1,0 +1,210 @@
+"""The Student: a small pretrained encoder that learns scores from essays, whoever gave them.
+
+Token vectors are averaged and one linear layer makes a real-valued score (head `regression`, squared error) or a distribution
+over levels (head `classification`, cross-entropy, as in the paper). Any encoder of the hub will do.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional
+from transformers import AutoModel, AutoTokenizer, Trainer, TrainingArguments, set_seed
+
+from cyborg_utils import attention, batching, provenance, weights
+from cyborg_utils.scale import Scale
+
+RECIPE = 1  # raise it when a change of this file or `batching` changes the numbers: finished Students are then trained anew
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a Student is trained; from a study's `train_student` section."""
+
+    model: str
+    head: str  # "regression" or "classification"
+    epochs: int
+    min_steps: int  # updates that even a small training set gets (by more epochs)
+    learning_rate: float
+    batch_size: int
+    max_tokens: int  # longer essays are cut
+
+
+class _Network(nn.Module):
+    """Encoder, mean over tokens, dropout, one linear layer."""
+
+    def __init__(self, encoder, outputs: int) -> None:
+        super().__init__()
+        self.encoder, self.dropout, self.top = encoder, nn.Dropout(0.1), nn.Linear(encoder.config.hidden_size, outputs)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, targets: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
+        mask = attention_mask.unsqueeze(-1).float()
+        # The layer is small and its output is the score: float32, whatever the encoder ran in.
+        with torch.autocast(hidden.device.type, enabled=False):
+            output = self.top(self.dropout((hidden * mask).sum(1) / mask.sum(1)))
+        if targets is None:
+            return {"output": output}
+        loss = functional.mse_loss(output, targets) if output.shape[1] == 1 else functional.cross_entropy(output, targets)
+        return {"loss": loss, "output": output}
+
+
+class Student:
+    """A trained Student: network, tokenizer, scale, and how its outputs become scores."""
+
+    def __init__(self, network: _Network, tokenizer, scale: Scale, settings: Settings, centre: float = 0.0, spread: float = 1.0) -> None:
+        self.network, self.tokenizer, self.scale, self.settings = network, tokenizer, scale, settings
+        self.centre, self.spread = centre, spread  # mean and SD of the training scores: the network works in these units
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def encode(self, essays: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
+        """Token ids, cut at `max_tokens`, and the number of tokens cut from each essay. Nothing in a text can become a special token."""
+        options = {"split_special_tokens": True, "verbose": False}
+        whole = self.tokenizer(list(essays), **options)["input_ids"]
+        rows = self.tokenizer(list(essays), truncation=True, max_length=self.settings.max_tokens, **options)["input_ids"]
+        return rows, np.array([len(ids) - len(row) for ids, row in zip(whole, rows, strict=True)])
+
+    def collate(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+        return {
+            "input_ids": batching.pad(rows, self.tokenizer.pad_token_id or 0),
+            "attention_mask": batching.pad([[1] * len(row) for row in rows], 0),
+        }
+
+    @torch.no_grad()
+    def predict(self, essays: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Values (score units, float) and levels of essays, both shape (n,).
+
+        Regression: the raw value and its nearest level. Classification: the most likely level and its score.
+        """
+        rows, _ = self.encode(essays)
+        self.network.to(self.device).eval()
+        budget = 16384 if self.device.type == "cpu" else 131072  # tokens a batch
+
+        def work(batch: np.ndarray) -> np.ndarray:
+            inputs = {key: value.to(self.device) for key, value in self.collate([rows[index] for index in batch]).items()}
+            with torch.autocast(self.device.type, torch.bfloat16):
+                return self.network(**inputs)["output"].float().cpu().numpy()
+
+        output = batching.in_parts(work, batching.token_batches([*map(len, rows)], budget), None, "")
+        if self.settings.head == "regression":
+            value = self.centre + self.spread * output[:, 0].astype(float)
+            return value, self.scale.nearest(value)
+        level = output.argmax(1)
+        return self.scale.score(level), level
+
+    def save(self, folder: Path, mark: str = "") -> None:
+        """Write the Student as safetensors and JSON; `student.json` comes last, so that a folder without it is not a whole one."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.network.encoder.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        save_file({key: value.contiguous().cpu() for key, value in self.network.top.state_dict().items()}, folder / "top.safetensors")
+        scale = [self.scale.low, self.scale.high, self.scale.step]
+        content = {"settings": asdict(self.settings), "scale": scale, "centre": self.centre, "spread": self.spread, "mark": mark}
+        provenance.write_json(folder / "student.json", content)
+
+
+def load(folder: Path) -> Student:
+    """A saved Student."""
+    content = json.loads((folder / "student.json").read_text(encoding="utf-8"))
+    settings, scale = Settings(**content["settings"]), Scale(*content["scale"])
+    student = _new(settings, scale, folder)
+    student.network.top.load_state_dict(load_file(folder / "top.safetensors"))
+    student.centre, student.spread = content["centre"], content["spread"]
+    return student
+
+
+def _new(settings: Settings, scale: Scale, folder: Path) -> Student:
+    encoder = AutoModel.from_pretrained(folder, dtype=torch.float32)
+    if encoder._can_set_attn_implementation():
+        encoder.set_attn_implementation(attention.name())
+    for name in ("attention_probs_dropout_prob", "attention_dropout"):
+        for module in encoder.modules():  # dropout inside attention keeps PyTorch off its fast paths and buys nothing here
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+        if hasattr(encoder.config, name):
+            setattr(encoder.config, name, 0.0)
+    outputs = 1 if settings.head == "regression" else scale.size
+    return Student(_Network(encoder, outputs), AutoTokenizer.from_pretrained(folder), scale, settings)
+
+
+class _LengthTrainer(Trainer):
+    """Trainer with batches of similar length."""
+
+    def get_train_dataloader(self):
+        lengths = [len(row["ids"]) for row in self.train_dataset]
+        batches = batching.LengthBatches(lengths, self.args.train_batch_size, seed=self.args.seed)
+        loader = torch.utils.data.DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator)
+        loader.set_epoch = batches.set_epoch  # Trainer calls it at the start of every epoch
+        return loader
+
+
+def train(sets: Sequence[pd.DataFrame], scale: Scale, settings: Settings, *, seed: int, folder: Path) -> tuple[Student, pd.DataFrame]:
+    """Train a Student on one set, or on several one after the other (see `cyborg_data.training_sets`).
+
+    The Student is kept in `folder`; a finished one is not trained again, and a stopped one goes on from its last epoch, where
+    settings, data and `RECIPE` are the same. The last epoch is kept: no development essay chooses it.
+    Returns the Student and its training loss (stage, epoch, loss).
+    """
+    set_seed(seed)
+    data = [[*part["essay_id"], *part["value"].round(6)] for part in sets]
+    mark = provenance.fingerprint(asdict(settings) | {"seed": seed, "recipe": RECIPE}, data=data)
+    if (folder / "student.json").is_file() and json.loads((folder / "student.json").read_text())["mark"] == mark:
+        return load(folder), pd.read_csv(folder / "curve.csv")
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True) if not (folder / "checkpoints" / mark).is_dir() else None
+    student = _new(settings, scale, weights.resolve(settings.model))
+    scores = np.concatenate([part["value"] for part in sets])
+    student.centre, student.spread = float(scores.mean()), float(scores.std()) or 1.0
+    curves = [_stage(student, part, stage, seed, folder / "checkpoints" / mark / f"stage{stage}") for stage, part in enumerate(sets, 1)]
+    curve = pd.concat(curves, ignore_index=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    curve.to_csv(folder / "curve.csv", index=False)
+    student.save(folder, mark)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return student, curve
+
+
+def _stage(student: Student, part: pd.DataFrame, stage: int, seed: int, checkpoints: Path) -> pd.DataFrame:
+    settings = student.settings
+    ids, _ = student.encode(part["text"])
+    if settings.head == "regression":
+        targets = ((part["value"].to_numpy() - student.centre) / student.spread)[:, None]
+    else:
+        targets = part[[f"p_{level + 1}" for level in range(student.scale.size)]].to_numpy()
+    rows = [{"ids": row, "target": target} for row, target in zip(ids, targets, strict=True)]
+    steps_an_epoch = -(-len(rows) // settings.batch_size)
+    epochs = max(settings.epochs, -(-settings.min_steps // steps_an_epoch))
+
+    def collate(batch: list[dict]) -> dict[str, torch.Tensor]:
+        targets = torch.tensor(np.stack([row["target"] for row in batch]), dtype=torch.float32)
+        return student.collate([row["ids"] for row in batch]) | {"targets": targets}
+
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=epochs,
+        learning_rate=settings.learning_rate,
+        per_device_train_batch_size=settings.batch_size,
+        lr_scheduler_type="linear",
+        warmup_steps=max(1, steps_an_epoch * epochs // 10),
+        weight_decay=0.01,
+        bf16=True,  # autocast: matrix products in bf16, weights in float32
+        save_strategy="epoch",
+        save_total_limit=1,
+        logging_strategy="epoch",
+        seed=seed,
+        report_to="none",
+        use_cpu=not torch.cuda.is_available(),
+        remove_unused_columns=False,
+    )
+    trainer = _LengthTrainer(model=student.network, args=arguments, train_dataset=rows, data_collator=collate)
+    trainer.train(resume_from_checkpoint=any(checkpoints.glob("checkpoint-*")))
+    losses = [(stage, round(entry["epoch"]), entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+    return pd.DataFrame(losses, columns=["stage", "epoch", "loss"])
