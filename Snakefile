@@ -48,8 +48,9 @@ def done(name, runs=()):
 
 
 ANY = code("*.py", "corpora/*.py")
-TEACHER = code("teacher.py", "prompt.py", "prompts/*", "batching.py", "scale.py", "weights.yaml")
-STUDENT = code("student.py", "calibration.py", "batching.py", "scale.py", "weights.yaml")
+BOTH = ("attention.py", "batching.py", "scale.py", "weights.yaml")
+TEACHER = code("teacher.py", "prompt.py", "prompts/*", *BOTH)
+STUDENT = code("student.py", "classical.py", "cyborg_data.py", "calibration.py", *BOTH)
 MODELS = [] if CHEAP else done("03_label_essays", TAUGHT) + done("04_train_student", RUNS)
 
 
