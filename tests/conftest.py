@@ -19,8 +19,6 @@ from cyborg_utils import params
 CHECKOUT = Path(__file__).resolve().parent.parent
 PROFILES = params.profiles()
 
-# The lead's fixture `tiny_models` (tests/tiny_models.py: tiny random Llama, ELECTRA and ModernBERT folders) belongs here.
-
 
 @pytest.fixture(autouse=True)
 def _same_environment():
@@ -71,3 +69,11 @@ def make_study(project: Path) -> Callable[[str], None]:
         (project / "params" / f"{profile}.yaml").write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of tiny random models by name (tests/tiny_models.py), made once a session."""
+    from tiny_models import make
+
+    return make(tmp_path_factory.mktemp("tiny"))
