@@ -58,7 +58,13 @@ def pad(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
 
 
 def in_parts(
-    work: Callable[[np.ndarray], np.ndarray], batches: list[np.ndarray], folder: Path | None, mark: str, *, every: int = 16, show: str = ""
+    work: Callable[[np.ndarray], np.ndarray],
+    batches: list[np.ndarray],
+    folder: Path | None,
+    mark: str,
+    *,
+    every: int = 16,
+    show: str = "",
 ) -> np.ndarray:
     """Run `work` on batches of indices and return all rows in index order; finished parts survive a kill.
 

@@ -12,11 +12,23 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-STATISTICS = ("log words", "log sentences", "words a sentence", "letters a word", "long words", "different words", "commas", "paragraphs")
+STATISTICS = (
+    "log words",
+    "log sentences",
+    "words a sentence",
+    "letters a word",
+    "long words",
+    "different words",
+    "commas",
+    "paragraphs",
+)
 
 
 def statistics(texts: Sequence[str]) -> np.ndarray:
-    """Text statistics, shape (n, 8), columns as in `STATISTICS`; `different words` is types / sqrt(tokens), which hangs less on length."""
+    """Text statistics, shape (n, 8), columns as in `STATISTICS`.
+
+    `different words` is types / sqrt(tokens), which hangs less on length than types / tokens.
+    """
 
     def one(text: str) -> list[float]:
         words = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", text.lower())
@@ -39,11 +51,16 @@ def statistics(texts: Sequence[str]) -> np.ndarray:
 
 
 def train(part: pd.DataFrame) -> Pipeline:
-    """Fit on a training set (columns text, value); the penalty is chosen by leave-one-out inside the set. `.predict(texts)` gives values."""
+    """Fit on a training set (columns text, value); `.predict(texts)` gives values.
+
+    The penalty is chosen by leave-one-out inside the training set.
+    """
     words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2, max_features=20000)
     letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, min_df=3, max_features=20000)
     numbers = make_pipeline(FunctionTransformer(statistics), StandardScaler(), FunctionTransformer(_scaled))
-    return make_pipeline(make_union(words, letters, numbers), RidgeCV(alphas=np.logspace(-1, 3, 9))).fit(part["text"], part["value"])
+    return make_pipeline(make_union(words, letters, numbers), RidgeCV(alphas=np.logspace(-1, 3, 9))).fit(
+        part["text"], part["value"]
+    )
 
 
 def _scaled(x: np.ndarray) -> np.ndarray:

@@ -127,13 +127,17 @@ def learning_curve(
     epoch: str = "epoch",
     loss: str = "loss",
     qwk: str = "dev_qwk",
+    agreement: str = "QWK, development split",
     run: str | None = None,
     title: str = "Training, epoch by epoch",
 ) -> Figure:
-    """Training loss and QWK on the development split by epoch; the best epoch is ringed. `run`: a column for several lines."""
+    """Training loss and agreement on the development split by epoch; the best epoch is ringed. `run`: a column for several lines.
+
+    `qwk` is the column of the agreement, `agreement` its name for people.
+    """
     sets, styles = parts(frame, run, alone="teacher")
     figure, axes = plt.subplots(1, 2, figsize=(DOUBLE if run else 5.2, 2.3))
-    for ax, column, name in ((axes[0], loss, "Training loss"), (axes[1], qwk, "QWK, development split")):
+    for ax, column, name in ((axes[0], loss, "Training loss"), (axes[1], qwk, agreement)):
         for key, part in sets.items():
             part, look, text = part.sort_values(epoch).dropna(subset=[column]), styles[key], label(key)
             if column == qwk and len(part):

@@ -62,7 +62,8 @@ class Prompt:
         fill = {"{rubric}": self.rubric, "{answers}": key, "{assignment}": assignment or "not given", "{essay}": essay}
         pattern = re.compile("|".join(map(re.escape, fill)))  # one pass: braces inside an essay stay as they are
         return [
-            {"role": role, "content": pattern.sub(lambda hit: fill[hit.group()], text)} for role, text in (("system", system), ("user", user))
+            {"role": role, "content": pattern.sub(lambda hit: fill[hit.group()], text)}
+            for role, text in (("system", system), ("user", user))
         ]
 
     def answer_ids(self, tokenizer) -> list[int]:
@@ -70,10 +71,14 @@ class Prompt:
         ids = [tokenizer.encode(answer, add_special_tokens=False) for answer in answers(self.scale)]
         split = [answer for answer, tokens in zip(answers(self.scale), ids, strict=True) if len(tokens) != 1]
         if split or len({tokens[0] for tokens in ids}) < len(ids):
-            raise CyborgError(f"this tokenizer has no single token for the answers {split}: choose another Teacher or a coarser scale")
+            raise CyborgError(
+                f"this tokenizer has no single token for the answers {split}: choose another Teacher or a coarser scale"
+            )
         return [tokens[0] for tokens in ids]
 
-    def encode(self, tokenizer, essays: list[str], assignments: list[str], *, max_tokens: int) -> tuple[list[list[int]], list[int]]:
+    def encode(
+        self, tokenizer, essays: list[str], assignments: list[str], *, max_tokens: int
+    ) -> tuple[list[list[int]], list[int]]:
         """Token ids of every prompt, each ending where the answer comes next, and the number of tokens cut from each essay.
 
         An essay keeps its first `max_tokens` tokens. The rubric stands first and is the same for all, so that its part of
@@ -107,10 +112,13 @@ def plain_ids(tokenizer, text: str) -> list[int]:
     `split_special_tokens` breaks up special tokens only, and some models add others (`<tool_call>`): where the text spells
     any added token, it is cut after that token's first character and the pieces are encoded apart.
     """
+
     def encode(piece: str) -> list[int]:
         return tokenizer.encode(piece, add_special_tokens=False, split_special_tokens=True)
 
-    spelled = [token.content for token in tokenizer.added_tokens_decoder.values() if len(token.content) > 1 and token.content in text]
+    spelled = [
+        token.content for token in tokenizer.added_tokens_decoder.values() if len(token.content) > 1 and token.content in text
+    ]
     pattern = re.compile("|".join(map(re.escape, spelled)))
     ids, start = [], 0
     while spelled and (hit := pattern.search(text, start)):

@@ -75,15 +75,21 @@ def commit() -> str:
     """The checkout's commit, with `-dirty` where tracked sources differ from it; `unknown` outside a checkout."""
     git = ["git", "-C", str(paths.home())]
     try:
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        head = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
         sources = ["cyborg_utils", "notebooks", "params"]
-        dirty = subprocess.run([*git, "status", "--porcelain", "-uno", "--", *sources], capture_output=True, text=True, check=True).stdout
+        dirty = subprocess.run(
+            [*git, "status", "--porcelain", "-uno", "--", *sources], capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("-dirty" if dirty.strip() else "")
 
 
-def record(parameters: dict[str, Any], *, inputs: list[str | Path] = (), measured: dict[str, Any] | None = None) -> dict[str, Any]:
+def record(
+    parameters: dict[str, Any], *, inputs: list[str | Path] = (), measured: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """All that a reader needs to trust or repeat this notebook run: parameters, commit, versions, input hashes, hardware, time.
 
     `measured` holds what the notebook timed or counted itself (JSON values). Peak memory is of this process, in GiB.

@@ -10,8 +10,8 @@ Metrics that compare categories (QWK, exact, adjacent) want levels; the others t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -108,30 +108,51 @@ def paired_bootstrap(
 
 
 def paired_permutation(
-    human: ArrayLike, first: ArrayLike, second: ArrayLike, *, seed: Seed, metric: str = "qwk", resamples: int = 10_000
+    human: ArrayLike,
+    first: ArrayLike | Mapping[Any, ArrayLike],
+    second: ArrayLike | Mapping[Any, ArrayLike],
+    *,
+    seed: Seed,
+    metric: str = "qwk",
+    resamples: int = 10_000,
 ) -> float:
     """Two-sided p of "the two systems are exchangeable on every essay", for the difference of a metric.
 
     In each resample the two scores of an essay change places with probability 1/2 (what `scipy.stats.permutation_test` does with
     `permutation_type="samples"`). p = (1 + number of |differences| >= the observed) / (resamples + 1), so never 0. An undefined
     resample counts as large; an undefined observed difference gives NaN.
+
+    `first` and `second` may be mappings seed -> array with the same seeds: then the statistic is the mean over seeds of the
+    difference, and all seeds of an essay change places together. It speaks of these trained models, not of other seeds.
     """
-    rows = _rows(human, _checked(human, [first, second], metric))
+    if isinstance(first, Mapping):
+        if set(first) != set(second):
+            raise CyborgError(f"paired_permutation: seeds {sorted(first)} and {sorted(second)} must be the same")
+        systems = [*first.values(), *(second[key] for key in first)]
+    else:
+        systems = [first, second]
+    seeds = len(systems) // 2
+    rows = _rows(human, _checked(human, systems, metric))
     centre = middle(rows[:, 0])
     total = _parts(rows, centre).sum(axis=0)
-    observed = np.subtract(*from_moments(metric, total))
+
+    def difference(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+        return (from_moments(metric, ours) - from_moments(metric, theirs)).mean(axis=-1)
+
+    observed = difference(total[:seeds], total[seeds:])
     if not np.isfinite(observed):
         return float("nan")
     # A swap changes nothing where both systems agree, and acts alike on all essays of a cell.
-    cells, counts = np.unique(rows[rows[:, 1] != rows[:, 2]], axis=0, return_counts=True)
-    change = np.diff(_parts(cells, centre), axis=1)[:, 0]
+    apart = (rows[:, 1 : 1 + seeds] != rows[:, 1 + seeds :]).any(axis=1)
+    cells, counts = np.unique(rows[apart], axis=0, return_counts=True)
+    parts = _parts(cells, centre)
+    change = (parts[:, seeds:] - parts[:, :seeds]).reshape(len(cells), seeds * parts.shape[-1])
     rng, smaller = np.random.default_rng(seed), 0
     for size in _chunks(resamples, len(cells)):
         shape = (size, len(cells))
         swapped = rng.binomial(counts, 0.5, shape) if counts.max(initial=0) > 1 else rng.integers(0, 2, shape, dtype=np.uint8)
-        moved = swapped.astype(float) @ change
-        difference = from_moments(metric, total[0] + moved) - from_moments(metric, total[1] - moved)
-        smaller += int((np.abs(difference) < abs(observed) - TIE).sum())
+        moved = (swapped.astype(float) @ change).reshape(size, seeds, parts.shape[-1])
+        smaller += int((np.abs(difference(total[:seeds] + moved, total[seeds:] - moved)) < abs(observed) - TIE).sum())
     return (1 + resamples - smaller) / (resamples + 1)
 
 

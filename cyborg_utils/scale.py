@@ -47,7 +47,8 @@ class Scale:
         off = ~self.contains(score)
         if off.any():
             raise CyborgError(
-                f"{int(off.sum())} score(s) off the scale {self.low:g}-{self.high:g} by {self.step:g}, first: {score[off].flat[0]:g}"
+                f"{int(off.sum())} score(s) off the scale {self.low:g}-{self.high:g} by {self.step:g}, "
+                f"first: {score[off].flat[0]:g}"
             )
         return np.round((score - self.low) / self.step).astype(np.int64)
 

@@ -46,7 +46,9 @@ class _Network(nn.Module):
         super().__init__()
         self.encoder, self.dropout, self.top = encoder, nn.Dropout(0.1), nn.Linear(encoder.config.hidden_size, outputs)
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, targets: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, targets: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
         mask = attention_mask.unsqueeze(-1).float()
         # The layer is small and its output is the score: float32, whatever the encoder ran in.
@@ -61,13 +63,18 @@ class _Network(nn.Module):
 class Student:
     """A trained Student: network, tokenizer, scale, and how its outputs become scores."""
 
-    def __init__(self, network: _Network, tokenizer, scale: Scale, settings: Settings, centre: float = 0.0, spread: float = 1.0) -> None:
+    def __init__(
+        self, network: _Network, tokenizer, scale: Scale, settings: Settings, centre: float = 0.0, spread: float = 1.0
+    ) -> None:
         self.network, self.tokenizer, self.scale, self.settings = network, tokenizer, scale, settings
         self.centre, self.spread = centre, spread  # mean and SD of the training scores: the network works in these units
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def encode(self, essays: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
-        """Token ids, cut at `max_tokens`, and the number of tokens cut from each essay. Nothing in a text can become a special token."""
+        """Token ids, cut at `max_tokens`, and the number of tokens cut from each essay.
+
+        Nothing in a text can become a special token.
+        """
         options = {"split_special_tokens": True, "verbose": False}
         whole = self.tokenizer(list(essays), **options)["input_ids"]
         rows = self.tokenizer(list(essays), truncation=True, max_length=self.settings.max_tokens, **options)["input_ids"]
@@ -102,11 +109,13 @@ class Student:
         return self.scale.score(level), level
 
     def save(self, folder: Path, mark: str = "") -> None:
-        """Write the Student as safetensors and JSON; `student.json` comes last, so that a folder without it is not a whole one."""
+        """Write the Student as safetensors and JSON; `student.json` comes last: a folder without it is not a whole one."""
         folder.mkdir(parents=True, exist_ok=True)
         self.network.encoder.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        save_file({key: value.contiguous().cpu() for key, value in self.network.top.state_dict().items()}, folder / "top.safetensors")
+        save_file(
+            {key: value.contiguous().cpu() for key, value in self.network.top.state_dict().items()}, folder / "top.safetensors"
+        )
         scale = [self.scale.low, self.scale.high, self.scale.step]
         content = {"settings": asdict(self.settings), "scale": scale, "centre": self.centre, "spread": self.spread, "mark": mark}
         provenance.write_json(folder / "student.json", content)
@@ -120,6 +129,11 @@ def load(folder: Path) -> Student:
     student.network.top.load_state_dict(load_file(folder / "top.safetensors"))
     student.centre, student.spread = content["centre"], content["spread"]
     return student
+
+
+def untrained(settings: Settings, scale: Scale) -> Student:
+    """A Student before its first essay: what its tokenizer reads and cuts can be counted with it."""
+    return _new(settings, scale, weights.resolve(settings.model))
 
 
 def _new(settings: Settings, scale: Scale, folder: Path) -> Student:
@@ -147,7 +161,9 @@ class _LengthTrainer(Trainer):
         return loader
 
 
-def train(sets: Sequence[pd.DataFrame], scale: Scale, settings: Settings, *, seed: int, folder: Path) -> tuple[Student, pd.DataFrame]:
+def train(
+    sets: Sequence[pd.DataFrame], scale: Scale, settings: Settings, *, seed: int, folder: Path
+) -> tuple[Student, pd.DataFrame]:
     """Train a Student on one set, or on several one after the other (see `cyborg_data.training_sets`).
 
     The Student is kept in `folder`; a finished one is not trained again, and a stopped one goes on from its last epoch, where
@@ -160,10 +176,12 @@ def train(sets: Sequence[pd.DataFrame], scale: Scale, settings: Settings, *, see
     if (folder / "student.json").is_file() and json.loads((folder / "student.json").read_text())["mark"] == mark:
         return load(folder), pd.read_csv(folder / "curve.csv")
     shutil.rmtree(folder / "checkpoints", ignore_errors=True) if not (folder / "checkpoints" / mark).is_dir() else None
-    student = _new(settings, scale, weights.resolve(settings.model))
+    student = untrained(settings, scale)
     scores = np.concatenate([part["value"] for part in sets])
     student.centre, student.spread = float(scores.mean()), float(scores.std()) or 1.0
-    curves = [_stage(student, part, stage, seed, folder / "checkpoints" / mark / f"stage{stage}") for stage, part in enumerate(sets, 1)]
+    curves = [
+        _stage(student, part, stage, seed, folder / "checkpoints" / mark / f"stage{stage}") for stage, part in enumerate(sets, 1)
+    ]
     curve = pd.concat(curves, ignore_index=True)
     folder.mkdir(parents=True, exist_ok=True)
     curve.to_csv(folder / "curve.csv", index=False)

@@ -63,7 +63,7 @@ class Teacher:
     def logits(self, prompts: Sequence[list[int]], *, share_prefix: bool = True) -> torch.Tensor:
         """Answer logits, shape (prompts, K), float32.
 
-        Prompts are padded on the right: in a causal model what stands behind the last token cannot reach it, so no mask is needed.
+        Prompts are padded on the right: in a causal model nothing behind the last token can reach it, so no mask is needed.
         """
         base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
         decoder, head, device = base.get_decoder(), base.get_output_embeddings(), self.model.device
@@ -83,7 +83,9 @@ class Teacher:
         return functional.linear(hidden, head.weight[self.answer_ids], bias).float()
 
     @torch.no_grad()
-    def probabilities(self, prompts: Sequence[list[int]], *, folder: Path | None = None, mark: str = "", show: str = "") -> np.ndarray:
+    def probabilities(
+        self, prompts: Sequence[list[int]], *, folder: Path | None = None, mark: str = "", show: str = ""
+    ) -> np.ndarray:
         """Probabilities of the K levels for every prompt, shape (prompts, K), rows sum to 1.
 
         With a `folder`, finished parts are kept there under `mark`, so that a stopped call goes on where it was.
@@ -105,10 +107,16 @@ def load(settings: Settings, template: Prompt, *, adapter: Path | None = None) -
     folder = weights.resolve(settings.model)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     cuda = torch.cuda.is_available()
-    options: dict[str, Any] = {"dtype": torch.bfloat16, "device_map": {"": 0} if cuda else None, "attn_implementation": attention.name()}
+    options: dict[str, Any] = {
+        "dtype": torch.bfloat16,
+        "device_map": {"": 0} if cuda else None,
+        "attn_implementation": attention.name(),
+    }
     if settings.quantization == "nf4":
         if not cuda:
-            raise CyborgError("finetune_teacher.quantization: nf4 needs a CUDA GPU and bitsandbytes; here set `quantization: none`")
+            raise CyborgError(
+                "finetune_teacher.quantization: nf4 needs a CUDA GPU and bitsandbytes; here set `quantization: none`"
+            )
         from transformers import BitsAndBytesConfig
 
         options["quantization_config"] = BitsAndBytesConfig(
@@ -136,7 +144,7 @@ def targets(levels: np.ndarray, size: int, sd: float) -> np.ndarray:
 
 
 def measures(probabilities: np.ndarray, levels: np.ndarray, scale: Scale) -> dict[str, float]:
-    """Agreement of a distribution over levels with human levels: QWK and SMD of the most likely level, r of the expected score, loss."""
+    """Agreement of distributions over levels with human levels: QWK and SMD of the most likely level, r of the expected score."""
     expected = probabilities @ scale.scores
     human = scale.score(levels)
     return {
@@ -159,7 +167,9 @@ class _ScoreTrainer(Trainer):
         return functional.cross_entropy(logits, inputs["targets"].to(logits.device))
 
     def get_train_dataloader(self):
-        batches = batching.LengthBatches([len(row["ids"]) for row in self.train_dataset], self.args.train_batch_size, seed=self.args.seed)
+        batches = batching.LengthBatches(
+            [len(row["ids"]) for row in self.train_dataset], self.args.train_batch_size, seed=self.args.seed
+        )
         loader = torch.utils.data.DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator)
         loader.set_epoch = batches.set_epoch  # Trainer calls it at the start of every epoch
         return loader
@@ -174,10 +184,15 @@ class _ScoreTrainer(Trainer):
 
 
 def _collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"prompts": [row["ids"] for row in rows], "targets": torch.tensor(np.stack([row["target"] for row in rows]), dtype=torch.float32)}
+    return {
+        "prompts": [row["ids"] for row in rows],
+        "targets": torch.tensor(np.stack([row["target"] for row in rows]), dtype=torch.float32),
+    }
 
 
-def finetune(train: pd.DataFrame, dev: pd.DataFrame, template: Prompt, settings: Settings, *, seed: int, folder: Path) -> pd.DataFrame:
+def finetune(
+    train: pd.DataFrame, dev: pd.DataFrame, template: Prompt, settings: Settings, *, seed: int, folder: Path
+) -> pd.DataFrame:
     """Fine-tune on U, keep the epoch with the best r on dev, and return the curve.
 
     train, dev: columns essay_id, text, assignment, level. The adapter is saved in `folder/adapter`; checkpoints in
@@ -246,12 +261,17 @@ def finetune(train: pd.DataFrame, dev: pd.DataFrame, template: Prompt, settings:
         eval_dataset=[{"ids": ids, "level": level} for ids, level in zip(dev_prompts, dev["level"], strict=True)],
         data_collator=_collate,
     )
-    trainer.train(resume_from_checkpoint=any(checkpoints.glob("checkpoint-*")))
+    if settings.epochs:
+        trainer.train(resume_from_checkpoint=any(checkpoints.glob("checkpoint-*")))
+    else:
+        trainer.evaluate()  # zero-shot: the adapter is saved as it was initialised, which changes nothing
     teacher.model.save_pretrained(adapter)
     curve = _curve(trainer.state.log_history)
     curve.to_csv(adapter / "curve.csv", index=False)
     # Written last: an adapter without this file is not a finished one.
-    provenance.write_json(adapter / "teacher.json", {"settings": asdict(settings), "seed": seed, "mark": mark, "rubric": template.rubric})
+    provenance.write_json(
+        adapter / "teacher.json", {"settings": asdict(settings), "seed": seed, "mark": mark, "rubric": template.rubric}
+    )
     shutil.rmtree(checkpoints)
     return curve
 
@@ -263,7 +283,9 @@ def _curve(history: list[dict[str, float]]) -> pd.DataFrame:
         row = epochs.setdefault(round(entry.get("epoch", 0)), {})
         if "loss" in entry:
             row["train_loss"] = entry["loss"]
-        row.update({key.removeprefix("eval_"): entry[key] for key in ("eval_qwk", "eval_r", "eval_smd", "eval_loss") if key in entry})
+        row.update(
+            {key.removeprefix("eval_"): entry[key] for key in ("eval_qwk", "eval_r", "eval_smd", "eval_loss") if key in entry}
+        )
     curve = pd.DataFrame.from_dict(epochs, orient="index").dropna(subset=["r"]).rename_axis("epoch").reset_index()
     curve["best"] = curve["r"] == curve["r"].max()
     return curve[["epoch", "train_loss", "qwk", "r", "smd", "loss", "best"]]

@@ -78,7 +78,8 @@ def _from_hub(name: str) -> Path:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=HUB_FILES))
     except Exception as error:  # the hub's client raises a dozen types (gated, offline, not found, proxy): one remedy serves
         raise CyborgError(
-            f"model {name!r} could not be fetched from the Hugging Face hub ({type(error).__name__}: {str(error).splitlines()[0][:200]}). "
+            f"model {name!r} could not be fetched from the Hugging Face hub "
+            f"({type(error).__name__}: {str(error).splitlines()[0][:200]}). "
             "Check the network, the spelling, and for a gated model `hf auth login`; or name a local folder."
         ) from error
 

@@ -1,0 +1,204 @@
+"""The arms of a study on the same test essays: agreement, differences, gap closed, bias. Frames in, tidy tables out.
+
+`raters` is always the frame of `scores.raters`. An arm is one value of (fraction, student, head, labels), repeated by seeds;
+the arm `full` has fraction 1 and is the upper bound of every other fraction. The statistics are those of `significance` and
+`fairness`, pooled over seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from cyborg_utils.fairness import osa_osd_csd, smd_by_group
+from cyborg_utils.metrics import agreement
+from cyborg_utils.scale import Scale
+from cyborg_utils.scores import ARM
+from cyborg_utils.significance import across_seeds, equivalence, gap_closed, holm, paired_permutation
+
+Runs = dict[int, np.ndarray]  # seed -> one number an essay, essays in the order of their ids
+TEACHER = {"student": "teacher", "head": "most likely", "labels": "teacher"}
+
+
+def pick(raters: pd.DataFrame, **wanted: object) -> pd.DataFrame:
+    """The rows whose columns have these values: `pick(raters, fraction=0.1, labels="cyborg")`."""
+    return raters[np.logical_and.reduce([raters[name] == value for name, value in wanted.items()])]
+
+
+def by_seed(arm: pd.DataFrame, column: str) -> Runs:
+    """A column of one arm as seed -> array."""
+    return {int(seed): rows.sort_values("essay_id")[column].to_numpy() for seed, rows in arm.groupby("seed")}
+
+
+def human(raters: pd.DataFrame, column: str = "human_level") -> np.ndarray:
+    """The human scores of the same essays, in the order of `by_seed`."""
+    return raters.drop_duplicates("essay_id").sort_values("essay_id")[column].to_numpy()
+
+
+def headline_fraction(raters: pd.DataFrame) -> float:
+    """The fraction that single-fraction tables show: most seeds, then nearest to the paper's 10 %."""
+    seeds = raters[raters["fraction"] < 1].groupby("fraction")["seed"].nunique()
+    return float(min(seeds.index, key=lambda fraction: (-seeds[fraction], abs(fraction - 0.10))))
+
+
+def agreement_table(
+    raters: pd.DataFrame, *, scale: Scale, resamples: int, confidence: float, seed: int, column: str = "matched"
+) -> pd.DataFrame:
+    """One row an arm: QWK with interval (`across_seeds`), and the means over seeds of the other figures of agreement.
+
+    Columns: fraction, n_human, labels, student, head, seeds, qwk, low, high, interval_of, seed_sd, test_sd, exact, adjacent, r,
+    sd_ratio, smd, qwk_raw, smd_raw. `raw` is without the match of mean and SD on the development split.
+    """
+    h, score = human(raters), human(raters, "score")
+    rows = []
+    for key, arm in raters.groupby(ARM, sort=False):
+        levels = by_seed(arm, f"{column}_level")
+        pooled = across_seeds(h, levels, resamples=resamples, confidence=confidence, seed=seed)
+        main = pd.DataFrame([agreement(score, value, scale) for value in by_seed(arm, f"{column}_value").values()]).mean()
+        raw = pd.DataFrame([agreement(score, value, scale) for value in by_seed(arm, "value").values()]).mean()
+        hits = [(np.mean(level == h), np.mean(np.abs(level - h) <= 1)) for level in levels.values()]
+        rows.append(
+            dict(zip(ARM, key, strict=True))
+            | {"n_human": arm["n_human"].iloc[0], "seeds": len(levels), "qwk": pooled["mean"]}
+            | {name: pooled[name] for name in ("low", "high", "interval_of", "seed_sd", "test_sd")}
+            | dict(zip(("exact", "adjacent"), np.mean(hits, axis=0), strict=True))
+            | {name: main[name] for name in ("r", "sd_ratio", "smd")}
+            | {"qwk_raw": raw["qwk"], "smd_raw": raw["smd"]}
+        )
+    first = ["fraction", "n_human", "labels", "student", "head"]
+    table = pd.DataFrame(rows)
+    return table[[*first, *(name for name in table if name not in first)]]
+
+
+def single_runs(raters: pd.DataFrame, *, scale: Scale, column: str = "matched") -> pd.DataFrame:
+    """One row an arm and seed: QWK on the test essays; the dots of the figures."""
+    h, rows = human(raters, "score"), []
+    for key, arm in raters.groupby([*ARM, "n_human"], sort=False):
+        for seed, level in by_seed(arm, f"{column}_level").items():
+            rows.append((*key, seed, agreement(h, scale.score(level), scale)["qwk"]))
+    return pd.DataFrame(rows, columns=[*ARM, "n_human", "seed", "qwk"])
+
+
+def comparisons(
+    raters: pd.DataFrame, *, margin: float, resamples: int, confidence: float, seed: int, column: str = "matched_level"
+) -> pd.DataFrame:
+    """Differences in QWK within each fraction, student and head; all rows are one family for Holm's correction.
+
+    Pairs: every kind of Cyborg labels against `human` and against `full`, `full` against `human`, the Teacher against `human`.
+    Columns: fraction, student, head, system, baseline, seeds (those that both have), n, qwk, qwk_baseline, difference, low, high
+    (`across_seeds`), p, p_holm (permutation over essays, all seeds of an essay together), tost_low, tost_high (the
+    2 confidence - 1 interval), margin, equivalence.
+    """
+    h, rows = human(raters), []
+    for place, arms in _settings(raters, column):
+        for system, baseline in _pairs(arms):
+            seeds = sorted(set(arms[system]) & set(arms[baseline]))
+            if not seeds:
+                continue
+            ours, theirs = ({seed: arms[name][seed] for seed in seeds} for name in (system, baseline))
+            options = {"resamples": resamples, "seed": seed}
+            shown = across_seeds(h, ours, theirs, confidence=confidence, **options)
+            tost = across_seeds(h, ours, theirs, confidence=2 * confidence - 1, **options)
+            level = [float(across_seeds(h, runs, resamples=2, seed=seed)["mean"]) for runs in (ours, theirs)]
+            rows.append(
+                place
+                | {"system": system, "baseline": baseline, "seeds": len(seeds), "n": len(h)}
+                | {"qwk": level[0], "qwk_baseline": level[1], "difference": shown["mean"]}
+                | {"low": shown["low"], "high": shown["high"], "p": paired_permutation(h, ours, theirs, **options)}
+                | {"tost_low": tost["low"], "tost_high": tost["high"], "margin": margin}
+                | {"equivalence": equivalence(tost["low"], tost["high"], margin=margin)}
+            )
+    table = pd.DataFrame(rows, columns=None if rows else _COMPARED)
+    return table.assign(p_holm=holm(table["p"]))[_COMPARED]
+
+
+_COMPARED = [
+    "fraction",
+    "student",
+    "head",
+    "system",
+    "baseline",
+    "seeds",
+    "n",
+    "qwk",
+    "qwk_baseline",
+    "difference",
+    "low",
+    "high",
+]
+_COMPARED += ["p", "p_holm", "tost_low", "tost_high", "margin", "equivalence"]
+
+
+def gaps(raters: pd.DataFrame, *, resamples: int, confidence: float, seed: int, column: str = "matched_level") -> pd.DataFrame:
+    """Share of the gap between `human` and `full` that each kind of Cyborg labels closes (`significance.gap_closed`).
+
+    Columns: fraction, student, head, labels, seeds, gap_closed, low, high, gained, gap, gap_low, gap_high, resolved.
+    """
+    h, rows = human(raters), []
+    for place, arms in _settings(raters, column):
+        if not {"human", "full"} <= set(arms):
+            continue
+        for labels in (name for name in arms if name.startswith("cyborg")):
+            options = {"resamples": resamples, "confidence": confidence, "seed": seed}
+            found = gap_closed(h, arms["human"], arms[labels], arms["full"], **options)
+            rows.append(place | {"labels": labels, "seeds": len(arms[labels])} | {k: v for k, v in found.items() if k != "n"})
+    columns = ["fraction", "student", "head", "labels", "seeds", "gap_closed", "low", "high", "gained", "gap", "gap_low"]
+    return pd.DataFrame(rows, columns=[*columns, "gap_high", "resolved"])
+
+
+def smd_table(
+    raters: pd.DataFrame, *, groups: Sequence[str], scale: Scale, seed: int, column: str = "matched_value", **options: object
+) -> pd.DataFrame:
+    """`fairness.smd_by_group` of every arm: its columns, after fraction, labels, student, head, seeds; and smd_seed_sd.
+
+    The machine score of an essay is its mean over the seeds, so that `smd` is the mean of the seeds' SMDs (they have the same
+    denominator) with its interval over essays; `smd_seed_sd` is their SD (NaN with one seed). DSM, QWK and exact agreement are
+    of that mean score too. `options` go to `smd_by_group`.
+    """
+    tables = []
+    for key, arm in raters.groupby(ARM, sort=False):
+        table = smd_by_group(averaged(arm, column), groups=groups, scale=scale, seed=seed, **options)
+        seeds, one_by_one = arm["seed"].unique(), {"groups": groups, "scale": scale, "seed": 1, "resamples": 1}
+        single = [averaged(pick(arm, seed=one), column) for one in (seeds if len(seeds) > 1 else [])]
+        alone = [smd_by_group(rows, **one_by_one) for rows in single]
+        spread = np.std([one["smd"] for one in alone], axis=0, ddof=1) if alone else np.nan
+        tables.append(table.assign(**dict(zip(ARM, key, strict=True)), seeds=len(seeds), smd_seed_sd=spread))
+    first = ["fraction", "labels", "student", "head", "seeds"]
+    whole = pd.concat(tables, ignore_index=True)
+    return whole[[*first, *(name for name in whole if name not in first)]]
+
+
+def osa_table(raters: pd.DataFrame, *, groups: Sequence[str], min_group: int, column: str = "matched_value") -> pd.DataFrame:
+    """`fairness.osa_osd_csd` of every arm, the seeds' mean score; Holm's correction over the whole table."""
+    tables = [
+        osa_osd_csd(averaged(arm, column), groups=groups, min_group=min_group).assign(**dict(zip(ARM, key, strict=True)))
+        for key, arm in raters.groupby(ARM, sort=False)
+    ]
+    whole = pd.concat(tables, ignore_index=True)
+    first = ["fraction", "labels", "student", "head"]
+    return whole[[*first, *(name for name in whole if name not in first)]].assign(p_holm=holm(whole["p"]))
+
+
+def averaged(arm: pd.DataFrame, column: str) -> pd.DataFrame:
+    """One arm, one row an essay: `value` is the mean of a column over seeds."""
+    mean = arm.groupby("essay_id", sort=True)[column].mean()
+    return arm.drop_duplicates("essay_id").sort_values("essay_id").assign(value=mean.to_numpy())
+
+
+def _settings(raters: pd.DataFrame, column: str) -> Iterator[tuple[dict, dict[str, Runs]]]:
+    """Each fraction, student and head with its arms, `full` and the Teacher's among them: labels -> seed -> levels."""
+    students = raters[(raters["student"] != "teacher") & (raters["fraction"] < 1)]
+    for (fraction, student, head), rows in students.groupby(["fraction", "student", "head"], sort=False):
+        arms = {labels: by_seed(arm, column) for labels, arm in rows.groupby("labels", sort=False)}
+        full = pick(raters, student=student, head=head, labels="full")
+        teacher = pick(raters, fraction=fraction, **TEACHER)
+        arms |= {name: by_seed(rows, column) for name, rows in (("full", full), ("teacher", teacher)) if len(rows)}
+        yield {"fraction": fraction, "student": student, "head": head}, arms
+
+
+def _pairs(arms: dict[str, Runs]) -> list[tuple[str, str]]:
+    mixed = [name for name in arms if name.startswith("cyborg")]
+    pairs = [(name, "human") for name in mixed] + [(name, "full") for name in mixed] + [("full", "human"), ("teacher", "human")]
+    return [(system, baseline) for system, baseline in pairs if system in arms and baseline in arms]
