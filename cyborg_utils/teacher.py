@@ -78,9 +78,10 @@ class Teacher:
         else:
             hidden = decoder(input_ids=padded, use_cache=False).last_hidden_state
         last = torch.tensor([len(ids) - 1 for ids in tails], device=device)
-        hidden = hidden[torch.arange(len(prompts), device=device), last].to(head.weight.dtype)
-        bias = None if head.bias is None else head.bias[self.answer_ids]
-        return functional.linear(hidden, head.weight[self.answer_ids], bias).float()
+        hidden = hidden[torch.arange(len(prompts), device=device), last].float()
+        # In float32: bf16 has steps of 0.125 where logits usually lie, 13 % of a probability.
+        bias = None if head.bias is None else head.bias[self.answer_ids].float()
+        return functional.linear(hidden, head.weight[self.answer_ids].float(), bias)
 
     @torch.no_grad()
     def probabilities(
