@@ -84,13 +84,12 @@ def _tell(profile: str, new: list[str], seconds: float) -> None:
     rows = report.records(profile)
     rows["step"] = [f"{row.notebook}_{row.run}" if row.run else row.notebook for row in rows.itertuples()]
     rows = rows[rows["step"].isin(new)]
-    width = max(len(step) for step in rows["step"])
+    total = "all, with start-up and pages"
+    width = max(map(len, [total, *rows["step"]]))
     print(f"\n{'step':<{width}}  seconds  peak memory")
     for row in rows.itertuples():
         print(f"{row.step:<{width}}  {row.seconds:7.0f}  {row.peak_memory_gib:7.2f} GiB")
-    print(
-        f"{'all, with start-up and pages':<{width}}  {seconds:7.0f}  {rows['peak_memory_gib'].max():7.2f} GiB at most in one step"
-    )
+    print(f"{total:<{width}}  {seconds:7.0f}  {rows['peak_memory_gib'].max():7.2f} GiB at most in one step")
     print(f"\nLook at {page}; tables, figures and executed notebooks are in {paths.shown(paths.results(profile))}")
 
 
