@@ -46,7 +46,7 @@ test: $(READY)  ## the test suite
 lint: $(READY)  ## ruff on code and notebooks, notebooks without outputs, a dry run of every study
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
-	@$(PY) -m nbstripout --verify notebooks/*.ipynb
+	@$(PY) -m nbstripout --verify --keep-id notebooks/*.ipynb
 	@mkdir -p build
 	@for file in $(filter-out params/schema.yaml params/artefacts.yaml,$(wildcard params/*.yaml)); do \
 		$(PY) -m cyborg_utils.workflow $$(basename $$file .yaml) --dry-run > build/dry-run.log 2>&1 || { cat build/dry-run.log; exit 1; }; \
