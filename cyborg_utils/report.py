@@ -6,6 +6,7 @@ A name ends in `_<run>` (`table_students_u10_s1`) where the registry says `per_r
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -200,6 +201,14 @@ def read_table(profile: str, name: str) -> pd.DataFrame:
     if not path.is_file():
         raise CyborgError(f"{paths.shown(path)}: not there yet. Notebook {artefact(name)['notebook']} writes it.")
     return pd.read_csv(path)
+
+
+def read_record(profile: str, notebook: str, run: str = "") -> dict[str, Any]:
+    """A saved record. Raises CyborgError naming the notebook to run where it is not there."""
+    path = record_file(profile, notebook, run)
+    if not path.is_file():
+        raise CyborgError(f"{paths.shown(path)}: not there yet. Run notebook {notebook}{f' for run {run}' if run else ''} first.")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def records(profile: str) -> pd.DataFrame:

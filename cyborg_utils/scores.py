@@ -104,9 +104,8 @@ def raters(profile: str, *, part: str = "test") -> pd.DataFrame:
 def _all(profile: str, kind: str) -> pd.DataFrame:
     there, _ = runs(profile, kind)
     if not there:
-        raise CyborgError(
-            f"{paths.shown(file(profile, kind))[:-4]}_<run>.csv: none there. Notebook {WRITTEN_BY[kind]} writes them."
-        )
+        place = paths.shown(file(profile, f"{kind}_<run>"))
+        raise CyborgError(f"{place}: there is none yet. Notebook {WRITTEN_BY[kind]} writes them.")
     known = essays(profile)
     frames = [_joined(file(profile, f"{kind}_{run.name}"), known, run, WRITTEN_BY[kind]) for run in there]
     return pd.concat(frames, ignore_index=True)
