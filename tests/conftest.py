@@ -11,6 +11,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import hypothesis
 import nbformat
 import pytest
 
@@ -18,6 +19,10 @@ from cyborg_utils import params
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PROFILES = params.profiles()
+
+# The same examples each time, no file kept, and no limit of time for one example: the machine may be busy.
+hypothesis.settings.register_profile("here", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("here")
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import yaml
 from conftest import CHECKOUT, PROFILES
 from snakemake.cli import main as snakemake
 
-from cyborg_utils import pages, params, paths, report, workflow
+from cyborg_utils import execute, pages, params, paths, report, workflow
 from cyborg_utils.errors import CyborgError
 
 NOTEBOOKS = {entry["notebook"] for entry in report.registry().values()}
@@ -53,6 +53,15 @@ def test_every_study_has_all_its_steps(plan, profile):
         "overview": 1,
         "html": 1,
     }
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("notebook", sorted(NOTEBOOKS))
+def test_every_notebook_takes_its_parameters_from_every_study(profile, notebook):
+    of_run = notebook[:2] in ("02", "03", "04")
+    values = execute.compose(notebook, profile, params.load(profile).runs[0] if of_run else None)
+    assert values["profile"] == profile
+    assert ("seed" in values) == of_run
 
 
 def test_tables_need_no_model(plan, make_study):
