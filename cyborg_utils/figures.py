@@ -45,15 +45,14 @@ def score_distributions(
     The first source is the reference: its outline stands over all others, and their mean shift is measured from it.
     """
     names = list(dict.fromkeys(frame[source]))
-    styles, first, first_mean = looks(names), None, np.nan
+    colors = {name: looks([name])[name].color for name in names}  # steps of one kind look alike: each has its own title
+    first, first_mean = None, np.nan
     figure, axes = plt.subplots(len(names), 1, figsize=(SINGLE, 0.6 + 0.78 * len(names)), sharex=True, sharey=True, squeeze=False)
     edges = np.append(scale.scores - scale.step / 2, scale.high + scale.step / 2)
     for ax, name in zip(axes[:, 0], names, strict=True):
         given = frame.loc[frame[source] == name, score].dropna().to_numpy(dtype=float)
         shares, mean = np.bincount(scale.level(given), minlength=scale.size) / max(1, len(given)), np.nan
-        ax.bar(
-            scale.scores, shares, 0.78 * scale.step, color=styles[name].color, hatch=styles[name].hatch, edgecolor="white", lw=0
-        )
+        ax.bar(scale.scores, shares, 0.78 * scale.step, color=colors[name], edgecolor="white", lw=0)
         note = "no essays"
         if len(given):
             mean = given.mean()
@@ -127,17 +126,13 @@ def learning_curve(
     epoch: str = "epoch",
     loss: str = "loss",
     qwk: str = "dev_qwk",
-    agreement: str = "QWK, development split",
     run: str | None = None,
     title: str = "Training, epoch by epoch",
 ) -> Figure:
-    """Training loss and agreement on the development split by epoch; the best epoch is ringed. `run`: a column for several lines.
-
-    `qwk` is the column of the agreement, `agreement` its name for people.
-    """
+    """Training loss and QWK on the development split by epoch; the best epoch is ringed. `run`: a column for several lines."""
     sets, styles = parts(frame, run, alone="teacher")
     figure, axes = plt.subplots(1, 2, figsize=(DOUBLE if run else 5.2, 2.3))
-    for ax, column, name in ((axes[0], loss, "Training loss"), (axes[1], qwk, agreement)):
+    for ax, column, name in ((axes[0], loss, "Training loss"), (axes[1], qwk, "QWK, development split")):
         for key, part in sets.items():
             part, look, text = part.sort_values(epoch).dropna(subset=[column]), styles[key], label(key)
             if column == qwk and len(part):

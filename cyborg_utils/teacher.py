@@ -194,13 +194,13 @@ def _collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def finetune(
     train: pd.DataFrame, dev: pd.DataFrame, template: Prompt, settings: Settings, *, seed: int, folder: Path
 ) -> pd.DataFrame:
-    """Fine-tune on U, keep the epoch with the best r on dev, and return the curve.
+    """Fine-tune on U, keep the epoch with the best QWK on dev, and return the curve.
 
     train, dev: columns essay_id, text, assignment, level. The adapter is saved in `folder/adapter`; checkpoints in
     `folder/checkpoints`, one an epoch, from which a stopped run goes on; a finished run is not repeated (both only where
     settings, data and `RECIPE` are the same).
-    The best epoch is chosen by the correlation of expected score and human score, since shift and spread can be mended later
-    and ranking cannot. Returns one row an epoch: epoch, train_loss, qwk, r, smd, loss (dev), best.
+    The best epoch is chosen by the QWK of the most likely level, since that is the score a Student learns (r can be high while
+    the Teacher still gives nearly everyone the middle score). Returns one row an epoch: epoch, train_loss, qwk, r, smd, loss (dev), best.
     """
     set_seed(seed)
     data = [[*frame["essay_id"], *map(int, frame["level"])] for frame in (train, dev)]
@@ -246,7 +246,7 @@ def finetune(
         save_strategy="epoch",
         save_total_limit=2,
         load_best_model_at_end=True,
-        metric_for_best_model="r",
+        metric_for_best_model="qwk",
         logging_strategy="epoch",
         seed=seed,
         report_to="none",
@@ -278,7 +278,7 @@ def finetune(
 
 
 def _curve(history: list[dict[str, float]]) -> pd.DataFrame:
-    """Trainer's log as one row an epoch."""
+    """Trainer's log as one row an epoch; a zero-shot Teacher has one, epoch 0 without a training loss."""
     epochs: dict[int, dict[str, float]] = {}
     for entry in history:
         row = epochs.setdefault(round(entry.get("epoch", 0)), {})
@@ -287,9 +287,9 @@ def _curve(history: list[dict[str, float]]) -> pd.DataFrame:
         row.update(
             {key.removeprefix("eval_"): entry[key] for key in ("eval_qwk", "eval_r", "eval_smd", "eval_loss") if key in entry}
         )
-    curve = pd.DataFrame.from_dict(epochs, orient="index").dropna(subset=["r"]).rename_axis("epoch").reset_index()
-    curve["best"] = curve["r"] == curve["r"].max()
-    return curve[["epoch", "train_loss", "qwk", "r", "smd", "loss", "best"]]
+    curve = pd.DataFrame.from_dict(epochs, orient="index").rename_axis("epoch").reset_index()
+    curve = curve.reindex(columns=["epoch", "train_loss", "qwk", "r", "smd", "loss"]).dropna(subset=["loss"])
+    return curve.assign(best=curve["qwk"] == curve["qwk"].max()).reset_index(drop=True)
 
 
 def score(teacher: Teacher, essays: pd.DataFrame, *, folder: Path | None = None, mark: str = "") -> pd.DataFrame:
