@@ -36,7 +36,7 @@ class Settings:
     min_steps: int  # updates that even a small training set gets (by more epochs)
     learning_rate: float
     batch_size: int
-    max_tokens: int  # longer essays are cut
+    max_tokens: int  # longer essays are cut; so they are at the model's own limit
 
 
 class _Network(nn.Module):
@@ -68,6 +68,7 @@ class Student:
     ) -> None:
         self.network, self.tokenizer, self.scale, self.settings = network, tokenizer, scale, settings
         self.centre, self.spread = centre, spread  # mean and SD of the training scores: the network works in these units
+        self.max_tokens = min(settings.max_tokens, _positions(network.encoder))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def encode(self, essays: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
@@ -77,7 +78,7 @@ class Student:
         """
         options = {"split_special_tokens": True, "verbose": False}
         whole = self.tokenizer(list(essays), **options)["input_ids"]
-        rows = self.tokenizer(list(essays), truncation=True, max_length=self.settings.max_tokens, **options)["input_ids"]
+        rows = self.tokenizer(list(essays), truncation=True, max_length=self.max_tokens, **options)["input_ids"]
         return rows, np.array([len(ids) - len(row) for ids, row in zip(whole, rows, strict=True)])
 
     def collate(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
@@ -148,6 +149,14 @@ def _new(settings: Settings, scale: Scale, folder: Path) -> Student:
             setattr(encoder.config, name, 0.0)
     outputs = 1 if settings.head == "regression" else scale.size
     return Student(_Network(encoder, outputs), AutoTokenizer.from_pretrained(folder), scale, settings)
+
+
+def _positions(encoder) -> int:
+    """The most tokens that an encoder takes. MPNet and RoBERTa lose as many positions as their padding token's id says."""
+    tables = [module for name, module in encoder.named_modules() if name.endswith("position_embeddings")]
+    lost = max((table.padding_idx + 1 for table in tables if getattr(table, "padding_idx", None) is not None), default=0)
+    limit = getattr(encoder.config, "max_position_embeddings", None) or -1  # absent or -1: positions are relative, without limit
+    return limit - lost if limit > 0 else 10**9
 
 
 class _LengthTrainer(Trainer):
