@@ -16,7 +16,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 import yaml
-from IPython.display import Image
+from IPython.display import HTML, Image
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 from PIL import Image as Picture
@@ -243,6 +243,13 @@ def _text(value: Any, *, digits: int, special: Callable[[Any], str] | None) -> s
     if isinstance(value, float):  # numpy.float64 is one too
         return f"{value:.{digits}f}"
     return str(value)
+
+
+def folded(frame: pd.DataFrame, summary: str, *, digits: int = 3) -> HTML:
+    """A long table for display, folded under one line; plain HTML, so that an executed notebook stays small."""
+    shown = frame.rename(columns=lambda column: str(column).replace("_", " "))
+    body = shown.to_html(index=False, float_format=f"{{:.{digits}f}}".format, na_rep="–", border=0)
+    return HTML(f"<details><summary>{summary}</summary>{body}</details>")
 
 
 def p_value(value: float) -> str:
