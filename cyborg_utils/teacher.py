@@ -130,7 +130,9 @@ def load(settings: Settings, template: Prompt, *, adapter: Path | None = None) -
     if adapter is not None:
         model = PeftModel.from_pretrained(model, adapter)
         if merge:
-            model = model.merge_and_unload().to(torch.bfloat16)
+            model = model.merge_and_unload()
+            for parameter in model.parameters():  # not `model.to`, which would round the rotary frequencies (buffers) as well
+                parameter.data = parameter.data.to(torch.bfloat16)
     return Teacher(model, tokenizer, template, max_tokens=settings.max_tokens)
 
 
