@@ -232,6 +232,6 @@ def _stage(student: Student, part: pd.DataFrame, stage: int, seed: int, checkpoi
         remove_unused_columns=False,
     )
     trainer = _LengthTrainer(model=student.network, args=arguments, train_dataset=rows, data_collator=collate)
-    trainer.train(resume_from_checkpoint=any(checkpoints.glob("checkpoint-*")))
+    trainer.train(resume_from_checkpoint=batching.checkpoint(checkpoints))
     losses = [(stage, round(entry["epoch"]), entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
     return pd.DataFrame(losses, columns=["stage", "epoch", "loss"])

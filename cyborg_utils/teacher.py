@@ -265,7 +265,7 @@ def finetune(
         data_collator=_collate,
     )
     if settings.epochs:
-        trainer.train(resume_from_checkpoint=any(checkpoints.glob("checkpoint-*")))
+        trainer.train(resume_from_checkpoint=batching.checkpoint(checkpoints))
     else:
         trainer.evaluate()  # zero-shot: the adapter is saved as it was initialised, which changes nothing
     teacher.model.save_pretrained(adapter)
