@@ -162,8 +162,8 @@ def smd_forest(
     """SMD with interval by group, as `fairness.smd_by_group` gives it; `stage` names a column (arms, stages) drawn side by side.
 
     Band: +-limit (wider for the whole sample). Hollow marker: shown, not judged (too few essays, or no group). With a single
-    stage the verdict stands beside. `value` may be "dsm". A group missing from a stage is left blank; an interval that leaves the
-    picture ends in an arrow.
+    stage the verdict stands beside. `value` may be "dsm". A group missing from a stage is left blank; what leaves the picture
+    ends in an arrow.
     """
     sets, styles = parts(frame, stage, alone="full")
     step, row_height = 0.62 / len(sets), 0.16 + 0.07 * (len(sets) - 1)  # rows, inches
@@ -184,7 +184,10 @@ def smd_forest(
             hollow, low, high = row.get("verdict") in HOLLOW, row[f"{value}_low"], row[f"{value}_high"]
             ax.hlines(y, low, high, color=look.color, lw=1.2, alpha=0.5 if hollow else 1)
             ax.plot(row[value], y, look.marker, ms=4.5, color="white" if hollow else look.color, mec=look.color, mew=0.8)
-            for end, beyond, arrow in ((left + tip, low < left, "<"), (right - tip, high > right, ">")):
+            for end, beyond, arrow in (
+                (left + tip, np.fmin(row[value], low) < left, "<"),
+                (right - tip, np.fmax(row[value], high) > right, ">"),
+            ):
                 if beyond:
                     ax.plot(end, y, arrow, ms=3.5, color=look.color)
             if stage is None:

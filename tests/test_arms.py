@@ -1,0 +1,148 @@
+"""Scores by essay id, and the tables over all arms of a study."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from cyborg_utils import arms, corpora, metrics, params, published, resampling, scores
+from cyborg_utils.errors import CyborgError
+from cyborg_utils.scale import Scale
+
+SCALE = Scale(1, 6)
+
+
+@pytest.fixture(scope="module")
+def raters() -> pd.DataFrame:
+    """120 test essays; two seeds of 10 %, one of 25 %, two of `full`; the Teacher is strict with group B."""
+    rng = np.random.default_rng(7)
+    essays = pd.DataFrame({"essay_id": [f"e{i:03d}" for i in range(120)], "human_level": rng.integers(0, 6, 120)})
+    essays = essays.assign(score=essays["human_level"] + 1.0, **{"groups.kind": np.where(np.arange(120) < 60, "A", "B")})
+    rows = []
+    for fraction, seeds in ((0.1, (1, 2)), (0.25, (1,)), (1.0, (1, 2))):
+        for seed in seeds:
+            for labels, noise in {"teacher": 0.5, "human": 1.6, "cyborg": 0.8, "full": 0.7}.items():
+                if (labels == "full") != (fraction == 1):
+                    continue
+                value = essays["score"] + rng.normal(0, noise, 120) - 0.8 * (labels == "teacher") * (essays["groups.kind"] == "B")
+                of = ("teacher", "most likely") if labels == "teacher" else ("net", "regression")
+                level = SCALE.nearest(value)
+                run = {"fraction": fraction, "n_human": int(100 * fraction), "seed": seed, "student": of[0], "head": of[1]}
+                scored = {"labels": labels, "value": value, "level": level, "matched_value": value, "matched_level": level}
+                rows.append(essays.assign(**run, **scored))
+    return pd.concat(rows, ignore_index=True)
+
+
+def test_agreement_is_the_mean_over_seeds(raters):
+    table = arms.agreement_table(raters, scale=SCALE, resamples=200, confidence=0.95, seed=1)
+    row = table.set_index(["fraction", "labels"]).loc[(0.1, "cyborg")]
+    alone = arms.single_runs(raters, scale=SCALE).query("fraction == 0.1 and labels == 'cyborg'")["qwk"]
+    assert row["seeds"] == 2 and row["qwk"] == pytest.approx(alone.mean()) and row["seed_sd"] == pytest.approx(alone.std())
+    assert row["low"] < row["qwk"] < row["high"] and row["interval_of"] == "essays and seeds"
+    assert arms.headline_fraction(raters) == 0.1
+
+
+def test_comparisons_pair_seeds_and_correct_over_all_rows(raters):
+    table = arms.comparisons(raters, margin=0.05, resamples=200, confidence=0.95, seed=1)
+    found = table.set_index(["fraction", "system", "baseline"])
+    assert found.loc[(0.1, "cyborg", "full"), "seeds"] == 2 and found.loc[(0.25, "cyborg", "full"), "seeds"] == 1
+    assert len(table) == 8 and (table["p_holm"] >= table["p"]).all()
+    two, one = found.loc[(0.1, "cyborg", "human")], found.loc[(0.25, "cyborg", "human")]
+    assert two["difference"] == pytest.approx(two["qwk"] - two["qwk_baseline"]) and two["p"] == pytest.approx(1 / 201)
+    assert two["low"] < 0 < one["low"] < one["tost_low"] < one["difference"]  # two seeds say little of further ones
+    nothing = arms.comparisons(raters.query("labels == 'cyborg'"), margin=0.05, resamples=100, confidence=0.95, seed=1)
+    assert nothing.empty and list(nothing) == list(table)
+
+
+def test_permutation_of_several_seeds(raters):
+    human = arms.human(raters)
+    both = {
+        name: arms.by_seed(arms.pick(raters, fraction=0.1, labels=name), "matched_level")
+        for name in ("cyborg", "human", "teacher")
+    }
+    one = {name: {1: runs[1]} for name, runs in both.items()}
+    options = {"resamples": 300, "seed": 3}
+    alone = resampling.paired_permutation(human, one["cyborg"][1], one["teacher"][1], **options)
+    assert resampling.paired_permutation(human, one["cyborg"], one["teacher"], **options) == alone
+    assert resampling.paired_permutation(human, both["cyborg"], both["cyborg"], **options) == 1
+    assert resampling.paired_permutation(human, both["cyborg"], both["human"], **options) == pytest.approx(1 / 301)
+    with pytest.raises(CyborgError, match="must be the same"):
+        resampling.paired_permutation(human, both["cyborg"], one["human"], **options)
+
+
+def test_gaps(raters):
+    table = arms.gaps(raters, resamples=200, confidence=0.95, seed=1).set_index("fraction")
+    assert table.loc[0.1, "resolved"] and 0.5 < table.loc[0.1, "gap_closed"] < 1.2
+    assert arms.gaps(raters.query("labels != 'full'"), resamples=100, confidence=0.95, seed=1).empty
+
+
+def test_smd_over_seeds_and_without_groups(raters):
+    options = {"scale": SCALE, "seed": 1, "resamples": 100}
+    table = arms.smd_table(raters, groups=["groups.kind"], **options).set_index(["fraction", "labels", "group"])
+    teacher = arms.pick(raters, fraction=0.1, labels="teacher")
+    part = teacher[teacher["groups.kind"] == "B"]
+    each = [metrics.smd(rows["score"], rows["value"]) for _, rows in part.groupby("seed")]
+    assert table.loc[(0.1, "teacher", "B"), "smd"] == pytest.approx(np.mean(each))
+    assert table.loc[(0.1, "teacher", "B"), "smd_seed_sd"] == pytest.approx(np.std(each, ddof=1))
+    assert table.loc[(0.1, "teacher", "B"), "verdict"] == "biased" and np.isnan(table.loc[(0.25, "teacher", "B"), "smd_seed_sd"])
+    assert set(arms.smd_table(raters, groups=[], **options)["group"]) == {"all"}
+    explained = arms.osa_table(teacher, groups=["groups.kind"], min_group=10).set_index("measure")
+    assert explained.loc["CSD", "p_holm"] < 0.001 < explained.loc["CSD", "r2_adjusted"]
+
+
+@pytest.fixture
+def study(project):
+    """A study `mini` of 60 simulated essays with one run: prepared, and scored by a Teacher and a Student."""
+    content = yaml.safe_load((project / "params/demo.yaml").read_text(encoding="utf-8"))
+    content["prepare_data"] |= {"options": {"essays": 60, "seed": 1}, "dev": 10, "test": 20}
+    content["runs"] = [{"fraction": 0.1, "seeds": [1, 2]}]
+    (project / "params/mini.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    prepared = corpora.build(params.load("mini").section("prepare_data"))
+    corpora.save(prepared.dataset, "mini")
+    frame = scores.essays("mini")
+    in_u = frame["essay_id"].isin(corpora.draw_human(prepared.dataset, 0.1, 1))
+    part = frame["split"].where(frame["split"] != "train", np.where(in_u, "U", "pool"))
+    p = {f"p_{level}": 1 / 6 for level in range(1, 7)}
+    teacher = pd.DataFrame({"essay_id": frame["essay_id"], "part": part, "level": 2, "expected": 3.6, **p})
+    given = {"student": "net", "head": "classification", "value": 4.0, "level": 3, "matched_value": 4.0, "matched_level": 3}
+    held = frame[frame["split"] != "train"]
+    arm = pd.DataFrame({"essay_id": held["essay_id"], "part": held["split"], **given})
+    scores.write("mini", "teacher_u10_s1", teacher)
+    scores.write("mini", "students_u10_s1", pd.concat([arm.assign(labels=labels) for labels in ("cyborg", "human")]))
+    return teacher
+
+
+def test_raters_in_the_order_of_the_tables(study):
+    found = scores.raters("mini")
+    assert found.groupby(scores.ARM, sort=False).ngroups == 4 and len(found) == 4 * 20 and not found["score"].isna().any()
+    assert list(dict.fromkeys(found["head"])) == ["most likely", "expected", "classification"]
+    assert list(dict.fromkeys(found["labels"])) == ["teacher", "human", "cyborg"]
+    assert found["n_human"].unique().tolist() == [(study["part"] == "U").sum()] == [3]
+    expected = found[found["head"] == "expected"]
+    assert expected["value"].eq(3.6).all() and expected["level"].eq(3).all() and "groups.gender" in found
+    assert [run.name for run in scores.runs("mini", "students")[1]] == ["u10_s2", "u100_s1", "u100_s2"]
+
+
+def test_scores_that_do_not_fit_are_refused(study):
+    with pytest.raises(CyborgError, match="03_label_essays writes it"):
+        scores.read("mini", "teacher", params.Run(0.1, 2))
+    scores.write("mini", "teacher_u10_s1", study.assign(part=study["part"].replace({"test": "pool"})))
+    with pytest.raises(CyborgError, match="prepared anew"):
+        scores.teachers("mini")
+    scores.write("mini", "teacher_u10_s1", study.assign(expected=np.nan))
+    with pytest.raises(CyborgError, match="no score in 60 row"):
+        scores.teachers("mini")
+    scores.write("mini", "teacher_u10_s1", study.drop(index=study.index[study["part"] == "test"][0]))
+    with pytest.raises(CyborgError, match="scores of 19 essays"):
+        scores.raters("mini")
+
+
+def test_published_beside():
+    """Numbers are compared for the paper's corpus only, directions anywhere, and what is unknown stays so."""
+    here = {"human": (0.6,), "gain": (0.1, 0.05, 0.15), "shift": (-0.1, -0.2, 0.05), "full": (0.8,)}
+    found = published.beside("demo", here).set_index("quantity")
+    verdicts = {fact.name: found.loc[fact.text, "verdict"] for fact in published.FACTS}
+    assert verdicts["human"] == "another study" and verdicts["gain"] == "same direction" and verdicts["shift"] == "undecided"
+    assert verdicts["full"] == "not published" and verdicts["cyborg"] == "not run" and found["difference"].isna().all()
