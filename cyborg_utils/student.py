@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
-from transformers import AutoModel, AutoTokenizer, Trainer, TrainingArguments, set_seed
+from transformers import AutoConfig, AutoModel, AutoTokenizer, Trainer, TrainingArguments, set_seed
 
 from cyborg_utils import attention, batching, provenance, weights
 from cyborg_utils.scale import Scale
@@ -138,15 +138,16 @@ def untrained(settings: Settings, scale: Scale) -> Student:
 
 
 def _new(settings: Settings, scale: Scale, folder: Path) -> Student:
-    encoder = AutoModel.from_pretrained(folder, dtype=torch.float32)
+    config = AutoConfig.from_pretrained(folder)
+    for name in ("attention_probs_dropout_prob", "attention_dropout"):
+        if hasattr(config, name):  # dropout inside attention costs a third of a step on a CPU and buys nothing here
+            setattr(config, name, 0.0)
+    encoder = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32)
     if encoder._can_set_attn_implementation():
         encoder.set_attn_implementation(attention.name())
-    for name in ("attention_probs_dropout_prob", "attention_dropout"):
-        for module in encoder.modules():  # dropout inside attention keeps PyTorch off its fast paths and buys nothing here
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)
-        if hasattr(encoder.config, name):
-            setattr(encoder.config, name, 0.0)
+    encoder.get_input_embeddings().weight.requires_grad_(
+        False
+    )  # half of MiniLM's weights; a few hundred essays cannot improve them
     outputs = 1 if settings.head == "regression" else scale.size
     return Student(_Network(encoder, outputs), AutoTokenizer.from_pretrained(folder), scale, settings)
 
