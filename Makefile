@@ -50,7 +50,7 @@ lint: $(READY)  ## ruff on code and notebooks, notebooks without outputs, a dry 
 	@mkdir -p build
 	@for file in $(filter-out params/schema.yaml params/artefacts.yaml,$(wildcard params/*.yaml)); do \
 		$(PY) -m cyborg_utils.workflow $$(basename $$file .yaml) --dry-run > build/dry-run.log 2>&1 || { cat build/dry-run.log; exit 1; }; \
-		echo "dry run of $$file: $$(grep -E '^total|^Nothing to be done' build/dry-run.log)"; \
+		echo "dry run of $$file: $$(grep -m1 -E '^total|^Nothing to be done' build/dry-run.log)"; \
 	done
 
 lab: $(READY)  ## JupyterLab on the notebooks
