@@ -202,7 +202,8 @@ def finetune(
     `folder/checkpoints`, one an epoch, from which a stopped run goes on; a finished run is not repeated (both only where
     settings, data and `RECIPE` are the same).
     The best epoch is chosen by the QWK of the most likely level, since that is the score a Student learns (r can be high while
-    the Teacher still gives nearly everyone the middle score). Returns one row an epoch: epoch, train_loss, qwk, r, smd, loss (dev), best.
+    the Teacher still gives nearly everyone the middle score). Returns one row an epoch: epoch, train_loss, qwk, r, smd, loss
+    (dev), best.
     """
     set_seed(seed)
     data = [[*frame["essay_id"], *map(int, frame["level"])] for frame in (train, dev)]
@@ -291,16 +292,19 @@ def _curve(history: list[dict[str, float]]) -> pd.DataFrame:
         )
     curve = pd.DataFrame.from_dict(epochs, orient="index").rename_axis("epoch").reset_index()
     curve = curve.reindex(columns=["epoch", "train_loss", "qwk", "r", "smd", "loss"]).dropna(subset=["loss"])
-    return curve.assign(best=curve["qwk"] == curve["qwk"].max()).reset_index(drop=True)
+    curve = curve.reset_index(drop=True)
+    return curve.assign(best=curve.index == curve["qwk"].fillna(-1).idxmax())  # the first of equals, as Trainer keeps it
 
 
 def score(teacher: Teacher, essays: pd.DataFrame, *, folder: Path | None = None, mark: str = "") -> pd.DataFrame:
     """The Teacher's scores of essays (columns essay_id, text, assignment).
 
     Returns essay_id, level (most likely), expected (probability-weighted score, in score units), p_1 .. p_K.
+    With a `folder`, finished parts are kept there and taken up again for the same `mark` (of the Teacher) and essays.
     """
     prompts, _ = teacher.encode(essays["text"], essays["assignment"])
-    p = teacher.probabilities(prompts, folder=folder, mark=mark, show="Teacher scores")
+    of_these = provenance.fingerprint({"teacher": mark}, data=[[*essays["essay_id"]], [*map(len, prompts)]])
+    p = teacher.probabilities(prompts, folder=folder, mark=of_these, show="Teacher scores")
     scale = teacher.prompt.scale
     frame = pd.DataFrame({"essay_id": essays["essay_id"].to_numpy(), "level": p.argmax(1), "expected": p @ scale.scores})
     return pd.concat([frame, pd.DataFrame(p, columns=[f"p_{level + 1}" for level in range(scale.size)])], axis=1)
