@@ -75,13 +75,19 @@ def _from_hub(name: str) -> Path:
 
     repository, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=HUB_FILES))
+        folder = Path(snapshot_download(repository, revision=revision or None, allow_patterns=HUB_FILES))
     except Exception as error:  # the hub's client raises a dozen types (gated, offline, not found, proxy): one remedy serves
         raise CyborgError(
             f"model {name!r} could not be fetched from the Hugging Face hub "
             f"({type(error).__name__}: {str(error).splitlines()[0][:200]}). "
             "Check the network, the spelling, and for a gated model `hf auth login`; or name a local folder."
         ) from error
+    if not any(folder.glob("*.safetensors")):
+        raise CyborgError(
+            f"model {name!r}: no safetensors there, and pickles are not read. Many older models have them in a pull request "
+            "(`Community` on the model's page, `Adding safetensors variant`): name its commit, `owner/name@commit`."
+        )
+    return folder
 
 
 def _from_wheels(name: str) -> Path:

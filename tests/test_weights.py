@@ -159,11 +159,18 @@ def test_a_hub_id_is_fetched_at_its_revision_without_code_or_pickles(tmp_path, m
 
     calls = []
 
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "0123abc"
+    snapshot.mkdir(parents=True)
+
     def download(repository, **options):
         calls.append((repository, options["revision"], options["allow_patterns"]))
-        return str(tmp_path / "models--a--b" / "snapshots" / "0123abc")
+        return str(snapshot)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with pytest.raises(CyborgError, match="no safetensors there.*name its commit"):
+        weights.resolve("a/b@0123abc")
+    calls.clear()
+    (snapshot / "model.safetensors").touch()
     assert weights.identity("a/b@0123abc") == {"name": "a/b@0123abc", "commit": "0123abc"}
     weights.resolve("a/b")
     assert [call[:2] for call in calls] == [("a/b", "0123abc"), ("a/b", None)]
