@@ -1,0 +1,96 @@
+"""The notebooks, all of them and in their order, on tiny models: whole studies in a project folder of the test's own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import corpus_samples
+import nbformat
+import pytest
+import yaml
+from conftest import CHECKOUT
+
+from cyborg_utils import params, paths, report, scores, workflow
+
+
+@pytest.fixture
+def tiny_project(project: Path, tiny_models: dict[str, Path]) -> Path:
+    """A project with the tiny models where params/smoke.yaml expects them."""
+    for name, folder in tiny_models.items():
+        shutil.copytree(folder, project / "build" / "tiny" / name)
+    return project
+
+
+def run_and_check(profile: str, capfd: pytest.CaptureFixture) -> None:
+    """Run a study twice: everything that must be there is there, and the second time nothing is done."""
+    assert workflow.run(profile, cores="1")
+    study = params.load(profile)
+    steps = workflow.steps(study)
+    for step in steps:
+        notebook, _, run = step.partition("_u")
+        run = f"u{run}" if run else ""
+        record = json.loads(report.record_file(profile, notebook, run).read_text(encoding="utf-8"))
+        assert (record["notebook"], record["run"]) == (notebook, run) and record["seconds"] > 0
+        for name in report.expected(notebook, run):
+            assert all(file.stat().st_size > 0 for file in report.files(profile, name)), name
+        copy = nbformat.read(paths.results(profile, "notebooks", f"{step}.ipynb"), as_version=4)
+        code = [cell for cell in copy.cells if cell.cell_type == "code"]
+        assert all(cell.execution_count for cell in code if cell.source.strip())
+        outputs = [output for cell in code for output in cell.outputs]
+        assert outputs and not [output for output in outputs if output.output_type == "error"]
+    assert paths.build(profile, "html", "index.html").is_file()
+    given = scores.students(profile)
+    assert set(given["labels"]) == set(study.section("train_student")["labels"])
+    assert set(given["student"]) == {*study.section("train_student")["models"], "ridge"}
+    before = {file: file.stat().st_mtime_ns for file in paths.results(profile).rglob("*")}
+    capfd.readouterr()
+    assert not workflow.run(profile, cores="1")
+    assert "Nothing to do" in capfd.readouterr().out
+    assert {file: file.stat().st_mtime_ns for file in paths.results(profile).rglob("*")} == before
+
+
+def test_the_smoke_study(tiny_project, capfd):
+    run_and_check("smoke", capfd)
+
+
+@pytest.fixture
+def small_persuade(tiny_project: Path) -> list[dict]:
+    """The paper's study with its settings, but tiny models and 70 invented essays in PERSUADE's layout; returns the essays."""
+    study = yaml.safe_load((CHECKOUT / "params" / "persuade.yaml").read_text(encoding="utf-8"))
+    study["runs"] = [{"fraction": 0.25, "seeds": [1, 2]}]
+    study["finetune_teacher"] |= {"model": "build/tiny/llama"}
+    study["train_student"] |= {"models": ["build/tiny/electra", "build/tiny/modernbert"], "min_steps": 4, "epochs": 1}
+    for section in ("test_significance", "analyze_bias"):
+        study[section]["resamples"] = 200
+    (tiny_project / "params" / "persuade.yaml").write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
+    essays = corpus_samples.persuade(70)
+    for part in ("train", "test"):
+        rows = [row for row in corpus_samples.discourse(essays, elements=3) if row["competition_set"] == part]
+        corpus_samples.write_csv(tiny_project / "data" / "persuade" / f"persuade_corpus_2.0_{part}.csv", rows)
+    return essays
+
+
+def test_the_papers_study_on_a_small_file_in_its_layout(small_persuade, capfd):
+    run_and_check("persuade", capfd)
+    given = scores.teachers("persuade")
+    test = {row["essay_id_comp"] for row in small_persuade if row["competition_set"] == "test"}
+    assert set(given.loc[given["part"] == "test", "essay_id"]) == test and len(test) == 28
+    assert given.groupby("run")["part"].value_counts()["u25_s1"].to_dict() == {"U": 10, "pool": 28, "dev": 4, "test": 28}
+    no_essay_in(paths.results("persuade"), small_persuade)
+    no_essay_in(paths.build("persuade", "html"), small_persuade)
+
+
+def no_essay_in(folder: Path, essays: list[dict]) -> None:
+    """No four words running of any essay stand in any file."""
+    pieces = set()
+    for essay in essays:
+        words = essay["full_text"].split()
+        pieces |= {" ".join(words[start : start + 4]) for start in range(len(words) - 3)}
+    files = [file for file in folder.rglob("*") if file.is_file() and file.suffix not in (".png", ".svg")]
+    assert len(files) > 5
+    for file in files:
+        words = file.read_text(encoding="utf-8").replace("\\n", " ").replace('"', " ").replace("<", " ").replace(">", " ").split()
+        found = pieces & {" ".join(words[start : start + 4]) for start in range(len(words) - 3)}
+        assert not found, f"{file.name} holds essay text: {sorted(found)[:3]}"
