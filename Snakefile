@@ -48,7 +48,7 @@ def done(name, runs=()):
 
 
 ANY = code("*.py", "corpora/*.py")
-BOTH = ("attention.py", "batching.py", "scale.py", "weights.yaml")
+BOTH = ("attention.py", "batching.py", "training.py", "scale.py", "weights.yaml")
 TEACHER = code("teacher.py", "prompt.py", "prompts/*", *BOTH)
 STUDENT = code("student.py", "classical.py", "cyborg_data.py", "calibration.py", *BOTH)
 MODELS = [] if CHEAP else done("03_label_essays", TAUGHT) + done("04_train_student", RUNS)

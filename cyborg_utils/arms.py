@@ -19,12 +19,18 @@ from cyborg_utils.scores import ARM
 from cyborg_utils.significance import across_seeds, equivalence, gap_closed, holm, paired_permutation
 
 Runs = dict[int, np.ndarray]  # seed -> one number an essay, essays in the order of their ids
-TEACHER = {"student": "teacher", "head": "most likely", "labels": "teacher"}
+TEACHER = {"teacher": "most likely", "teacher-expected": "expected"}  # the Teacher's two readings (`scores.raters`), as systems
 
 
 def pick(raters: pd.DataFrame, **wanted: object) -> pd.DataFrame:
     """The rows whose columns have these values: `pick(raters, fraction=0.1, labels="cyborg")`."""
     return raters[np.logical_and.reduce([raters[name] == value for name, value in wanted.items()])]
+
+
+def systems(table: pd.DataFrame) -> pd.DataFrame:
+    """With a column `arm`: the labels, and the Teacher's two readings by their names in `TEACHER`."""
+    readings = {reading: name for name, reading in TEACHER.items()}
+    return table.assign(arm=table["head"].map(readings).fillna(table["labels"]))
 
 
 def by_seed(arm: pd.DataFrame, column: str) -> Runs:
@@ -86,7 +92,7 @@ def comparisons(
 ) -> pd.DataFrame:
     """Differences in QWK within each fraction, student and head; all rows are one family for Holm's correction.
 
-    Pairs: every kind of Cyborg labels against `human` and against `full`, `full` against `human`, the Teacher against `human`.
+    Pairs: every kind of Cyborg labels against `human` and against `full`; `full` and the Teacher's two readings against `human`.
     Columns: fraction, student, head, system, baseline, seeds (those that both have), n, qwk, qwk_baseline, difference, low, high
     (`across_seeds`), p, p_holm (permutation over essays, all seeds of an essay together), tost_low, tost_high (the
     2 confidence - 1 interval), margin, equivalence.
@@ -192,13 +198,14 @@ def _settings(raters: pd.DataFrame, column: str) -> Iterator[tuple[dict, dict[st
     students = raters[(raters["student"] != "teacher") & (raters["fraction"] < 1)]
     for (fraction, student, head), rows in students.groupby(["fraction", "student", "head"], sort=False):
         arms = {labels: by_seed(arm, column) for labels, arm in rows.groupby("labels", sort=False)}
-        full = pick(raters, student=student, head=head, labels="full")
-        teacher = pick(raters, fraction=fraction, **TEACHER)
-        arms |= {name: by_seed(rows, column) for name, rows in (("full", full), ("teacher", teacher)) if len(rows)}
+        others = {"full": pick(raters, student=student, head=head, labels="full")}
+        others |= {name: pick(raters, fraction=fraction, student="teacher", head=reading) for name, reading in TEACHER.items()}
+        arms |= {name: by_seed(rows, column) for name, rows in others.items() if len(rows)}
         yield {"fraction": fraction, "student": student, "head": head}, arms
 
 
 def _pairs(arms: dict[str, Runs]) -> list[tuple[str, str]]:
     mixed = [name for name in arms if name.startswith("cyborg")]
-    pairs = [(name, "human") for name in mixed] + [(name, "full") for name in mixed] + [("full", "human"), ("teacher", "human")]
+    pairs = [(name, "human") for name in mixed] + [(name, "full") for name in mixed]
+    pairs += [(name, "human") for name in ("full", *TEACHER)]
     return [(system, baseline) for system, baseline in pairs if system in arms and baseline in arms]

@@ -1,7 +1,8 @@
-"""Attention for training on a CPU: plain matrix products, which use its matrix unit (AMX) in both directions.
+"""Attention for training on a CPU: PyTorch's fused kernel forwards, plain matrix products (AMX) backwards.
 
-PyTorch's fused CPU kernel is fast forwards, but its backward pass took 3-4 times as long as the matrix products below
-(bf16, 430 x 672 tokens, 14 heads; `make bench` measures the whole step). Without gradients, the fused kernel is used.
+The fused kernel's own backward pass is slow on a CPU, and attention written out as matrix products keeps and re-reads every
+attention weight of the batch. Here the weights are computed anew in the backward pass, one essay at a time, so that they never
+leave the cache (`make bench` measures the whole training step).
 """
 
 from __future__ import annotations
@@ -11,29 +12,65 @@ from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
-NAME = "cyborg_matmul"
+NAME = "cyborg_attention"
+
+
+class _Attention(torch.autograd.Function):
+    """softmax(Q K' scaling + mask) V for query (B, heads, q, d) and key, value (B, key heads, k, d); returns (B, heads, q, d)."""
+
+    @staticmethod
+    def forward(ctx, query, key, value, mask, scaling):
+        ctx.save_for_backward(query, key, value, mask)
+        ctx.scaling = scaling
+        return _fused(query, key, value, mask, scaling)
+
+    @staticmethod
+    def backward(ctx, grad):
+        query, key, value, mask = ctx.saved_tensors
+        batch, heads, length, width = query.shape
+        shared = heads // key.shape[1]  # query heads to a key head: their rows stand one below the other
+        rows = (query * ctx.scaling).reshape(batch, -1, shared * length, width)
+        grad, key, value = grad.reshape(rows.shape), key.contiguous(), value.contiguous()
+        to_rows, to_key, to_value = torch.empty_like(rows), torch.empty_like(key), torch.empty_like(value)
+        weights = rows.new_empty(rows.shape[1], rows.shape[2], key.shape[2])
+        to_scores = torch.empty_like(weights)
+        for q, k, v, g, m, to_q, to_k, to_v in zip(
+            rows, key, value, grad, [None] * batch if mask is None else mask, to_rows, to_key, to_value, strict=True
+        ):
+            torch.bmm(q, k.transpose(1, 2), out=weights)
+            if m is not None:
+                weights.view(heads, length, -1).add_(m)
+            torch.softmax(weights, -1, out=weights)
+            torch.bmm(weights.transpose(1, 2), g, out=to_v)
+            torch.bmm(g, v.transpose(1, 2), out=to_scores)
+            torch._softmax_backward_data(to_scores, weights, -1, weights.dtype, grad_input=to_scores)
+            torch.bmm(to_scores, k, out=to_q)
+            torch.bmm(to_scores.transpose(1, 2), q, out=to_k)
+        return (to_rows * ctx.scaling).view(query.shape), to_key, to_value, None, None
+
+
+def _fused(query, key, value, mask, scaling, dropout=0.0):
+    return functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling, enable_gqa=query.shape[1] > key.shape[1]
+    )
 
 
 def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **_):
-    """softmax(Q K' scale + mask) V for query (B, heads, q, d) and key, value (B, key heads, k, d); returns (B, q, heads, d).
+    """The interface of `transformers`: attention of query (B, heads, q, d) to key, value; returns (B, q, heads, d) and None.
 
-    The softmax accumulates in float32 and returns the input's type. Several query heads may share a key head (GQA).
+    The mask is added to the scores, (B or 1, 1, q or 1, k). Dropout of attention weights, which Students have not (see
+    `student`), takes PyTorch's own way in both directions.
     """
-    batch, heads, length, width = query.shape
-    shared = heads // key.shape[1]
-    scaling = width**-0.5 if scaling is None else scaling
-    if not torch.is_grad_enabled():
-        mixed = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=shared > 1
-        )
-        return mixed.transpose(1, 2).contiguous(), None
-    rows = (query * scaling).reshape(batch * key.shape[1], shared * length, width)
-    keys, values = (part.reshape(batch * part.shape[1], -1, width) for part in (key, value))
-    scores = torch.bmm(rows, keys.transpose(1, 2)).view(batch, heads, length, -1)
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if attention_mask is not None:
-        scores = scores + attention_mask
-    weights = functional.dropout(scores.softmax(-1), dropout, module.training).view(rows.shape[0], rows.shape[1], -1)
-    return torch.bmm(weights, values).view(batch, heads, length, width).transpose(1, 2).contiguous(), None
+        attention_mask = attention_mask.to(query.dtype).expand(len(query), -1, -1, -1)
+    if dropout and module.training:
+        mixed = _fused(query, key, value, attention_mask, scaling, dropout)
+    elif torch.is_grad_enabled():
+        mixed = _Attention.apply(query, key, value, attention_mask, scaling)
+    else:
+        mixed = _fused(query, key, value, attention_mask, scaling)
+    return mixed.transpose(1, 2).contiguous(), None
 
 
 def name() -> str:

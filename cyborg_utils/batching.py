@@ -57,18 +57,6 @@ def pad(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
     return torch.tensor([list(row) + [value] * (longest - len(row)) for row in rows])
 
 
-def checkpoint(folder: Path) -> str | None:
-    """The latest whole checkpoint of a Trainer in `folder`, for `resume_from_checkpoint`; one that a kill left half is removed.
-
-    Trainer writes `trainer_state.json` last and would take up the highest number, whole or not.
-    """
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    for path in [path for path in found if not (path / "trainer_state.json").is_file()]:
-        shutil.rmtree(path)
-        found.remove(path)
-    return str(found[-1]) if found else None
-
-
 def in_parts(
     work: Callable[[np.ndarray], np.ndarray],
     batches: list[np.ndarray],

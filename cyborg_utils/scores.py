@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cyborg_utils import corpora, params, paths, report
+from cyborg_utils.calibration import MeanSdMatch
 from cyborg_utils.cyborg_data import LABELS
 from cyborg_utils.errors import CyborgError
 
@@ -77,19 +78,20 @@ def raters(profile: str, *, part: str = "test") -> pd.DataFrame:
     score, human_level, groups.* ... A rater is told by `ARM` and seed; `student` is a model's name, "ridge" or "teacher".
 
     The Teacher has labels "teacher" and two heads: "most likely" (the score it gives, and that `cyborg` Students learn) and
-    "expected" (its mean, rounded for the level). What is not matched on the development split (Teacher, classifiers) has the same
-    numbers in `matched_*`. Raises CyborgError where two rows of a rater
-    score the same essay, or a rater leaves out an essay of the part.
+    "expected" (its mean, rounded for the level). `matched_*` are matched in mean and SD to people's scores on the development
+    split; most likely levels and classifiers give levels, which are not matched: there they are the same numbers. Raises
+    CyborgError where two rows of a rater score the same essay, or a rater leaves out an essay of the part.
     """
     scale = params.load(profile).scale
     found = students(profile).query("part == @part").copy()
     order = list(dict.fromkeys(found["student"]))
     if runs(profile, "teacher")[0]:
-        given = teachers(profile).query("part == @part").assign(student="teacher", labels="teacher")
-        likely = given.assign(head="most likely", value=scale.score(given["level"]))
+        given = teachers(profile).assign(student="teacher", labels="teacher")
+        likely = given.assign(head="most likely", value=scale.score(given["level"]), matched_value=scale.score(given["level"]))
         mean = given.assign(head="expected", value=given["expected"], level=scale.nearest(given["expected"]))
-        both = pd.concat([likely, mean], ignore_index=True)
-        both = both.assign(matched_value=both["value"], matched_level=both["level"])
+        means = [_matched(rows) for _, rows in mean.groupby("run", sort=False)]
+        both = pd.concat([likely, *means], ignore_index=True).query("part == @part")
+        both = both.assign(matched_level=scale.nearest(both["matched_value"]))
         found = pd.concat([both, found], ignore_index=True)[list(found.columns)]
     _whole(found, profile, part)
     place = {name: at for at, name in enumerate(["teacher", *(name for name in order if name != "ridge"), "ridge"])}
@@ -99,6 +101,12 @@ def raters(profile: str, *, part: str = "test") -> pd.DataFrame:
     sort = found.assign(**{f"_{name}": found[name].map(rank) for name, rank in keys.items()})
     sort = sort.sort_values(["fraction", "_student", "_head", "_labels", "seed", "essay_id"], kind="stable", ignore_index=True)
     return sort.drop(columns=[f"_{name}" for name in keys])
+
+
+def _matched(rows: pd.DataFrame) -> pd.DataFrame:
+    """One rater's rows with `matched_value`: mean and SD as people's on the development essays."""
+    dev = rows[rows["part"] == "dev"]
+    return rows.assign(matched_value=MeanSdMatch.fit(target=dev["score"], values=dev["value"]).apply(rows["value"]))
 
 
 def _all(profile: str, kind: str) -> pd.DataFrame:

@@ -37,6 +37,7 @@ LOOKS = {
     "cyborg-staged": Look("#AF2293", "^", "-.", "xxxx"),
     "full": Look("#14245C", "P", (0, (5, 1.5)), ""),
     "teacher": Look("#10B26C", "X", ":", "\\\\\\\\"),
+    "teacher-expected": Look("#A9ED90", "d", (0, (2, 1)), "||||"),
     "ridge": Look("#B3B3B3", "v", (0, (1, 1)), "----"),
 }
 SPARE = (Look("#5B8ED8", "p", (0, (3, 1, 1, 1)), "++++"), Look("#612C06", "h", (0, (4, 2, 1, 2)), "oo"))
@@ -47,6 +48,7 @@ ARMS = {
     "cyborg-staged": "Cyborg, staged",
     "full": "All human scores",
     "teacher": "Teacher",
+    "teacher-expected": "Teacher, expected score",
     "ridge": "Ridge",
 }
 

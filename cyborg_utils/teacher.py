@@ -22,12 +22,13 @@ import pandas as pd
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments, set_seed
 
 from cyborg_utils import attention, batching, metrics, provenance, weights
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.prompt import Prompt
 from cyborg_utils.scale import Scale
+from cyborg_utils.training import LengthTrainer, checkpoint
 
 LORA_TARGETS = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "all-linear": "all-linear"}
 RECIPE = 1  # raise it when a change of this file, `prompt` or `batching` changes the numbers: finished work is then done anew
@@ -158,8 +159,8 @@ def measures(probabilities: np.ndarray, levels: np.ndarray, scale: Scale) -> dic
     }
 
 
-class _ScoreTrainer(Trainer):
-    """Trainer with our loss (cross-entropy on the answer token), our batches, and dev agreement as the evaluation."""
+class _ScoreTrainer(LengthTrainer):
+    """Trainer with our loss (cross-entropy on the answer token), and dev agreement as the evaluation."""
 
     def __init__(self, *, teacher: Teacher, share_prefix: bool, **options) -> None:
         super().__init__(model=teacher.model, **options)
@@ -168,14 +169,6 @@ class _ScoreTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         logits = self.teacher.logits(inputs["prompts"], share_prefix=self.share_prefix)
         return functional.cross_entropy(logits, inputs["targets"].to(logits.device))
-
-    def get_train_dataloader(self):
-        batches = batching.LengthBatches(
-            [len(row["ids"]) for row in self.train_dataset], self.args.train_batch_size, seed=self.args.seed
-        )
-        loader = torch.utils.data.DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator)
-        loader.set_epoch = batches.set_epoch  # Trainer calls it at the start of every epoch
-        return loader
 
     def evaluate(self, *args, **kwargs):
         probabilities = self.teacher.probabilities([row["ids"] for row in self.eval_dataset])
@@ -203,7 +196,7 @@ def finetune(
     settings, data and `RECIPE` are the same).
     The best epoch is chosen by the QWK of the most likely level, since that is the score a Student learns (r can be high while
     the Teacher still gives nearly everyone the middle score). Returns one row an epoch: epoch, train_loss, qwk, r, smd, loss
-    (dev), best.
+    (dev), seconds (of its updates), best.
     """
     set_seed(seed)
     data = [[*frame["essay_id"], *map(int, frame["level"])] for frame in (train, dev)]
@@ -266,7 +259,7 @@ def finetune(
         data_collator=_collate,
     )
     if settings.epochs:
-        trainer.train(resume_from_checkpoint=batching.checkpoint(checkpoints))
+        trainer.train(resume_from_checkpoint=checkpoint(checkpoints))
     else:
         trainer.evaluate()  # zero-shot: the adapter is saved as it was initialised, which changes nothing
     teacher.model.save_pretrained(adapter)
@@ -286,12 +279,12 @@ def _curve(history: list[dict[str, float]]) -> pd.DataFrame:
     for entry in history:
         row = epochs.setdefault(round(entry.get("epoch", 0)), {})
         if "loss" in entry:
-            row["train_loss"] = entry["loss"]
+            row |= {"train_loss": entry["loss"], "seconds": entry["seconds"]}
         row.update(
             {key.removeprefix("eval_"): entry[key] for key in ("eval_qwk", "eval_r", "eval_smd", "eval_loss") if key in entry}
         )
     curve = pd.DataFrame.from_dict(epochs, orient="index").rename_axis("epoch").reset_index()
-    curve = curve.reindex(columns=["epoch", "train_loss", "qwk", "r", "smd", "loss"]).dropna(subset=["loss"])
+    curve = curve.reindex(columns=["epoch", "train_loss", "qwk", "r", "smd", "loss", "seconds"]).dropna(subset=["loss"])
     curve = curve.reset_index(drop=True)
     return curve.assign(best=curve.index == curve["qwk"].fillna(-1).idxmax())  # the first of equals, as Trainer keeps it
 

@@ -120,13 +120,3 @@ def test_in_parts_ignores_a_half_written_part(tmp_path):
     again = Work()
     np.testing.assert_array_equal(batching.in_parts(again, BATCHES, folder, "a", every=2), WANTED)
     assert again.calls == 2
-
-
-def test_a_checkpoint_that_was_being_written_is_not_taken_up(tmp_path):
-    assert batching.checkpoint(tmp_path / "none") is None
-    for step, whole in ((8, True), (16, True), (104, False)):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        if whole:
-            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
-    assert batching.checkpoint(tmp_path) == str(tmp_path / "checkpoint-16")
-    assert not (tmp_path / "checkpoint-104").exists()
