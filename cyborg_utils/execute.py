@@ -105,18 +105,25 @@ def _fitting(value: Any, default: Any, place: str) -> Any:
 
 
 def execute(
-    notebook: str, profile: str, run: params.Run | None = None, *, promised: Iterable[str | Path] = (), done: Path | None = None
+    notebook: str,
+    profile: str,
+    run: params.Run | None = None,
+    *,
+    values: dict[str, Any] | None = None,
+    promised: Iterable[str | Path] = (),
+    done: Path | None = None,
 ) -> Path:
     """Execute a notebook in a fresh kernel of this Python and return its executed copy, which is replaced only by a whole one.
 
     A success is: no cell failed, the kernel lived, the record and every artefact that the registry expects were written by this
     execution, and the `promised` data are there. Then `done` (a JSON file) names them all with their fingerprints.
+    `values` are the notebook's parameters where no study gives them (`compose` does otherwise).
     Otherwise raises CyborgError, keeps the earlier copy and leaves the failed one in `build/<profile>/failed`.
     """
     path = notebook_file(notebook)
     run_name = run.name if run else ""
     stem = f"{path.stem}_{run_name}" if run else path.stem
-    values = compose(notebook, profile, run)
+    values = compose(notebook, profile, run) if values is None else values
     record = report.record_file(profile, path.stem, run_name)
     written = [record, *(file for name in report.expected(path.stem, run_name) for file in report.files(profile, name))]
     with locked(paths.build(profile, "running", f"{stem}.lock"), f"{stem} of the study {profile!r}"):
