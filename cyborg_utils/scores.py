@@ -61,6 +61,11 @@ def runs(profile: str, kind: str) -> tuple[list[params.Run], list[params.Run]]:
     return there, [run for run in wanted if run not in there]
 
 
+def missing(profile: str) -> list[str]:
+    """Names of the study's runs of which the Teacher's or the Students' scores are not there (yet)."""
+    return list(dict.fromkeys(run.name for kind in ("teacher", "students") for run in runs(profile, kind)[1]))
+
+
 def teachers(profile: str) -> pd.DataFrame:
     """The Teacher's scores in every run that is there: one row an essay and run. CyborgError where there is none."""
     return _all(profile, "teacher")
