@@ -63,7 +63,9 @@ def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=No
     """
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if attention_mask is not None:
-        attention_mask = attention_mask.to(query.dtype).expand(len(query), -1, -1, -1)
+        # float32's lowest number would be -inf in bf16, and a row of padding that sees nothing NaN
+        lowest = torch.finfo(query.dtype).min
+        attention_mask = attention_mask.clamp_min(lowest).to(query.dtype).expand(len(query), -1, -1, -1)
     if dropout and module.training:
         mixed = _fused(query, key, value, attention_mask, scaling, dropout)
     elif torch.is_grad_enabled():
