@@ -1,0 +1,168 @@
+"""Anybody's predictions -> the audit of notebook 14, without any training:
+
+    python -m cyborg_utils.audit PREDICTIONS.csv --id id --human score --machine machine --groups gender ell --scale 1 6 1
+
+One row an essay: an id, a human score, a machine score made elsewhere, and, where there are any, a second human score and groups
+of writers. Essays' texts are not needed and not read. Results are written as a study's are, in `results/<name>`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cyborg_utils import arms, execute, metrics, paths, scores
+from cyborg_utils.corpora import files
+from cyborg_utils.corpora.table import MISSING
+from cyborg_utils.errors import CyborgError
+from cyborg_utils.resampling import bootstrap_interval
+from cyborg_utils.scale import Scale
+
+NOTEBOOK = "14_audit_scores"
+WILLIAMSON = "Williamson, Xi & Breyer 2012"
+SHOWN = 5  # faults told in full
+
+
+def load(
+    file: str | Path, *, id: str, human: str, machine: str, groups: Sequence[str], scale: Scale, second: str = ""
+) -> pd.DataFrame:
+    """Checked predictions, one row an essay: essay_id, score, value, second_score (NaN where there is none), groups.<name>.
+
+    `file` is CSV, TSV, Parquet or JSON Lines. A human score lies on the scale; a machine's may be any real number. An empty group
+    or second score is unknown. Nothing is left out: raises CyborgError that names file, row and column of every kind of fault.
+    """
+    path = files.given(str(file))
+    wanted = [name for name in (id, human, machine, second, *groups) if name]
+    there = files.header(path)
+    if absent := [name for name in wanted if name not in there]:
+        raise CyborgError(f"{paths.shown(path)}: no column {', '.join(absent)}; there are {', '.join(there)}. Name the columns.")
+    rows, faults, seen = [], [], {}
+    for row in files.rows(path):
+        found = {"essay_id": _text(row.cells.get(id)), "score": math.nan, "value": math.nan, "second_score": math.nan}
+        if row.fault:
+            faults.append(f"row {row.number}: {row.fault}")
+            continue
+        if not found["essay_id"]:
+            faults.append(f"row {row.number}, column {id}: no id")
+        elif (before := seen.setdefault(found["essay_id"], row.number)) != row.number:
+            faults.append(f"row {row.number}, column {id}: {found['essay_id']} stands in row {before} already")
+        for column, role, needed in ((human, "score", True), (machine, "value", True), (second, "second_score", False)):
+            if column:
+                found[role], fault = _number(row.cells.get(column), scale if role != "value" else None, needed)
+                faults += [f"row {row.number}, column {column}: {fault}"] if fault else []
+        rows.append(found | {f"groups.{name}": _group(row.cells.get(name)) for name in groups})
+    if faults:
+        told = "\n".join(f"  {fault}" for fault in faults[:SHOWN])
+        more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        raise CyborgError(f"{paths.shown(path)}: {len(faults)} fault(s); mend these cells or take the rows out:\n{told}{more}")
+    columns = ["essay_id", "score", "value", "second_score", *(f"groups.{name}" for name in groups)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def of_study(profile: str, labels: str) -> pd.DataFrame:
+    """The test essays of a study as `load` gives them, scored by its first Student on these labels (matched; mean over seeds)."""
+    raters = scores.raters(profile)
+    own = raters[(raters["labels"] == labels) & ~raters["student"].isin(["ridge", "teacher"])]
+    if own.empty:
+        raise CyborgError(f"{profile}: no Student with labels {labels!r}; there are {', '.join(raters['labels'].unique())}.")
+    fraction = arms.headline_fraction(raters) if labels != "full" else 1.0
+    first = own.iloc[0]
+    chosen = arms.averaged(arms.pick(own, student=first["student"], head=first["head"], fraction=fraction), "matched_value")
+    keep = ["essay_id", "score", "value", "second_score", *(name for name in chosen if name.startswith("groups."))]
+    return chosen[keep].reset_index(drop=True)
+
+
+def thresholds(
+    frame: pd.DataFrame, scale: Scale, *, worst_group: float = float("nan"), smd_limit: float = 0.10, **options: object
+) -> pd.DataFrame:
+    """The field's operational thresholds, one row a criterion: criterion, value, low, high, threshold, from, met.
+
+    `frame` as `load` gives it; `worst_group` is the largest |SMD| of a judged group (NaN: none). Intervals are over essays;
+    `options` (resamples, confidence, seed) go to `resampling.bootstrap_interval`. `met` is judged by the value, as the
+    conventions are: "yes", "no", or "not known" (no second human score, no group). They are conventions, not laws.
+    """
+    human, value = frame["score"].to_numpy(), frame["value"].to_numpy()
+    level, given = scale.level(human), scale.nearest(value)
+    own = bootstrap_interval(level, given, metric="qwk", **options)
+    r = bootstrap_interval(human, value, metric="r", **options)
+    smd = bootstrap_interval(human, value, metric="smd", **options)
+    ratio = bootstrap_interval(human, value, metric="sd_ratio", **options)
+    double = frame.dropna(subset=["second_score"])
+    people = (
+        metrics.qwk(scale.level(double["score"]), scale.level(double["second_score"]), levels=scale.size)
+        if len(double)
+        else math.nan
+    )
+    below, none = people - own.value, (math.nan, math.nan)
+    rows = [
+        ("QWK", *own, "at least 0.70", WILLIAMSON, own.value >= 0.70),
+        ("Pearson r", *r, "at least 0.70", WILLIAMSON, r.value >= 0.70),
+        ("below two people (QWK)", below, *none, "at most 0.10", WILLIAMSON, below <= 0.10),
+        ("SMD, all essays", *smd, "within 0.15", WILLIAMSON, abs(smd.value) <= 0.15),
+        ("largest |SMD| of a group", worst_group, *none, f"at most {smd_limit:.2f}", WILLIAMSON, worst_group <= smd_limit),
+        ("SD ratio, human / machine", *ratio, "2/3 to 3/2", "Wang & von Davier 2014", 2 / 3 <= ratio.value <= 3 / 2),
+    ]
+    table = pd.DataFrame(rows, columns=["criterion", "value", "low", "high", "threshold", "from", "met"])
+    table["met"] = np.where(table["value"].isna(), "not known", np.where(table["met"].astype(bool), "yes", "no"))
+    return table
+
+
+def _text(cell: object) -> str:
+    return "" if cell is None or (isinstance(cell, float) and math.isnan(cell)) else str(cell).strip()
+
+
+def _group(cell: object) -> str | None:
+    text = _text(cell)
+    return None if text.lower() in MISSING else text
+
+
+def _number(cell: object, scale: Scale | None, needed: bool) -> tuple[float, str]:
+    """A cell as a number, and what is wrong with it; on the scale, where one is given."""
+    text = _text(cell)
+    if text.lower() in MISSING:
+        return math.nan, "no score" if needed else ""
+    try:
+        number = float(text)
+    except ValueError:
+        return math.nan, f"{text[:30]!r} is not a number"
+    if not math.isfinite(number):
+        return math.nan, f"{text!r} is not a finite number"
+    if scale is not None and not scale.contains(number):
+        return math.nan, f"{number:g} is not on the scale {scale}"
+    return number, ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m cyborg_utils.audit", description="Audit scores of any machine: agreement, thresholds, fairness."
+    )
+    parser.add_argument("file", help="predictions: CSV, TSV, Parquet or JSON Lines")
+    parser.add_argument("--id", default="id", help="column of essay ids (default: id)")
+    parser.add_argument("--human", default="human", help="column of human scores (default: human)")
+    parser.add_argument("--machine", default="machine", help="column of machine scores (default: machine)")
+    parser.add_argument("--second", default="", help="column of a second human score, if there is one")
+    parser.add_argument("--groups", nargs="*", default=[], help="columns that name groups of writers")
+    parser.add_argument("--scale", nargs=3, type=float, required=True, metavar=("LOW", "HIGH", "STEP"))
+    parser.add_argument("--name", help="folder in results/ (default: the file's name)")
+    options = parser.parse_args()
+    name = options.name or re.sub(r"[^a-z0-9_]+", "_", Path(options.file).stem.lower()).strip("_") or "audit"
+    try:
+        given = {"file": str(Path(options.file).resolve()), "id": options.id, "human": options.human, "machine": options.machine}
+        given |= {"second": options.second, "groups": options.groups, "scale": options.scale, "profile": name}
+        load(**{key: value for key, value in given.items() if key not in ("profile", "scale")}, scale=Scale(*options.scale))
+        values = execute.defaults(execute.notebook_file(NOTEBOOK)) | given
+        copy = execute.execute(NOTEBOOK, name, values=values)
+    except CyborgError as error:
+        sys.exit(f"\n{error}\n")
+    print(f"{paths.shown(copy)}\ntables and figures: {paths.shown(paths.results(name))}")
+
+
+if __name__ == "__main__":
+    main()

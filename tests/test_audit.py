@@ -1,0 +1,116 @@
+"""Anybody's predictions: read without loss, refused with a remedy, judged by the field's thresholds."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cyborg_utils import audit, metrics
+from cyborg_utils.errors import CyborgError
+from cyborg_utils.scale import Scale
+
+SCALE = Scale(1, 6)
+COLUMNS = {"id": "essay", "human": "human", "machine": "machine", "groups": ["ell"], "second": "other"}
+
+
+def table(n: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(4)
+    human = rng.integers(1, 7, n)
+    return pd.DataFrame(
+        {
+            "essay": [f"e{at}" for at in range(n)],
+            "human": human,
+            "machine": np.round(human + rng.normal(0.2, 0.7, n), 3),
+            "ell": np.where(np.arange(n) % 3 == 0, "Yes", "No"),
+            "other": np.clip(human + rng.integers(-1, 2, n), 1, 6),
+        }
+    )
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl", "tsv"])
+def test_every_format_gives_the_same(tmp_path, ending):
+    file, frame = tmp_path / f"given.{ending}", table()
+    if ending == "parquet":
+        frame.to_parquet(file)
+    elif ending == "jsonl":
+        file.write_text("\n".join(json.dumps(row) for row in frame.to_dict("records")))
+    else:
+        frame.to_csv(file, index=False, sep="\t" if ending == "tsv" else ",")
+    found = audit.load(file, scale=SCALE, **COLUMNS)
+    assert list(found) == ["essay_id", "score", "value", "second_score", "groups.ell"]
+    np.testing.assert_allclose(found[["score", "value", "second_score"]], frame[["human", "machine", "other"]])
+    assert found["groups.ell"].tolist() == frame["ell"].tolist()
+
+
+def test_what_is_unknown_is_not_a_fault(tmp_path):
+    frame = table(6).astype(object)
+    frame.loc[0, "ell"], frame.loc[1, "other"], frame.loc[2, "machine"] = "", "NA", 9.75
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    found = audit.load(tmp_path / "a.csv", scale=SCALE, **COLUMNS)
+    assert found["groups.ell"].isna().tolist() == [True, *[False] * 5]
+    assert found["second_score"].isna().tolist() == [False, True, *[False] * 4] and found["value"][2] == 9.75
+
+
+@pytest.mark.parametrize(
+    "column, value, told",
+    [
+        ("human", 7, "row 4, column human: 7 is not on the scale 1-6 by 1"),
+        ("human", 2.5, "2.5 is not on the scale"),
+        ("human", "", "row 4, column human: no score"),
+        ("machine", "good", "row 4, column machine: 'good' is not a number"),
+        ("machine", "inf", "row 4, column machine: 'inf' is not a finite number"),
+        ("other", 9, "row 4, column other: 9 is not on the scale"),
+        ("essay", "", "row 4, column essay: no id"),
+        ("essay", "e0", "row 4, column essay: e0 stands in row 2 already"),
+    ],
+)
+def test_a_fault_is_told_by_row_and_column(tmp_path, column, value, told):
+    frame = table(6).astype(object)
+    frame.loc[2, column] = value
+    frame.to_csv(tmp_path / "bad.csv", index=False)
+    with pytest.raises(CyborgError) as error:
+        audit.load(tmp_path / "bad.csv", scale=SCALE, **COLUMNS)
+    assert told in str(error.value) and "bad.csv" in str(error.value) and "mend" in str(error.value)
+
+
+def test_many_faults_are_counted_and_missing_columns_named(tmp_path):
+    table(30).assign(machine="x").to_csv(tmp_path / "bad.csv", index=False)
+    with pytest.raises(CyborgError, match="30 fault.*\n.*row 2, column machine") as error:
+        audit.load(tmp_path / "bad.csv", scale=SCALE, **COLUMNS)
+    assert "and 25 more" in str(error.value)
+    with pytest.raises(CyborgError, match="no column rater_1; there are essay, human, machine, ell, other"):
+        audit.load(tmp_path / "bad.csv", scale=SCALE, **COLUMNS | {"human": "rater_1"})
+    with pytest.raises(CyborgError, match="nowhere.csv: no such file"):
+        audit.load("nowhere.csv", scale=SCALE, **COLUMNS)
+
+
+@given(st.lists(st.text(max_size=12), min_size=1, max_size=12))
+def test_rubbish_is_an_error_of_ours_or_loads_whole(tmp_path_factory, cells):
+    file = tmp_path_factory.mktemp("rubbish") / "a.jsonl"
+    rows = [{"essay": f"e{at}", "human": cell, "machine": cell, "ell": cell, "other": cell} for at, cell in enumerate(cells)]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    try:
+        assert len(audit.load(file, scale=SCALE, **COLUMNS)) == len(cells)
+    except CyborgError as error:
+        assert "row 1" in str(error) or "fault" in str(error)
+
+
+def test_thresholds_are_judged_by_value_and_unknown_stays_unknown():
+    frame = table(400).rename(columns={"human": "score", "machine": "value", "other": "second_score"})
+    options = {"resamples": 200, "confidence": 0.95, "seed": 1}
+    found = audit.thresholds(frame, SCALE, worst_group=0.12, **options).set_index("criterion")
+    level, given_level = SCALE.level(frame["score"]), SCALE.nearest(frame["value"])
+    assert found.loc["QWK", "value"] == pytest.approx(metrics.qwk(level, given_level, levels=6))
+    assert (found["low"].dropna() < found["value"][found["low"].notna()]).all()
+    assert found.loc["QWK", "met"] == "yes" and found.loc["largest |SMD| of a group", "met"] == "no"
+    people = metrics.qwk(level, SCALE.level(frame["second_score"]), levels=6)
+    assert found.loc["below two people (QWK)", "value"] == pytest.approx(people - found.loc["QWK", "value"])
+    alone = audit.thresholds(frame.assign(second_score=np.nan), SCALE, **options).set_index("criterion")["met"]
+    assert alone["below two people (QWK)"] == "not known" == alone["largest |SMD| of a group"]
+    strict = audit.thresholds(frame.assign(value=frame["value"] - 2), SCALE, **options).set_index("criterion")["met"]
+    assert strict["SMD, all essays"] == "no" and strict["Pearson r"] == "yes" and strict["SD ratio, human / machine"] == "yes"
