@@ -330,7 +330,7 @@ def write(folder: Path, found: pd.DataFrame, trials: int) -> None:
         holds=found["holds"].map({True: "yes", False: "no"}),
     )[["experiment", "case", "stated", "found", "counted", "holds"]]
     head = (
-        "Share of simulated trials in which an interval contains the truth, or a verdict is a false alarm (± its standard error); "
+        "Share of simulated trials in which an interval contains the truth or a verdict is a false alarm (± its standard error); "
         f"{RESAMPLES:,} resamples in each. `holds`: 93-97 %, or at most what is stated, within two standard errors."
     )
     report.write(folder / "coverage.csv", table_csv(found))

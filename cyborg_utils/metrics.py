@@ -100,6 +100,7 @@ METRICS: dict[str, Callable[[_Summary], np.ndarray]] = {
     "sd_ratio": lambda s: np.where(s.ss_h > 0, np.sqrt(_over(s.ss_h, s.ss_m)), np.nan),
     "smd": lambda s: _over(s.gap, np.sqrt(s.ss_h / (s.n - 1))),
     "smd_pooled": lambda s: _over(s.gap, np.sqrt((s.ss_h + s.ss_m) / 2 / (s.n - 1))),
+    "r2": lambda s: 1 - _over(s.ss_gap, s.ss_h),
     "mean_difference": lambda s: s.gap,
 }
 
@@ -179,6 +180,14 @@ def pearson_r(human: ArrayLike, machine: ArrayLike) -> float:
     return _metric("r", *paired(human, machine))
 
 
+def r2(human: ArrayLike, machine: ArrayLike) -> float:
+    """1 - sum (M - H)^2 / sum (H - mean H)^2: the share of the variance of H that M as it stands accounts for; not r squared.
+
+    Below 0 the mean of H would be a better guess. NaN where H has zero variance (so also for one essay).
+    """
+    return _metric("r2", *paired(human, machine))
+
+
 def sd_ratio(human: ArrayLike, machine: ArrayLike) -> float:
     """SD of H over SD of M; 2/3 to 3/2 is wanted (Wang & von Davier 2014). Above 1 the machine spreads too little.
 
@@ -250,10 +259,10 @@ def true_score_variance(ratings: ArrayLike, *, error_variance: float | None = No
 def prmse(ratings: ArrayLike, machine: ArrayLike, *, error_variance: float | None = None) -> float:
     """Proportional reduction in mean squared error when the machine's scores stand for the true score (Loukina et al. 2020).
 
-    1 - MSE / (variance of true scores), MSE = (sum c_i (mean_i - M_i)^2 - n V) / C; letters as in `true_score_variance`. Unlike
-    agreement with one rater it does not fall when raters are careless: 1 is a machine that gives the true score, 0 one no better
-    than the mean, below 0 a worse one. `ratings` (n, raters), in the unit of `machine` (n,), with NaN where an essay lacks a rating;
-    every essay needs one and some need two (or `error_variance` from another sample of the same raters). The formula is RSMTool's.
+    1 - MSE / (variance of true scores), MSE = (sum c_i (mean_i - M_i)^2 - n V) / C; letters as in `true_score_variance`, and the
+    formula RSMTool's. Unlike agreement with one rater it does not fall when raters are careless: 1 is a machine that gives the
+    true score, 0 one no better than the mean, below 0 a worse one. `ratings` (n, raters), in the unit of `machine` (n,), with NaN
+    where an essay lacks a rating; every essay needs one and some need two (or `error_variance` from another sample).
     NaN where undefined: no double-scored essay, one essay, or no positive variance of true scores.
     """
     ratings, counts = _ratings(ratings)
