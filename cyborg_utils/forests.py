@@ -234,7 +234,7 @@ def conditional_bias_curves(
 ) -> Figure:
     """Mean error against human score, a line a group and a panel an attribute, as `fairness.conditional_bias` gives it.
 
-    Dashed: all essays together; hollow: too few essays to judge. `value` may be "gap" (the group against the others at the same
+    Dashed: all essays together; hollow and not joined: too few essays to judge (they may leave the picture). `value` may be "gap" (the group against the others at the same
     score), with a band of +-limit. Essays without a group are left out. The groups of one panel stand side by side at a score.
     """
     low, high = ("low", "high") if value == "bias" else ("gap_low", "gap_high")
@@ -261,7 +261,7 @@ def conditional_bias_curves(
             rows, look = part[part["group"] == group].sort_values("score"), styles[group]
             x = rows["score"] + 0.09 * step * (at - (len(groups) - 1) / 2)
             hollow = rows["verdict"].isin(HOLLOW).to_numpy()
-            ax.plot(x, rows[value], color=look.color, ls=look.line, lw=0.9)
+            ax.plot(x[~hollow], rows.loc[~hollow, value], color=look.color, ls=look.line, lw=0.9)
             ax.vlines(x, rows[low], rows[high], color=np.where(hollow, FAINT, look.color), lw=0.9, alpha=0.8)
             for some, fill, edge in ((~hollow, look.color, "white"), (hollow, "white", look.color)):
                 ax.plot(x[some], rows.loc[some, value], look.marker, color=fill, mec=edge, mew=0.7, ms=4.5, ls="none")
@@ -271,15 +271,16 @@ def conditional_bias_curves(
         ax.xaxis.set_major_locator(FixedLocator(np.unique(cells["score"])))
         ax.yaxis.set_major_locator(ticks(7))
         ax.legend(loc="best", fontsize=6, ncols=2 if len(groups) > 4 else 1)
+    for ax in axes.flat[max(0, len(names) - across) : len(names)]:
+        ax.tick_params(labelbottom=True)  # the lowest of its column
     for ax in axes.flat[len(names) :]:
         ax.remove()
-    if np.isfinite(solid).any():  # the intervals of tiny cells may leave the picture
+    if np.isfinite(solid).any():
         ends = np.nanmin(solid), np.nanmax(solid)
         room = 0.12 * max(ends[1] - ends[0], 0.2)
         axes[0, 0].set_ylim(min(ends[0], 0) - room, max(ends[1], 0) + room)
     figure.supxlabel("Human score", fontsize=7.5)
-    meant = "machine − human" if value == "bias" else "error of the group − error of the others"
-    figure.supylabel(f"Mean {meant}, in points", fontsize=7.5)
+    figure.supylabel("Machine − human, in points" if value == "bias" else "Group − others, in points", fontsize=7.5)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 

@@ -53,7 +53,7 @@ def test_agreement(name, rater):
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize("denominator", list(metrics.DENOMINATORS))
 def test_smd_and_dsm_by_group(name, denominator):
-    options = {"groups": ["group"], "scale": SETS[name], "human": "h1", "seed": 1, "resamples": 20}
+    options = {"groups": ["group"], "scale": SETS[name], "human": "h1", "machine": "machine", "seed": 1, "resamples": 20}
     table = fairness.smd_by_group(frame(name), denominator=denominator, **options)
     wanted = GOLDEN[name]["found"]["groups"]
     assert set(table["group"]) == set(wanted)
@@ -65,7 +65,7 @@ def test_smd_and_dsm_by_group(name, denominator):
 @pytest.mark.parametrize("name", SETS)
 def test_osa_osd_csd(name):
     # With `min_group` 1: RSMTool compares groups of any size, ours leaves out those under ten.
-    table = fairness.osa_osd_csd(frame(name), groups=["group"], human="h1", min_group=1).set_index("measure")
+    table = fairness.osa_osd_csd(frame(name), groups=["group"], human="h1", machine="machine", min_group=1).set_index("measure")
     for measure, wanted in GOLDEN[name]["found"]["fairness"].items():
         same(table.loc[measure, "r2_adjusted"], wanted["r2_adjusted"])
         same(table.loc[measure, "p"], wanted["p"])
