@@ -27,8 +27,9 @@ def test_resampling_compares_the_same_work():
     assert bench.difference(*given) == pytest.approx(
         metrics.qwk(given[0], given[1], levels=6) - metrics.qwk(given[0], given[2], levels=6)
     )
-    mine, theirs = (np.array(way(given, 4_000, 1)) for way in (bench.ours, bench.scipys))
+    mine, theirs = (np.array(way(given, 4_000, 1)) for way in (bench.ours, bench.fast))
     np.testing.assert_allclose(mine, theirs, atol=0.08 * np.ptp(theirs))
+    np.testing.assert_allclose(bench.plain(given, 20, 1), bench.fast(given, 20, 1))  # the same draws, the same statistic
     found = bench.timed(bench.ours, given, 100, 1)
     assert found["seconds"] > 0 and found["resamples"] == 100 and found["low"] < found["high"]
 

@@ -73,7 +73,7 @@ def test_intervals_are_those_of_a_plain_bootstrap():
     frame = essays(n=300)
     row = judge(frame, resamples=4_000).iloc[2]
     rng, smds, dsms = np.random.default_rng(5), [], []
-    for _ in range(1_500):  # every group's essays, its size kept
+    for _ in range(800):  # every group's essays, its size kept
         drawn = frame.groupby("groups.kind").sample(frac=1, replace=True, random_state=rng)
         z = [(drawn[x] - drawn[x].mean()) / drawn[x].std() for x in ("value", "score")]
         mine = (drawn["groups.kind"] == row["group"]).to_numpy()
@@ -81,7 +81,7 @@ def test_intervals_are_those_of_a_plain_bootstrap():
         dsms.append((z[0] - z[1])[mine].mean())
     for name, values in (("smd", smds), ("dsm", dsms)):
         wanted = np.quantile(values, [0.025, 0.975])
-        assert [row[f"{name}_low"], row[f"{name}_high"]] == pytest.approx(wanted, abs=0.12 * np.ptp(wanted))
+        assert [row[f"{name}_low"], row[f"{name}_high"]] == pytest.approx(wanted, abs=0.15 * np.ptp(wanted))
 
 
 def test_too_strict_for_everyone_fails_smd_and_not_dsm():
@@ -211,7 +211,7 @@ def test_conditional_bias_by_hand():
     everyone = table[table["attribute"] == "all"]
     assert everyone["gap"].isna().all() and (everyone["verdict"] == "").all()
     assert everyone["bias"].tolist() == pytest.approx([2 / 3, 0.5, 0, 0.5])
-    assert table["limit"] == pytest.approx(0.1 * frame["score"].std())
+    assert table["limit"].tolist() == pytest.approx([0.1 * frame["score"].std()] * len(table))
 
 
 def test_conditional_bias_finds_a_planted_one_and_forgives_shrinking():
@@ -232,7 +232,7 @@ def test_conditional_bias_at_the_edges():
     one = curves(essays(n=1))
     assert one[["low", "high", "gap"]].isna().all(axis=None) and one["n"].eq(1).all()
     level = curves(essays(n=40).assign(score=3.0))
-    assert set(level["score"].dropna()) == {3.0} and (level["verdict"].isin(["", "undecided", "too few"])).all()
+    assert set(level["score"].dropna()) == {3.0} and (level["limit"] == 0).all() and "not biased" not in set(level["verdict"])
     alone = curves(essays(n=40).assign(**{"groups.kind": "A"}))
     assert alone["gap"].isna().all() and np.isfinite(alone["bias"]).all()
     with pytest.raises(CyborgError, match="machine score"):
