@@ -102,14 +102,15 @@ def main() -> None:
     times = rounds.pivot(index="round", columns="way", values="cpu_seconds")
     middle = times.median()
     told = {"plain": "vectorized=False, scikit-learn's kappa", "fast": "vectorized=True, QWK from means and variances"}
+    drawn = rounds.groupby("way")["resamples"].first()
     each = [
-        f"- scipy.stats.bootstrap, {words}: {middle[name]:.1f} s, scaled from {rounds.query('way == @name')['resamples'].iloc[0]:,} "
-        f"resamples; ours is **{middle[name] / middle['ours']:.0f} times** as fast"
+        f"- scipy.stats.bootstrap, {words}: {middle[name]:.1f} s, scaled from {drawn[name]:,} resamples; "
+        f"ours is **{middle[name] / middle['ours']:.0f} times** as fast"
         for name, words in told.items()
     ]
     head = (
-        f"Paired bootstrap of a difference in QWK, {RESAMPLES:,} resamples of {ESSAYS:,} essays, one core, processor time, median "
-        f"of {options.rounds} rounds; {provenance.hardware()['processor']}."
+        f"Paired bootstrap of a difference in QWK, {RESAMPLES:,} resamples of {ESSAYS:,} essays, one core, processor time, "
+        f"median of {options.rounds} rounds; {provenance.hardware()['processor']}."
     )
     text = "\n".join([head, "", f"- ours: {middle['ours']:.2f} s", *each])
     folder = paths.results("bench")

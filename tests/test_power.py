@@ -47,7 +47,7 @@ def test_edges():
 
 
 def test_qwk_power_is_what_a_simulation_finds():
-    # Power as foretold from the standard errors of single test sets of 400; then many such sets: how often is the difference seen?
+    # Power as foretold from single test sets of 400; then many such sets: how often is the difference seen?
     truth = np.subtract(*[metrics.qwk(*pair, levels=6) for pair in _pairs(essays(2, 300_000, noise=(0.6, 0.8)))])
     foretold, seen = [], []
     for trial in range(6):
