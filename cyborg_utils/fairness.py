@@ -7,6 +7,7 @@ some intervals miss the truth by chance (one in twenty at 95 %), so a lone "bias
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,19 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
 from cyborg_utils.errors import CyborgError
-from cyborg_utils.metrics import exact_agreement, from_moments, paired, paired_levels, qwk, smd, smd_denominator
-from cyborg_utils.resampling import percentile_interval, resampled_sums
+from cyborg_utils.metrics import (
+    exact_agreement,
+    from_moments,
+    means_and_sds,
+    middle,
+    moments,
+    paired,
+    paired_levels,
+    qwk,
+    smd,
+    smd_denominator,
+)
+from cyborg_utils.resampling import Seed, percentile_interval, resampled_sums
 from cyborg_utils.scale import Scale
 from cyborg_utils.significance import holm
 
@@ -39,7 +51,7 @@ def smd_by_group(
     *,
     groups: Sequence[str],
     scale: Scale,
-    seed: int,
+    seed: Seed,
     human: str = "score",
     machine: str = "value",
     denominator: str = "human",
@@ -55,44 +67,51 @@ def smd_by_group(
     "groups." is left out of the attribute's name). The first row is the whole sample (attribute and group "all"), judged by
     `overall_limit`. Essays with a null group form the row "not recorded", whose verdict is "not a group".
 
-    Columns: attribute, group, n, human_mean, machine_mean, human_sd, smd, smd_low, smd_high, dsm, dsm_low, dsm_high, qwk, exact,
-    limit, verdict, denominator.
+    Columns: attribute, group, n, human_mean, machine_mean, human_sd, smd, smd_low, smd_high, smd_se (SD over the resamples), dsm,
+    dsm_low, dsm_high, qwk, exact, limit, verdict, denominator.
 
     smd = (mean M - mean H) / sigma of `metrics.DENOMINATORS`; "human" is each group's own sample SD of H. dsm, the difference of
     standardised means, = mean over the group of [(M - mean M) / sigma_M - (H - mean H) / sigma_H] with the whole sample's means
-    and SDs: 0 overall, blind to a strictness shared by all, which smd shows. Intervals: percentile bootstrap over the group's
-    essays; whatever is taken from the whole sample is held fixed. Undefined (one essay, zero variance) is NaN.
+    and SDs: 0 overall, blind to a strictness shared by all, which smd shows. Intervals: expanded percentile bootstrap
+    (`resampling.percentile_interval`) over the essays of every group of the attribute, group sizes kept; what is taken from the
+    whole sample varies with it. (Held fixed, DSM intervals of large groups were far too wide: 99-100 % coverage, see
+    `benchmarks/coverage.py`.) Undefined (one essay, zero variance) is NaN.
     """
     whole_h, whole_m = paired(_column(frame, human), _column(frame, machine))
-    metric = {"human": "smd", "pooled": "smd_pooled"}.get(denominator, "mean_difference")
-    sigma = smd_denominator(whole_h, whole_m, denominator=denominator) if metric == "mean_difference" else 1.0
-    apart = _standard(whole_m) - _standard(whole_h)
-    rows = []
-    for attribute, group, chosen in [("all", "all", np.full(len(frame), True)), *_members(frame, groups)]:
-        h, m = whole_h[chosen], whole_m[chosen]
-        value = smd(h, m, denominator=denominator, whole=(whole_h, whole_m))
-        sums = resampled_sums(h, [m, h + np.nan_to_num(apart[chosen])], resamples=resamples, seed=seed)
-        gap = percentile_interval(value, from_moments(metric, sums[:, 0]) / sigma, confidence=confidence)
-        dsm = percentile_interval(apart[chosen].mean(), from_moments("mean_difference", sums[:, 1]), confidence=confidence)
-        judged_by = overall_limit if attribute == "all" else limit
-        level_h, level_m = scale.level(h), scale.nearest(m)
-        rows.append(
-            {
-                "attribute": attribute,
-                "group": group,
-                "n": len(h),
-                "human_mean": h.mean(),
-                "machine_mean": m.mean(),
-                "human_sd": smd_denominator(h, m),
-                **dict(zip(("smd", "smd_low", "smd_high"), gap, strict=True)),
-                **dict(zip(("dsm", "dsm_low", "dsm_high"), dsm, strict=True)),
-                "qwk": qwk(level_h, level_m, levels=scale.size),
-                "exact": exact_agreement(level_h, level_m),
-                "limit": judged_by,
-                "verdict": _judged(group, len(h), min_group) or verdict(*gap, limit=judged_by),
-                "denominator": denominator,
-            }
-        )
+    centre, rows = middle(whole_h), []
+    sums = moments(whole_h, whole_m, centre=centre)
+    for attribute, members in [("all", {"all": np.full(len(frame), True)}), *_members(frame, groups)]:
+        rng = np.random.default_rng(seed)
+        options = {"resamples": resamples, "seed": rng, "centre": centre}
+        drawn = {g: resampled_sums(whole_h[chosen], [whole_m[chosen]], **options)[:, 0] for g, chosen in members.items()}
+        whole = sum(drawn.values())  # the groups of an attribute make up the sample
+        for group, chosen in members.items():
+            h, m = whole_h[chosen], whole_m[chosen]
+            value = smd(h, m, denominator=denominator, whole=(whole_h, whole_m))
+            spread = _smd(drawn[group], whole, denominator)
+            gap = percentile_interval(value, spread, confidence=confidence, n=len(h))
+            apart = _dsm(sums[chosen].sum(axis=0), sums.sum(axis=0))
+            dsm = percentile_interval(apart, _dsm(drawn[group], whole), confidence=confidence, n=len(h))
+            judged_by = overall_limit if attribute == "all" else limit
+            level_h, level_m = scale.level(h), scale.nearest(m)
+            rows.append(
+                {
+                    "attribute": attribute,
+                    "group": group,
+                    "n": len(h),
+                    "human_mean": h.mean(),
+                    "machine_mean": m.mean(),
+                    "human_sd": smd_denominator(h, m),
+                    **dict(zip(("smd", "smd_low", "smd_high"), gap, strict=True)),
+                    "smd_se": float(np.std(spread)),
+                    **dict(zip(("dsm", "dsm_low", "dsm_high"), dsm, strict=True)),
+                    "qwk": qwk(level_h, level_m, levels=scale.size),
+                    "exact": exact_agreement(level_h, level_m),
+                    "limit": judged_by,
+                    "verdict": _judged(group, len(h), min_group) or verdict(*gap, limit=judged_by),
+                    "denominator": denominator,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -147,6 +166,114 @@ def _explained(essays: pd.DataFrame, wanted: str, base: str) -> tuple[float, flo
     return float(larger.rsquared_adj - smaller.rsquared_adj), float(test["F"]), float(test["Pr(>F)"])
 
 
+def crossed(frame: pd.DataFrame, first: str, second: str) -> tuple[pd.DataFrame, str]:
+    """The frame with a column that crosses two attributes, and that column's name, to be added to `groups`.
+
+    "groups.gender" and "groups.ell" give "groups.gender x ell" with groups such as "Female x Yes"; null where either is null. A
+    bias can hide in a crossing: against girls who learn English, say, where boys who do are favoured.
+    """
+    one, other = (pd.Series(_named(_column(frame, name)), index=frame.index) for name in (first, second))
+    known = (one != NOT_RECORDED) & (other != NOT_RECORDED)
+    name = f"{first} x {_attribute(second)}"
+    return frame.assign(**{name: (one + " x " + other).where(known, None)}), name
+
+
+def conditional_bias(
+    frame: pd.DataFrame,
+    *,
+    groups: Sequence[str],
+    seed: Seed,
+    human: str = "score",
+    machine: str = "value",
+    limit: float = 0.10,
+    min_group: int = 10,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """The machine's mean error among essays of equal human score, by group: the conditional bias curve, in points.
+
+    One row a group and human score that it has, and one with score NaN for all its scores together; attribute "all" is everyone.
+
+    bias = mean (M - H) of the group's essays with that score. Every machine shrinks towards the middle, so bias falls with the
+    score in every group; what is unfair is `gap` = bias of the group - bias of all essays of other groups with that score. Over
+    all scores, gap is the mean over the group's essays where the others have that score too: the standardised difference of
+    Dorans & Kulick (1986), weights from the group. Human scores have errors, so a group that truly writes worse has a gap below 0
+    even with a fair machine; a perfect reading needs true scores (or a second rating).
+
+    Columns: attribute, group, score, n, bias, low, high, gap, gap_low, gap_high, limit (in points: `limit` in SDs of all human
+    scores), verdict (of the gap; "too few" under `min_group` essays, "not a group" where the group is unknown, "" for
+    everyone). Intervals: expanded percentile bootstrap within each cell. NaN where undefined (no others, one essay).
+    """
+    h, m = paired(_column(frame, human), _column(frame, machine))
+    points, scores, rows = limit * smd_denominator(h, m), np.unique(h), []
+    for attribute, members in [("all", {"all": np.full(len(frame), True)}), *_members(frame, groups)]:
+        rng, names = np.random.default_rng(seed), list(members)
+        cells = [[members[name] & (h == score) for score in scores] for name in names]
+        n = np.array([[cell.sum() for cell in row] for row in cells])
+        # sums of errors, first the sample's own, then the resamples': (1 + resamples, groups, scores)
+        error = np.zeros((1 + resamples, *n.shape))
+        for at in np.argwhere(n):
+            own = (h[cells[at[0]][at[1]]], m[cells[at[0]][at[1]]])
+            drawn = resampled_sums(own[0], [own[1]], resamples=resamples, seed=rng)[:, 0]
+            error[:, *at] = np.r_[(own[1] - own[0]).sum(), drawn[:, 2] - drawn[:, 1]]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            bias = error / n
+            gap = bias - (error.sum(axis=1, keepdims=True) - error) / (n.sum(axis=0) - n)
+            shared = np.where(np.isfinite(gap[0]), n, 0)
+            whole = error.sum(axis=2) / n.sum(axis=1), np.nan_to_num(gap * shared).sum(axis=2) / shared.sum(axis=1)
+        for place, name in enumerate(names):
+            curves = [(scores[at], n[place, at], bias[:, place, at], gap[:, place, at]) for at in np.flatnonzero(n[place])]
+            for score, count, *both in [*curves, (np.nan, n[place].sum(), whole[0][:, place], whole[1][:, place])]:
+                ends = [percentile_interval(one[0], one[1:], confidence=confidence, n=int(count)) for one in both]
+                judged = _judged(name, count, min_group) or verdict(*ends[1], limit=points)
+                rows.append((attribute, name, score, count, *ends[0], *ends[1], points, "" if attribute == "all" else judged))
+    columns = ["attribute", "group", "score", "n", "bias", "low", "high", "gap", "gap_low", "gap_high", "limit", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def suppression(
+    human_level: ArrayLike,
+    machine_level: ArrayLike | Mapping[Any, ArrayLike],
+    *,
+    scale: Scale,
+    seed: Seed,
+    top: int = 2,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+) -> dict[str, float]:
+    """Does the machine give fewer high scores than people give the same essays? The paper's Table 7, with paired intervals.
+
+    Levels in; `machine_level` may be a mapping seed -> levels: then each essay counts with its mean over the seeds. Returned: n,
+    shift, shift_low, shift_high (mean machine - mean human, in points of the scale), human_top and machine_top (share of essays
+    at the `top` highest levels), change, change_low, change_high (machine_top - human_top), ratio, ratio_low, ratio_high
+    (machine_top / human_top; below 1 = suppressed). Percentile bootstrap over essays. NaN where people give no top score.
+    """
+    runs = list(machine_level.values()) if isinstance(machine_level, Mapping) else [machine_level]
+    both = [paired_levels(human_level, run, levels=scale.size) for run in runs]
+    human, first = both[0][0], scale.size - top
+    compared = {
+        "shift": (scale.score(human), np.mean([scale.score(machine) for _, machine in both], axis=0)),
+        "top": (human >= first, np.mean([machine >= first for _, machine in both], axis=0)),
+    }
+    sums, drawn = {}, {}
+    for name, pair in compared.items():
+        sums[name] = moments(*pair).sum(axis=0)
+        drawn[name] = resampled_sums(pair[0], [pair[1]], resamples=resamples, seed=seed, centre=0.0)[:, 0]
+    found: dict[str, float] = {
+        "n": len(human),
+        "human_top": sums["top"][1] / len(human),
+        "machine_top": sums["top"][2] / len(human),
+    }
+    for name, part, value in (
+        ("shift", "shift", lambda rows: from_moments("mean_difference", rows)),
+        ("change", "top", lambda rows: from_moments("mean_difference", rows)),
+        ("ratio", "top", lambda rows: rows[..., 2] / np.where(rows[..., 1] > 0, rows[..., 1], np.nan)),
+    ):
+        ends = percentile_interval(float(value(sums[part])), value(drawn[part]), confidence=confidence, n=len(human))
+        found |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+    return found
+
+
 def score_distribution(sources: Mapping[str, ArrayLike], scale: Scale, *, top: int = 2) -> pd.DataFrame:
     """Share of essays at each score by source (human, synthetic, a Student ...), the paper's Table 7; one row a source.
 
@@ -175,13 +302,28 @@ def _judged(group: str, n: int, min_group: int) -> str:
     return "not a group" if group == NOT_RECORDED else "too few" if n < min_group else ""
 
 
-def _members(frame: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str, str, np.ndarray]]:
-    """(attribute, group, which essays) for every group of every column: numbers in their order, else names, unknown last."""
+def _smd(group: np.ndarray, whole: np.ndarray, denominator: str) -> np.ndarray:
+    """`metrics.smd` of a group from summed moments of its essays and of the whole sample, (..., 8) -> (...)."""
+    if denominator in ("human", "pooled"):
+        return from_moments({"human": "smd", "pooled": "smd_pooled"}[denominator], group)
+    variances = means_and_sds(whole)[1] ** 2
+    sigma = np.sqrt(variances[..., 0] if denominator == "johnson" else variances.mean(axis=-1))
+    return from_moments("mean_difference", group) / np.where(sigma > 0, sigma, np.nan)
+
+
+def _dsm(group: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """DSM of a group from summed moments of its essays and of the whole sample; NaN where an SD is 0 or unknown."""
+    centre, sd = means_and_sds(whole)
+    z = (means_and_sds(group)[0] - centre) / np.where(sd > 0, sd, np.nan)
+    return z[..., 1] - z[..., 0]
+
+
+def _members(frame: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """Each attribute with its groups, name -> which essays: numbers in their order, else names, unknown last."""
     found = []
     for column in columns:
         named = _named(_column(frame, column))
-        for group in sorted(set(named), key=_order):
-            found.append((_attribute(column), group, named == group))
+        found.append((_attribute(column), {group: named == group for group in sorted(set(named), key=_order)}))
     return found
 
 
@@ -199,12 +341,6 @@ def _order(group: str) -> tuple[bool, float, str]:
 
 def _attribute(column: str) -> str:
     return column.removeprefix("groups.")
-
-
-def _standard(values: np.ndarray) -> np.ndarray:
-    """z-scores by the sample SD; NaN where it is 0 or unknown."""
-    sigma = smd_denominator(values, values)
-    return (values - values.mean()) / sigma if sigma > 0 else np.full(len(values), np.nan)
 
 
 def _column(frame: pd.DataFrame, name: str) -> pd.Series:

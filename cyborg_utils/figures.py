@@ -17,12 +17,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from statsmodels.stats.proportion import proportion_confint
 
-from cyborg_utils.forests import arm_forest, difference_forest, group_bars, qwk_by_fraction, smd_forest
+from cyborg_utils.forests import (
+    arm_forest,
+    conditional_bias_curves,
+    difference_forest,
+    group_bars,
+    qwk_by_fraction,
+    smd_forest,
+    variance_sources,
+)
 from cyborg_utils.scale import Scale
 from cyborg_utils.style import DOUBLE, FAINT, INK, LOOKS, SINGLE, label, looks, parts, styled, ticks
 
 __all__ = [
     "arm_forest",
+    "conditional_bias_curves",
     "confusion_matrix",
     "difference_forest",
     "group_bars",
@@ -33,6 +42,7 @@ __all__ = [
     "score_distributions",
     "smd_forest",
     "truncation",
+    "variance_sources",
 ]
 
 

@@ -228,6 +228,101 @@ def group_bars(
     return figure
 
 
+@styled
+def conditional_bias_curves(
+    frame: pd.DataFrame, *, value: str = "bias", title: str = "Error of the machine at equal human score"
+) -> Figure:
+    """Mean error against human score, a line a group and a panel an attribute, as `fairness.conditional_bias` gives it.
+
+    Dashed: all essays together; hollow and not joined: too few essays to judge (they may leave the picture). `value` may be "gap"
+    (the group against the others at the same score), with a band of +-limit. Essays without a group are left out. The groups of
+    one panel stand side by side at a score.
+    """
+    low, high = ("low", "high") if value == "bias" else ("gap_low", "gap_high")
+    cells = frame[frame["score"].notna() & (frame["group"] != "not recorded")]
+    everyone = cells[cells["attribute"] == "all"].sort_values("score")
+    names = [name for name in dict.fromkeys(cells["attribute"]) if name != "all"] or ["all"]
+    across = min(2, len(names))
+    down, width = -(-len(names) // across), SINGLE * 1.35 if len(names) == 1 else DOUBLE
+    figure, axes = plt.subplots(
+        down, across, figsize=(width, 0.4 + 2.6 * down), sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    step = np.diff(np.unique(cells["score"])).min(initial=1.0)
+    solid = cells.loc[~cells["verdict"].isin(HOLLOW), [value, low, high]].to_numpy(dtype=float)
+    for ax, name in zip(axes.flat, names, strict=False):
+        part = cells[cells["attribute"] == name]
+        groups = list(dict.fromkeys(part["group"]))
+        styles = looks(groups)
+        ax.axhline(0, color=FAINT, lw=0.8)
+        if value == "gap" and len(part):
+            ax.axhspan(-part["limit"].max(), part["limit"].max(), color=BAND, lw=0, zorder=0)
+        elif name != "all" and len(everyone):
+            ax.plot(everyone["score"], everyone[value], color=INK, ls=(0, (2, 1)), lw=0.9, label="All essays")
+        for at, group in enumerate(groups):
+            rows, look = part[part["group"] == group].sort_values("score"), styles[group]
+            x = rows["score"] + 0.09 * step * (at - (len(groups) - 1) / 2)
+            hollow = rows["verdict"].isin(HOLLOW).to_numpy()
+            ax.plot(x[~hollow], rows.loc[~hollow, value], color=look.color, ls=look.line, lw=0.9)
+            ax.vlines(x, rows[low], rows[high], color=np.where(hollow, FAINT, look.color), lw=0.9, alpha=0.8)
+            for some, fill, edge in ((~hollow, look.color, "white"), (hollow, "white", look.color)):
+                ax.plot(x[some], rows.loc[some, value], look.marker, color=fill, mec=edge, mew=0.7, ms=4.5, ls="none")
+            shown = "All essays" if group == "all" else group
+            ax.plot([], [], color=look.color, marker=look.marker, ls=look.line, lw=0.9, ms=4.5, label=shown)
+        ax.set_title("" if name == "all" else _heading(name))
+        ax.xaxis.set_major_locator(FixedLocator(np.unique(cells["score"])))
+        ax.yaxis.set_major_locator(ticks(7))
+        ax.legend(loc="best", fontsize=6, ncols=2 if len(groups) > 4 else 1)
+    for ax in axes.flat[max(0, len(names) - across) : len(names)]:
+        ax.tick_params(labelbottom=True)  # the lowest of its column
+    for ax in axes.flat[len(names) :]:
+        ax.remove()
+    if np.isfinite(solid).any():
+        ends = np.nanmin(solid), np.nanmax(solid)
+        room = 0.12 * max(ends[1] - ends[0], 0.2)
+        axes[0, 0].set_ylim(min(ends[0], 0) - room, max(ends[1], 0) + room)
+    figure.supxlabel("Human score", fontsize=7.5)
+    figure.supylabel("Machine − human, in points" if value == "bias" else "Group − others, in points", fontsize=7.5)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+@styled
+def variance_sources(
+    frame: pd.DataFrame, *, xlabel: str = "SD of QWK", title: str = "Two sources of chance: test essays and training"
+) -> Figure:
+    """What other test essays and what another training would change; one row an arm: arm, seeds, test_sd, seed_sd.
+
+    As `significance.across_seeds` gives them (SDs of one run). Diamond: the standard error of the mean over the seeds, from both.
+    Where there was one seed the training's part is not known, and that stands there.
+    """
+    figure, ax = plt.subplots(figsize=(SINGLE * 1.35, 0.95 + 0.42 * len(frame)))
+    bars = (("test_sd", "other test essays", LOOKS["full"], ""), ("seed_sd", "another seed of training", LOOKS["cyborg"], "////"))
+    place = np.arange(len(frame))
+    for at, (column, name, look, hatch) in enumerate(bars):
+        style = {"color": look.color, "hatch": hatch, "edgecolor": "white", "lw": 0}
+        ax.barh(place + 0.36 * (at - 0.5), frame[column].fillna(0), 0.34, label=name, **style)
+    both = np.sqrt(frame["test_sd"] ** 2 + frame["seed_sd"] ** 2 / frame["seeds"])
+    ax.plot(both, place, "D", color="white", mec=INK, mew=0.9, ms=4.5, ls="none", label="both, mean over the seeds")
+    reach = max(0.005, 1.12 * np.nanmax([*frame["test_sd"], *frame["seed_sd"], 0.0]))
+    for y in place[frame["seed_sd"].isna()]:
+        ax.annotate(
+            "one seed: not known", (0, y + 0.18), (3, 0), textcoords="offset points", va="center", fontsize=6, color=FAINT
+        )
+    for y, seeds in zip(place, frame["seeds"], strict=True):
+        _beside(ax, y, f"{seeds} seed{'' if seeds == 1 else 's'}")
+    ax.set_yticks(place, [label(name) for name in frame["arm"]])
+    ax.set(xlabel=xlabel, title=title, xlim=(0, reach), ylim=(len(frame) - 0.5, -0.5))
+    ax.xaxis.set_major_locator(ticks(5))
+    ax.grid(axis="y", visible=False)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def _heading(attribute: str) -> str:
+    """An attribute as readers know it; crossed ones part by part."""
+    return " × ".join(HEADINGS.get(name, name.replace("_", " ").capitalize()) for name in attribute.split(" x "))
+
+
 def _beside(ax: Axes, y: float, text: str, *, points: float = 7, **options) -> None:
     """Text at height y, so many points to the right of the axes."""
     place = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points", "va": "center"}
@@ -279,7 +374,7 @@ def _group_axis(
     ax.set_yticks(list(places.values()), names)
     for attribute in dict.fromkeys(attribute for attribute, _ in places if attribute != "all"):
         first = min(at for (name, _), at in places.items() if name == attribute)
-        title = HEADINGS.get(attribute, attribute.replace("_", " ").capitalize())
+        title = _heading(attribute)
         place = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points", "ha": "right", "va": "bottom"}
         ax.annotate(title, (0, first - 0.5), (-3.5, 1), annotation_clip=False, fontsize=7, weight="bold", **place)
     ax.set_ylim(bottom - 0.4, -0.6)

@@ -10,6 +10,7 @@ Real-valued scores, neither rounded nor trimmed, are wanted elsewhere: RMSE, r, 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -99,6 +100,7 @@ METRICS: dict[str, Callable[[_Summary], np.ndarray]] = {
     "sd_ratio": lambda s: np.where(s.ss_h > 0, np.sqrt(_over(s.ss_h, s.ss_m)), np.nan),
     "smd": lambda s: _over(s.gap, np.sqrt(s.ss_h / (s.n - 1))),
     "smd_pooled": lambda s: _over(s.gap, np.sqrt((s.ss_h + s.ss_m) / 2 / (s.n - 1))),
+    "r2": lambda s: 1 - _over(s.ss_gap, s.ss_h),
     "mean_difference": lambda s: s.gap,
 }
 
@@ -109,6 +111,18 @@ def from_moments(metric: str, sums: ArrayLike) -> np.ndarray:
         raise CyborgError(f"no metric {metric!r}; there are {', '.join(METRICS)}")
     with np.errstate(divide="ignore", invalid="ignore"):
         return METRICS[metric](_Summary.of(np.asarray(sums, dtype=float)))
+
+
+def means_and_sds(sums: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Means (from the `centre` of the moments) and sample SDs of human and machine scores, each (..., 2), from sums (..., 8).
+
+    NaN means without essays, NaN SDs with fewer than two.
+    """
+    sums = np.asarray(sums, dtype=float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = _Summary.of(sums)
+        spread = np.stack([found.ss_h, found.ss_m], axis=-1) / (sums[..., :1] - 1)
+        return sums[..., 1:3] / sums[..., :1], np.sqrt(spread)
 
 
 def middle(human: np.ndarray) -> float:
@@ -166,6 +180,14 @@ def pearson_r(human: ArrayLike, machine: ArrayLike) -> float:
     return _metric("r", *paired(human, machine))
 
 
+def r2(human: ArrayLike, machine: ArrayLike) -> float:
+    """1 - sum (M - H)^2 / sum (H - mean H)^2: the share of the variance of H that M as it stands accounts for; not r squared.
+
+    Below 0 the mean of H would be a better guess. NaN where H has zero variance (so also for one essay).
+    """
+    return _metric("r2", *paired(human, machine))
+
+
 def sd_ratio(human: ArrayLike, machine: ArrayLike) -> float:
     """SD of H over SD of M; 2/3 to 3/2 is wanted (Wang & von Davier 2014). Above 1 the machine spreads too little.
 
@@ -203,6 +225,82 @@ def smd(
     own = whole is None or denominator in ("human", "pooled")
     sigma = smd_denominator(*((human, machine) if own else whole), denominator=denominator)
     return _metric("mean_difference", human, machine) / sigma if sigma > 0 else float("nan")
+
+
+def rater_error_variance(ratings: ArrayLike) -> float:
+    """Variance of the raters' errors from essays with several ratings, in squared points (Loukina et al. 2020).
+
+    `ratings` (n, raters) with NaN where a rater did not score an essay. Sample variance of each essay's ratings, averaged with
+    weights c_i - 1, c_i the number of its ratings. NaN where no essay has two.
+    """
+    ratings, counts = _ratings(ratings)
+    several = ratings[counts > 1]
+    if not len(several):
+        return float("nan")
+    within = several - np.nanmean(several, axis=1, keepdims=True)
+    return float(np.nansum(within**2) / (counts[counts > 1] - 1).sum())
+
+
+def true_score_variance(ratings: ArrayLike, *, error_variance: float | None = None) -> float:
+    """Variance of true scores (what an essay would get on average from infinitely many raters), in squared points.
+
+    (sum c_i (mean_i - mean)^2 - (n - 1) V) / (C - sum c_i^2 / C) with c_i ratings of essay i, mean_i their mean, mean that of all
+    C ratings, V the error variance (by default `rater_error_variance`). It may come out negative when raters hardly agree. NaN
+    where V is unknown, and for fewer than two essays.
+    """
+    ratings, counts = _ratings(ratings)
+    error = rater_error_variance(ratings) if error_variance is None else error_variance
+    if len(ratings) < 2 or not np.isfinite(error):
+        return float("nan")
+    between = (counts * (np.nanmean(ratings, axis=1) - np.nanmean(ratings)) ** 2).sum()
+    return float((between - (len(ratings) - 1) * error) / (counts.sum() - (counts**2).sum() / counts.sum()))
+
+
+def prmse(ratings: ArrayLike, machine: ArrayLike, *, error_variance: float | None = None) -> float:
+    """Proportional reduction in mean squared error when the machine's scores stand for the true score (Loukina et al. 2020).
+
+    1 - MSE / (variance of true scores), MSE = (sum c_i (mean_i - M_i)^2 - n V) / C; letters as in `true_score_variance`, and the
+    formula RSMTool's. Unlike agreement with one rater it does not fall when raters are careless: 1 is a machine that gives the
+    true score, 0 one no better than the mean, below 0 a worse one. `ratings` (n, raters), in the unit of `machine` (n,), with NaN
+    where an essay lacks a rating; every essay needs one and some need two (or `error_variance` from another sample).
+    NaN where undefined: no double-scored essay, one essay, or no positive variance of true scores.
+    """
+    ratings, counts = _ratings(ratings)
+    _, machine = paired(np.nanmean(ratings, axis=1) if len(ratings) else [], machine)
+    error = rater_error_variance(ratings) if error_variance is None else error_variance
+    true = true_score_variance(ratings, error_variance=error)
+    if not true > 0:
+        return float("nan")
+    wrong = (counts * (np.nanmean(ratings, axis=1) - machine) ** 2).sum()
+    return float(1 - (wrong - len(ratings) * error) / counts.sum() / true)
+
+
+def _ratings(ratings: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Ratings as float64 (n, raters) and how many each essay has, (n,); raises CyborgError for an essay without any."""
+    ratings = np.asarray(ratings, dtype=float)
+    if ratings.ndim != 2 or np.isinf(ratings).any():
+        raise CyborgError(f"ratings must be a table of essays x raters with finite scores or NaN, not of shape {ratings.shape}")
+    counts = (~np.isnan(ratings)).sum(axis=1)
+    if (counts == 0).any():
+        raise CyborgError(f"{int((counts == 0).sum())} essay(s) have no human rating at all: leave those essays out first")
+    return ratings, counts
+
+
+def human_agreement(ratings: ArrayLike, scale: Scale) -> pd.DataFrame:
+    """How well people agree, the ceiling of a machine's agreement: `agreement` of every pair of raters, on essays both scored.
+
+    `ratings` (n, raters) on the scale, NaN where a rater did not score an essay. One row a pair: first, second (their columns,
+    from 1) and the figures of `agreement` with the first as "human", the second as "machine"; but its SMD is over the pooled SD,
+    as RSMTool's, since neither rater is the measure of the other. Pairs without a common essay are NaN with n = 0.
+    """
+    ratings, rows = np.asarray(ratings, dtype=float), []
+    if ratings.ndim != 2:
+        raise CyborgError(f"ratings must be a table of essays x raters, not of shape {ratings.shape}")
+    for first, second in itertools.combinations(range(ratings.shape[1]), 2):
+        one, other = ratings[~np.isnan(ratings[:, [first, second]]).any(axis=1)][:, [first, second]].T
+        pooled = smd(one, other, denominator="pooled")
+        rows.append({"first": first + 1, "second": second + 1, **agreement(one, other, scale), "smd": pooled})
+    return pd.DataFrame(rows)
 
 
 def per_level(human_level: ArrayLike, machine_level: ArrayLike, *, levels: int) -> pd.DataFrame:

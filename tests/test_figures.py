@@ -232,6 +232,33 @@ def test_lengths_and_truncation():
     assert {"25.0%", "7.5%", "0.0%", "MiniLM", "Essays cut", "Tokens lost"} <= set(texts(figure))
 
 
+def test_conditional_bias_curves(essays):
+    table = fairness.conditional_bias(essays, groups=["groups.gender", "groups.grade_level"], seed=1, resamples=100)
+    figure = figures.conditional_bias_curves(table)
+    gender, grade = figure.axes
+    assert {"Gender", "Grade level", "Female", "Male", "All essays", "Human score", "12"} <= set(texts(figure))
+    assert "not recorded" not in texts(figure)
+    cells = table[(table["attribute"] == "gender") & (table["group"] == "Male") & table["score"].notna()]
+    assert any(np.array_equal(line.get_ydata(), cells["bias"]) for line in gender.lines)  # enough essays in every cell
+    hollow = [line for line in grade.lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())]
+    assert len(hollow) == 1  # the five essays of grade 12
+    gaps = figures.conditional_bias_curves(table[table["attribute"].isin(["all", "gender"])], value="gap")
+    assert len(gaps.axes) == 1 and gaps.axes[0].patches
+    alone = figures.conditional_bias_curves(table[table["attribute"] == "all"])
+    assert len(alone.axes) == 1 and figures.conditional_bias_curves(table[table["attribute"] == "all"].iloc[:1]).axes
+
+
+def test_variance_sources():
+    frame = pd.DataFrame({"arm": ["human", "cyborg"], "seeds": [3, 1], "test_sd": [0.02, 0.03], "seed_sd": [0.06, np.nan]})
+    figure = figures.variance_sources(frame)
+    ax = figure.axes[0]
+    assert [bar.get_width() for bar in ax.patches] == [0.02, 0.03, 0.06, 0]
+    assert {"Human scores only", "Cyborg", "one seed: not known", "3 seeds", "1 seed"} <= set(texts(figure))
+    np.testing.assert_allclose(ax.lines[0].get_xdata()[0], np.hypot(0.02, 0.06 / np.sqrt(3)))
+    assert ax.patches[2].get_hatch() and not ax.patches[0].get_hatch()
+    assert figures.variance_sources(frame.iloc[1:]).axes
+
+
 def test_nothing_is_cut_off_and_sizes_fit_a_page(gaps):
     for figure in (
         figures.smd_forest(gaps),

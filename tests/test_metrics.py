@@ -2,8 +2,10 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
-from sklearn.metrics import cohen_kappa_score, confusion_matrix
+from sklearn.metrics import cohen_kappa_score, confusion_matrix, r2_score
 
 from cyborg_utils import metrics
 from cyborg_utils.errors import CyborgError
@@ -164,3 +166,77 @@ def test_agreement_of_one_and_of_no_essay():
     assert all(np.isnan(one[name]) for name in ("qwk", "r", "sd_ratio", "smd", "human_sd"))
     none = metrics.agreement([], [], Scale(1, 5))
     assert none["n"] == 0 and all(np.isnan(value) for name, value in none.items() if name != "n")
+
+
+def test_prmse_by_hand():
+    ratings, machine = np.array([[1, 2], [3, 3], [5, 4], [4, np.nan]]), np.array([1.5, 3.0, 4.5, 4.0])
+    assert metrics.rater_error_variance(ratings) == pytest.approx((0.5 + 0 + 0.5) / 3)
+    # mean of all ratings 22/7; sum c (mean - 22/7)^2 over essays, less 3 V; C = 7, sum c^2 = 13
+    between = 2 * (1.5 - 22 / 7) ** 2 + 2 * (3 - 22 / 7) ** 2 + 2 * (4.5 - 22 / 7) ** 2 + (4 - 22 / 7) ** 2
+    true = (between - 3 / 3) / (7 - 13 / 7)
+    assert metrics.true_score_variance(ratings) == pytest.approx(true)
+    assert metrics.prmse(ratings, machine) == pytest.approx(1 - (0 - 4 / 3) / 7 / true)  # may pass 1: errors are estimated
+    assert metrics.prmse(ratings, machine, error_variance=0.0) == pytest.approx(1)
+
+
+def test_prmse_does_not_mind_careless_raters():
+    rng = np.random.default_rng(5)
+    true = rng.normal(3, 1, 40_000)
+    machine = true + rng.normal(0, 0.5, true.size)
+    for noise in (0.3, 1.0):
+        ratings = true[:, None] + rng.normal(0, noise, (true.size, 2))
+        ratings[rng.random(true.size) < 0.7, 1] = np.nan
+        assert metrics.prmse(ratings, machine) == pytest.approx(0.75, abs=0.03)  # 1 - 0.25 / 1
+
+
+def test_prmse_at_the_edges():
+    single = np.array([[1.0, np.nan], [3.0, np.nan]])
+    assert np.isnan(metrics.rater_error_variance(single)) and np.isnan(metrics.prmse(single, [1, 3]))
+    assert np.isnan(metrics.prmse([[2.0, 3.0]], [2.0]))  # one essay
+    assert np.isnan(metrics.prmse(np.full((5, 2), 3.0), np.full(5, 3.0)))  # one level: no true variance
+    assert np.isnan(metrics.prmse([[1, 5], [5, 1], [1, 5]], [3, 3, 3]))  # raters who do not agree at all
+    assert np.isnan(metrics.prmse(np.empty((0, 2)), [])) and np.isnan(metrics.true_score_variance(np.empty((0, 2))))
+    for wrong in ([1.0, 2.0], [[np.nan, np.nan], [1, 2]], [[np.inf, 1]]):
+        with pytest.raises(CyborgError, match="rating"):
+            metrics.prmse(wrong, [1.0] * len(wrong))
+    with pytest.raises(CyborgError, match="1 machine score"):
+        metrics.prmse([[1, 2], [2, 3]], [1, np.nan])
+    with pytest.raises(CyborgError, match="one length"):
+        metrics.prmse([[1, 2], [2, 3]], [1.0])
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 10), st.floats(-50, 50))
+@settings(max_examples=25, deadline=None)
+def test_prmse_is_free_of_unit_and_order(seed, unit, zero):
+    rng = np.random.default_rng(seed)
+    ratings = rng.normal(0, 2, (30, 1)) + rng.normal(0, 0.5, (30, 3))
+    ratings[10:20, 2] = ratings[20:, 1:] = np.nan
+    machine, order = ratings[:, 0] + rng.normal(0, 0.5, 30), rng.permutation(30)
+    wanted = metrics.prmse(ratings, machine)
+    assert metrics.prmse(ratings * unit + zero, machine * unit + zero) == pytest.approx(wanted, rel=1e-6)
+    assert metrics.prmse(ratings[order][:, ::-1], machine[order]) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_r2_is_sklearns_and_not_r_squared():
+    human, machine = np.array([1.0, 2.0, 4.0, 4.0]), np.array([2.0, 2.5, 3.0, 5.0])
+    assert metrics.r2(human, machine) == pytest.approx(r2_score(human, machine))
+    assert metrics.r2(human, np.full(4, human.mean())) == pytest.approx(0)
+    assert np.isnan(metrics.r2([3.0], [3.0])) and np.isnan(metrics.r2([3.0, 3.0], [1.0, 2.0]))
+
+
+def test_human_agreement_of_each_pair_on_its_own_essays():
+    ratings = np.array([[1, 2, np.nan], [3, 3, np.nan], [5, 4, np.nan], [2, np.nan, np.nan]])
+    table = metrics.human_agreement(ratings, Scale(1, 5))
+    assert table[["first", "second", "n"]].to_numpy().tolist() == [[1, 2, 3], [1, 3, 0], [2, 3, 0]]
+    assert table.loc[0, "qwk"] == pytest.approx(cohen_kappa_score([1, 3, 5], [2, 3, 4], weights="quadratic", labels=range(1, 6)))
+    assert table.loc[0, "smd"] == 0 and table.loc[1, ["qwk", "r", "smd"]].isna().all()
+
+
+def test_means_and_sds_add_up_over_groups():
+    rng = np.random.default_rng(2)
+    human, machine = rng.normal(3, 1, 30), rng.normal(3, 1, 30)
+    parts = metrics.moments(human, machine, centre=3)
+    means, sds = metrics.means_and_sds(parts[:10].sum(axis=0) + parts[10:].sum(axis=0))
+    np.testing.assert_allclose(means + 3, [human.mean(), machine.mean()])
+    np.testing.assert_allclose(sds, [human.std(ddof=1), machine.std(ddof=1)])
+    assert np.isnan(metrics.means_and_sds(parts[:1].sum(axis=0))[1]).all()

@@ -132,6 +132,16 @@ def test_undefined_is_nan_and_wrong_input_an_error():
             call()
 
 
+def test_expanded_intervals_are_those_of_t():
+    rng = np.random.default_rng(1)
+    drawn = rng.normal(0, np.sqrt(9 / 10), 400_000)  # means of resamples of 10 essays, in true standard errors
+    _, low, high = resampling.percentile_interval(0.0, drawn, n=10)
+    assert (low, high) == pytest.approx(stats.t.interval(0.95, 9), abs=0.03)
+    plain, many = resampling.percentile_interval(0.0, drawn), resampling.percentile_interval(0.0, drawn, n=100_000)
+    assert many == pytest.approx(plain, abs=1e-3)
+    assert np.isnan(resampling.percentile_interval(0.0, drawn, n=1)[1:]).all()
+
+
 def test_holm_by_hand():
     np.testing.assert_allclose(significance.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
     np.testing.assert_allclose(significance.holm([0.01, np.nan, 0.04]), [0.02, np.nan, 0.04])

@@ -1,0 +1,63 @@
+"""The benchmarks' own machinery on a small scale; what they measure is under results/."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cyborg_utils import metrics
+
+HOME = Path(__file__).resolve().parent.parent
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", HOME / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_resampling_compares_the_same_work():
+    bench = script("resampling")
+    given = bench.scores(600)
+    assert bench.difference(*given) == pytest.approx(
+        metrics.qwk(given[0], given[1], levels=6) - metrics.qwk(given[0], given[2], levels=6)
+    )
+    mine, theirs = (np.array(way(given, 4_000, 1)) for way in (bench.ours, bench.fast))
+    np.testing.assert_allclose(mine, theirs, atol=0.08 * np.ptp(theirs))
+    np.testing.assert_allclose(bench.plain(given, 20, 1), bench.fast(given, 20, 1))  # the same draws, the same statistic
+    found = bench.timed(bench.ours, given, 100, 1)
+    assert found["seconds"] > 0 and found["resamples"] == 100 and found["low"] < found["high"]
+
+
+def test_coverage_knows_the_truth():
+    sim = script("coverage")
+    rng = np.random.default_rng(1)
+    quality = rng.normal(size=400_000)
+    human, good = sim.level(quality, sim.PEOPLE, rng), sim.level(quality, sim.GOOD, rng)
+    assert metrics.qwk(human, good, levels=6) == pytest.approx(sim.qwk(sim.GOOD), abs=0.004)
+    assert sim.table(sim.GOOD).sum() == pytest.approx(1)
+    shifted = sim.value(quality, sim.GOOD, rng, shift=sim.shift_for(-0.2))
+    assert metrics.smd(sim.SCALE.score(human), shifted) == pytest.approx(-0.2, abs=0.01)
+    assert (shifted - sim.shift_for(-0.2) - sim.SCALE.score(human))[human == 3].mean() == pytest.approx(sim.bias_at(4), abs=0.02)
+    assert sim.qwk(sim.GOOD) - sim.qwk(sim.worse_by_margin()) == pytest.approx(sim.MARGIN)
+    assert sim.qwk(sim.GOOD, sim.equal_by_shift()) == pytest.approx(sim.qwk(sim.BAD))
+
+
+def test_coverage_judges_with_its_own_error():
+    rows = [("covers", 0.95, 95), ("covers", 0.95, 92), ("at most", 0.05, 8), ("at most", 0.05, 12), ("at most", 0.05, 0)]
+    counts = pd.DataFrame(rows, columns=["claim", "stated", "hits"]).assign(counted=100)
+    assert script("coverage").judge(counts)["holds"].tolist() == [True, False, True, False, True]
+
+
+def test_coverage_goes_on_where_it_was(tmp_path):
+    call = [sys.executable, HOME / "benchmarks" / "coverage.py", "--only", "gap closed", "--folder", tmp_path]
+    for trials in ("3", "5"):
+        subprocess.run([*call, "--trials", trials], check=True, capture_output=True)
+    found = pd.read_csv(tmp_path / "coverage.csv")
+    assert found["trials"].tolist() == [5, 5] and (found["counted"] <= 5).all()
+    assert "gap closed" in (tmp_path / "coverage.md").read_text(encoding="utf-8") and (tmp_path / "coverage.json").is_file()
