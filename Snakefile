@@ -167,12 +167,27 @@ rule analyze_bias:
         "{EXECUTE} 06_analyze_bias {PROFILE} --done {output}"
 
 
+rule audit_scores:
+    input:
+        notebook("14_audit_scores"),
+        ANY,
+        done("01_prepare_data"),
+        MODELS,
+    output:
+        done("14_audit_scores"),
+    params:
+        section=section("audit_scores"),
+    shell:
+        "{EXECUTE} 14_audit_scores {PROFILE} --done {output}"
+
+
 rule overview:
     input:
         notebook("00_overview"),
         ANY,
         done("05_test_significance"),
         done("06_analyze_bias"),
+        done("14_audit_scores"),
     output:
         done("00_overview"),
     shell:
