@@ -1,6 +1,7 @@
 """pyproject.toml, requirements.lock, environment.yml and what is installed tell the same."""
 
 import ast
+import subprocess
 import sys
 import tomllib
 from importlib import metadata
@@ -91,3 +92,11 @@ def test_every_import_is_a_direct_dependency(file, ours):
     notebook = nbformat.reads(text, 4) if file.suffix == ".ipynb" else None
     cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"] if notebook else [text]
     assert set().union(*map(imported, cells)) - ours == set()
+
+
+def test_the_tables_of_the_readme_are_those_of_the_results():
+    changed = subprocess.run(["git", "status", "--porcelain", "results"], cwd=CHECKOUT, capture_output=True, text=True)
+    if changed.returncode or changed.stdout.strip():
+        pytest.skip("results were computed anew here; the README speaks of the committed ones")
+    done = subprocess.run([sys.executable, "tools/readme.py", "--check"], cwd=CHECKOUT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,81 @@
+"""Write the result tables of README.md from results/: `.venv/bin/python tools/readme.py`. With --check, only say if they differ.
+
+A block stands between `<!-- ellipse -->` and `<!-- end -->` (a study) or `<!-- bench -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from cyborg_utils import params, report
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+LABELS = {
+    "human": "`human`: {u:,} human scores",
+    "cyborg": "`cyborg`: + {rest:,} scores, the Teacher's most likely",
+    "cyborg-soft": "`cyborg-soft`: + {rest:,} scores, the Teacher's expected",
+    "cyborg-staged": "`cyborg-staged`: first {rest:,} Teacher scores, then {u:,} human ones",
+    "full": "`full`: {all:,} human scores",
+    "teacher": "the Teacher itself, most likely score",
+    "teacher-expected": "the Teacher itself, expected score, matched",
+}
+
+
+def study(profile: str) -> str:
+    """QWK with interval and the share of the gap closed, a row for every arm of the first Student, for each fraction."""
+    student = params.load(profile).section("train_student")
+    model, head = student["models"][0], student["heads"][0]
+    qwk, gaps = report.read_table(profile, "table_qwk"), report.read_table(profile, "table_gap_closed")
+    qwk["arm"] = qwk["head"].map({"most likely": "teacher", "expected": "teacher-expected"}).fillna(qwk["labels"])
+    own = qwk[((qwk["student"] == model) & (qwk["head"] == head)) | (qwk["student"] == "teacher")]
+    whole = int(own.loc[own["arm"] == "full", "n_human"].max())
+    lines = [
+        "| human scores | the Student learns from | seeds | QWK | 95 % interval | share of the gap closed |",
+        "|" + "---|" * 6,
+    ]
+    place = list(LABELS)
+    for row in own.sort_values(
+        ["fraction", "arm"], key=lambda part: part.map({n: i for i, n in enumerate(place)}).fillna(part)
+    ).itertuples():
+        counts = {"u": int(row.n_human), "rest": whole - int(row.n_human), "all": whole}
+        gap = gaps[
+            (gaps["student"] == model) & (gaps["head"] == head) & (gaps["fraction"] == row.fraction) & (gaps["labels"] == row.arm)
+        ]
+        share = ""
+        if len(gap) and gap["resolved"].iloc[0] in (True, "yes"):
+            share = "{:.0%} ({:.0%} to {:.0%})".format(*gap[["gap_closed", "low", "high"]].iloc[0])
+        told = f"{row.low:.3f} to {row.high:.3f} ({row.interval_of})"
+        lines.append(
+            f"| {row.fraction:.0%} | {LABELS[row.arm].format(**counts)} | {row.seeds} | {row.qwk:.3f} | {told} | {share} |"
+        )
+    return "\n".join(lines)
+
+
+def bench() -> str:
+    """The table of `make bench` and the line that says where it ran."""
+    parts = (README.parent / "results" / "bench" / "speed.md").read_text(encoding="utf-8").strip().split("\n\n")
+    return "\n\n".join(parts[1:])
+
+
+def written(text: str) -> str:
+    """The README with every block made anew."""
+
+    def block(hit: re.Match) -> str:
+        name = hit.group(1)
+        return f"<!-- {name} -->\n{bench() if name == 'bench' else study(name)}\n<!-- end -->"
+
+    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", block, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    old = README.read_text(encoding="utf-8")
+    new = written(old)
+    if "--check" in sys.argv:
+        sys.exit("README.md: its tables are not those of results/. Run tools/readme.py." if new != old else 0)
+    README.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
