@@ -56,7 +56,8 @@ lint: $(READY)  ## ruff on code and notebooks, notebooks without outputs, a dry 
 lab: $(READY)  ## JupyterLab on the notebooks
 	@.venv/bin/jupyter-lab notebooks
 
-bench: $(READY)  ## tokens per second of Teacher and Student, against the plain way
+bench: $(READY)  ## tokens per second of Teacher and Student, and the paired bootstrap, against the plain way
+	@$(PY) benchmarks/resampling.py
 	@$(PY) benchmarks/speed.py
 
 lock: $(READY)  ## write requirements.lock and environment.yml from pyproject.toml and what .venv holds

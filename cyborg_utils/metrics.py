@@ -3,6 +3,7 @@
 Every metric is a function of a few sums over essays (`moments`), so one formula serves a sample, a confusion table and ten
 thousand resamples of it (`significance`). Rules for all of them: arrays are one-dimensional and of equal length, NaN is an
 error (a missing score is the caller's decision, not ours), and what is undefined (no essay, zero variance) is NaN, never 0.
+Only tables of several ratings (PRMSE, `human_agreement`) have NaN in them: that rater did not score that essay.
 
 Levels (0 .. K-1, see `scale`) are wanted where categories are compared: QWK, exact, adjacent, confusion, precision and recall.
 Real-valued scores, neither rounded nor trimmed, are wanted elsewhere: RMSE, r, SD ratio, SMD.

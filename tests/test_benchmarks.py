@@ -1,8 +1,6 @@
 """The benchmarks' own machinery on a small scale; what they measure is under results/."""
 
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +52,14 @@ def test_coverage_judges_with_its_own_error():
     assert script("coverage").judge(counts)["holds"].tolist() == [True, False, True, False, True]
 
 
-def test_coverage_goes_on_where_it_was(tmp_path):
-    call = [sys.executable, HOME / "benchmarks" / "coverage.py", "--only", "gap closed", "--folder", tmp_path]
+def test_coverage_goes_on_where_it_was(tmp_path, monkeypatch):
+    sim = script("coverage")
     for trials in ("3", "5"):
-        subprocess.run([*call, "--trials", trials], check=True, capture_output=True)
+        call = ["coverage.py", "--only", "gap closed", "--folder", str(tmp_path), "--trials", trials]
+        monkeypatch.setattr("sys.argv", call)
+        sim.main()
     found = pd.read_csv(tmp_path / "coverage.csv")
     assert found["trials"].tolist() == [5, 5] and (found["counted"] <= 5).all()
+    whole = sim.block("gap closed, where resolved", 0, 5)  # each trial has a seed of its own
+    assert found["hits"].tolist() == whole["hits"].tolist()
     assert "gap closed" in (tmp_path / "coverage.md").read_text(encoding="utf-8") and (tmp_path / "coverage.json").is_file()
