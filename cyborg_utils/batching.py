@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -86,15 +87,22 @@ def in_parts(
             part = np.load(file, allow_pickle=False)
             bar.update(sum(map(len, group)))
         else:
-            done = []
+            done, started = [], time.monotonic()
             for batch in group:
                 done.append(work(batch))
                 bar.update(len(batch))
             part = np.concatenate(done)
             if file is not None:
+                file.with_suffix(".seconds").write_text(f"{time.monotonic() - started:.3f}\n")
                 temporary = file.with_suffix(f".{os.getpid()}.tmp.npy")
                 np.save(temporary, part, allow_pickle=False)
                 os.replace(temporary, file)
         rows.update(zip(np.concatenate(group).tolist(), part, strict=True))
     bar.close()
     return np.stack([rows[index] for index in range(len(rows))])
+
+
+def seconds(folder: Path) -> float:
+    """What all parts in `folder` took, also those of calls that were stopped; NaN where one part did not say."""
+    said = [part.with_suffix(".seconds") for part in sorted(folder.glob("part*.npy")) if ".tmp" not in part.name]
+    return sum(float(file.read_text()) if file.is_file() else float("nan") for file in said)

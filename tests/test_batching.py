@@ -120,3 +120,14 @@ def test_in_parts_ignores_a_half_written_part(tmp_path):
     again = Work()
     np.testing.assert_array_equal(batching.in_parts(again, BATCHES, folder, "a", every=2), WANTED)
     assert again.calls == 2
+
+
+def test_the_seconds_of_all_calls_are_kept(tmp_path):
+    folder = tmp_path / "parts"
+    batching.in_parts(Work(), BATCHES, folder, "a", every=2)
+    first = batching.seconds(folder)
+    assert first >= 0 and batching.seconds(tmp_path / "none") == 0
+    batching.in_parts(Work(), BATCHES, folder, "a", every=2)
+    assert batching.seconds(folder) == first
+    next(folder.glob("*.seconds")).unlink()
+    assert np.isnan(batching.seconds(folder))
