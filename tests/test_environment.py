@@ -87,7 +87,8 @@ def ours():
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.name)
 def test_every_import_is_a_direct_dependency(file, ours):
-    """Nothing works only because another package happens to bring it."""
+    """Nothing works only because another package happens to bring it. (RSMTool's script makes an environment of its own.)"""
+    ours = ours | ({"rsmtool"} if file.name == "rsmtool_golden.py" else set())
     text = file.read_text(encoding="utf-8")
     notebook = nbformat.reads(text, 4) if file.suffix == ".ipynb" else None
     cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"] if notebook else [text]

@@ -50,6 +50,7 @@ def test_every_study_has_all_its_steps(plan, profile):
         "train_student": len(study.runs) + full,
         "test_significance": 1,
         "analyze_bias": 1,
+        "audit_scores": 1,
         "overview": 1,
         "html": 1,
     }
@@ -66,7 +67,7 @@ def test_every_notebook_takes_its_parameters_from_every_study(profile, notebook)
 
 def test_tables_need_no_model(plan, make_study):
     make_study("try")
-    assert set(plan("try", tables=True)) == {"prepare_data", "test_significance", "analyze_bias", "overview", "html"}
+    assert set(plan("try", tables=True)) == {"prepare_data", *JUDGED}
 
 
 @pytest.fixture
@@ -84,13 +85,13 @@ def finished(project, plan, make_study, monkeypatch):
         call = workflow.command("try")
         snakemake(call[call.index("snakemake") + 1 :])
     assert ended.value.code == 0
-    assert len(list(paths.build("try", "done").iterdir())) == 8
+    assert len(list(paths.build("try", "done").iterdir())) == 9
     assert plan("try") == {}
     return "try"
 
 
 LAST = {"overview": 1, "html": 1}
-JUDGED = {"test_significance": 1, "analyze_bias": 1, **LAST}
+JUDGED = {"test_significance": 1, "analyze_bias": 1, "audit_scores": 1, **LAST}
 TRAINED = {"train_student": 2, **JUDGED}
 
 
