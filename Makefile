@@ -31,7 +31,7 @@ $(READY): requirements.lock pyproject.toml
 reproduce: $(READY)  ## run a study: all notebooks, tables, figures and pages; goes on where an earlier call stopped
 	@$(PY) -m cyborg_utils.workflow $(PROFILE) --cores $(CORES)
 
-tables: $(READY)  ## only tables and figures (01, 05, 06, 00) from the saved scores of a study; no model is trained
+tables: $(READY)  ## only tables and figures (01, 05, 06, 14, 00) from the saved scores of a study; no model is trained
 	@$(PY) -m cyborg_utils.workflow $(PROFILE) --cores $(CORES) --tables
 
 site: $(READY)  ## the executed notebooks of a study as HTML pages in build/PROFILE/html

@@ -11,7 +11,6 @@ run goes on where it was, `--fresh` begins anew. One core, about a quarter of an
 from __future__ import annotations
 
 import argparse
-import sys
 import zlib
 from collections.abc import Callable
 from functools import cache
@@ -21,8 +20,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import optimize, stats
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cyborg_utils import fairness, metrics, significance
 from cyborg_utils.scale import Scale

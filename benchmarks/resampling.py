@@ -19,14 +19,11 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cyborg_utils import significance
 

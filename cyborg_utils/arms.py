@@ -14,6 +14,7 @@ import pandas as pd
 
 from cyborg_utils.fairness import osa_osd_csd, smd_by_group
 from cyborg_utils.metrics import agreement
+from cyborg_utils.power import qwk_power
 from cyborg_utils.scale import Scale
 from cyborg_utils.scores import ARM
 from cyborg_utils.significance import across_seeds, equivalence, gap_closed, holm, paired_permutation
@@ -100,17 +101,16 @@ def comparisons(
     h, rows = human(raters), []
     for place, arms in _settings(raters, column):
         for system, baseline in _pairs(arms):
-            seeds = sorted(set(arms[system]) & set(arms[baseline]))
-            if not seeds:
+            ours, theirs = _shared(arms, system, baseline)
+            if not ours:
                 continue
-            ours, theirs = ({seed: arms[name][seed] for seed in seeds} for name in (system, baseline))
             options = {"resamples": resamples, "seed": seed}
             shown = across_seeds(h, ours, theirs, confidence=confidence, **options)
             tost = across_seeds(h, ours, theirs, confidence=2 * confidence - 1, **options)
             level = [float(across_seeds(h, runs, resamples=2, seed=seed)["mean"]) for runs in (ours, theirs)]
             rows.append(
                 place
-                | {"system": system, "baseline": baseline, "seeds": len(seeds), "n": len(h)}
+                | {"system": system, "baseline": baseline, "seeds": len(ours), "n": len(h)}
                 | {"qwk": level[0], "qwk_baseline": level[1], "difference": shown["mean"]}
                 | {"low": shown["low"], "high": shown["high"], "p": paired_permutation(h, ours, theirs, **options)}
                 | {"tost_low": tost["low"], "tost_high": tost["high"], "margin": margin}
@@ -152,6 +152,27 @@ def gaps(raters: pd.DataFrame, *, resamples: int, confidence: float, seed: int, 
             rows.append(place | {"labels": labels, "seeds": len(arms[labels])} | {k: v for k, v in found.items() if k != "n"})
     columns = ["fraction", "student", "head", "labels", "seeds", "gap_closed", "low", "high", "gained", "gap", "gap_low"]
     return pd.DataFrame(rows, columns=[*columns, "gap_high", "resolved"])
+
+
+def power_table(
+    raters: pd.DataFrame,
+    *,
+    fraction: float,
+    student: str,
+    head: str,
+    margin: float,
+    seed: int,
+    sizes: Sequence[float] = (0.02, 0.05, 0.10),
+    column: str = "matched_level",
+) -> pd.DataFrame:
+    """What the test essays and seeds can tell about the main pairs of one Student (`power.qwk_power`); empty without a pair."""
+    wanted, asked = {"fraction": fraction, "student": student, "head": head}, {}
+    for place, arms in _settings(raters, column):
+        for system, baseline in (("cyborg", "human"), ("cyborg", "full"), ("cyborg-soft", "full")):
+            ours, theirs = _shared(arms, system, baseline)
+            if place == wanted and ours:
+                asked[f"{system} - {baseline}"] = (ours, theirs)
+    return qwk_power(human(raters), asked, sizes=sizes, margins=(margin,), seed=seed)
 
 
 def smd_table(
@@ -202,6 +223,13 @@ def _settings(raters: pd.DataFrame, column: str) -> Iterator[tuple[dict, dict[st
         others |= {name: pick(raters, fraction=fraction, student="teacher", head=reading) for name, reading in TEACHER.items()}
         arms |= {name: by_seed(rows, column) for name, rows in others.items() if len(rows)}
         yield {"fraction": fraction, "student": student, "head": head}, arms
+
+
+def _shared(arms: dict[str, Runs], system: str, baseline: str) -> tuple[Runs, Runs]:
+    """The runs of two arms with the seeds that both have; none where an arm is missing."""
+    ours, theirs = arms.get(system, {}), arms.get(baseline, {})
+    seeds = sorted(set(ours) & set(theirs))
+    return {seed: ours[seed] for seed in seeds}, {seed: theirs[seed] for seed in seeds}
 
 
 def _pairs(arms: dict[str, Runs]) -> list[tuple[str, str]]:

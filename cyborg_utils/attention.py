@@ -66,12 +66,11 @@ def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=No
         # float32's lowest number would be -inf in bf16, and a row of padding that sees nothing NaN
         lowest = torch.finfo(query.dtype).min
         attention_mask = attention_mask.clamp_min(lowest).to(query.dtype).expand(len(query), -1, -1, -1)
-    if dropout and module.training:
-        mixed = _fused(query, key, value, attention_mask, scaling, dropout)
-    elif torch.is_grad_enabled():
+    dropout = dropout if module.training else 0.0
+    if torch.is_grad_enabled() and not dropout:
         mixed = _Attention.apply(query, key, value, attention_mask, scaling)
     else:
-        mixed = _fused(query, key, value, attention_mask, scaling)
+        mixed = _fused(query, key, value, attention_mask, scaling, dropout)
     return mixed.transpose(1, 2).contiguous(), None
 
 

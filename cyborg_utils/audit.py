@@ -15,18 +15,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from cyborg_utils import arms, execute, metrics, paths, scores
+from cyborg_utils import arms, execute, metrics, params, paths, scores
 from cyborg_utils.corpora import files
 from cyborg_utils.corpora.table import MISSING
 from cyborg_utils.errors import CyborgError
-from cyborg_utils.resampling import bootstrap_interval
+from cyborg_utils.resampling import Interval, bootstrap_interval
 from cyborg_utils.scale import Scale
 
 NOTEBOOK = "14_audit_scores"
-WILLIAMSON = "Williamson, Xi & Breyer 2012"
 SHOWN = 5  # faults told in full
 
 
@@ -69,12 +67,12 @@ def load(
 def of_study(profile: str, labels: str) -> pd.DataFrame:
     """The test essays of a study as `load` gives them, scored by its first Student on these labels (matched; mean over seeds)."""
     raters = scores.raters(profile)
-    own = raters[(raters["labels"] == labels) & ~raters["student"].isin(["ridge", "teacher"])]
+    fraction = arms.headline_fraction(raters) if labels != "full" else 1.0
+    student, head = params.load(profile).headline
+    own = arms.pick(raters, student=student, head=head, labels=labels, fraction=fraction)
     if own.empty:
         raise CyborgError(f"{profile}: no Student with labels {labels!r}; there are {', '.join(raters['labels'].unique())}.")
-    fraction = arms.headline_fraction(raters) if labels != "full" else 1.0
-    first = own.iloc[0]
-    chosen = arms.averaged(arms.pick(own, student=first["student"], head=first["head"], fraction=fraction), "matched_value")
+    chosen = arms.averaged(own, "matched_value")
     keep = ["essay_id", "score", "value", "second_score", *(name for name in chosen if name.startswith("groups."))]
     return chosen[keep].reset_index(drop=True)
 
@@ -89,29 +87,22 @@ def thresholds(
     conventions are: "yes", "no", or "not known" (no second human score, no group). They are conventions, not laws.
     """
     human, value = frame["score"].to_numpy(), frame["value"].to_numpy()
-    level, given = scale.level(human), scale.nearest(value)
-    own = bootstrap_interval(level, given, metric="qwk", **options)
-    r = bootstrap_interval(human, value, metric="r", **options)
-    smd = bootstrap_interval(human, value, metric="smd", **options)
-    ratio = bootstrap_interval(human, value, metric="sd_ratio", **options)
     double = frame.dropna(subset=["second_score"])
-    people = (
-        metrics.qwk(scale.level(double["score"]), scale.level(double["second_score"]), levels=scale.size)
-        if len(double)
-        else math.nan
-    )
-    below, none = people - own.value, (math.nan, math.nan)
+    people = metrics.qwk(scale.level(double["score"]), scale.level(double["second_score"]), levels=scale.size)
+    own = bootstrap_interval(scale.level(human), scale.nearest(value), metric="qwk", **options)
+    r, smd, ratio = (bootstrap_interval(human, value, metric=name, **options) for name in ("r", "smd", "sd_ratio"))
+    group = metrics.Threshold(f"at most {smd_limit:.2f}", metrics.WILLIAMSON, lambda size: size <= smd_limit)
     rows = [
-        ("QWK", *own, "at least 0.70", WILLIAMSON, own.value >= 0.70),
-        ("Pearson r", *r, "at least 0.70", WILLIAMSON, r.value >= 0.70),
-        ("below two people (QWK)", below, *none, "at most 0.10", WILLIAMSON, below <= 0.10),
-        ("SMD, all essays", *smd, "within 0.15", WILLIAMSON, abs(smd.value) <= 0.15),
-        ("largest |SMD| of a group", worst_group, *none, f"at most {smd_limit:.2f}", WILLIAMSON, worst_group <= smd_limit),
-        ("SD ratio, human / machine", *ratio, "2/3 to 3/2", "Wang & von Davier 2014", 2 / 3 <= ratio.value <= 3 / 2),
+        ("QWK", own, metrics.THRESHOLDS["qwk"]),
+        ("Pearson r", r, metrics.THRESHOLDS["r"]),
+        ("below two people (QWK)", Interval(people - own.value, math.nan, math.nan), metrics.THRESHOLDS["below_people"]),
+        ("SMD, all essays", smd, metrics.THRESHOLDS["smd"]),
+        ("largest |SMD| of a group", Interval(worst_group, math.nan, math.nan), group),
+        ("SD ratio, human / machine", ratio, metrics.THRESHOLDS["sd_ratio"]),
     ]
-    table = pd.DataFrame(rows, columns=["criterion", "value", "low", "high", "threshold", "from", "met"])
-    table["met"] = np.where(table["value"].isna(), "not known", np.where(table["met"].astype(bool), "yes", "no"))
-    return table
+    met = ["not known" if math.isnan(found.value) else "yes" if rule.met(found.value) else "no" for _, found, rule in rows]
+    told = [(name, *found, rule.words, rule.source, answer) for (name, found, rule), answer in zip(rows, met, strict=True)]
+    return pd.DataFrame(told, columns=["criterion", "value", "low", "high", "threshold", "from", "met"])
 
 
 def _text(cell: object) -> str:
@@ -154,11 +145,10 @@ def main() -> None:
     options = parser.parse_args()
     name = options.name or re.sub(r"[^a-z0-9_]+", "_", Path(options.file).stem.lower()).strip("_") or "audit"
     try:
-        given = {"file": str(Path(options.file).resolve()), "id": options.id, "human": options.human, "machine": options.machine}
-        given |= {"second": options.second, "groups": options.groups, "scale": options.scale, "profile": name}
-        load(**{key: value for key, value in given.items() if key not in ("profile", "scale")}, scale=Scale(*options.scale))
-        values = execute.defaults(execute.notebook_file(NOTEBOOK)) | given
-        copy = execute.execute(NOTEBOOK, name, values=values)
+        columns = {name: getattr(options, name) for name in ("id", "human", "machine", "second", "groups")}
+        load(options.file, **columns, scale=Scale(*options.scale))  # a fault is told at once, not after a kernel has started
+        given = columns | {"file": str(Path(options.file).resolve()), "scale": options.scale, "profile": name}
+        copy = execute.execute(NOTEBOOK, name, values=execute.defaults(execute.notebook_file(NOTEBOOK)) | given)
     except CyborgError as error:
         sys.exit(f"\n{error}\n")
     print(f"{paths.shown(copy)}\ntables and figures: {paths.shown(paths.results(name))}")

@@ -104,5 +104,5 @@ def in_parts(
 
 def seconds(folder: Path) -> float:
     """What all parts in `folder` took, also those of calls that were stopped; NaN where one part did not say."""
-    said = [part.with_suffix(".seconds") for part in sorted(folder.glob("part*.npy")) if ".tmp" not in part.name]
+    said = [part.with_suffix(".seconds") for part in sorted(folder.glob("part?????.npy"))]
     return sum(float(file.read_text()) if file.is_file() else float("nan") for file in said)

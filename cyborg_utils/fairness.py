@@ -74,8 +74,8 @@ def smd_by_group(
     standardised means, = mean over the group of [(M - mean M) / sigma_M - (H - mean H) / sigma_H] with the whole sample's means
     and SDs: 0 overall, blind to a strictness shared by all, which smd shows. Intervals: expanded percentile bootstrap
     (`resampling.percentile_interval`) over the essays of every group of the attribute, group sizes kept; what is taken from the
-    whole sample varies with it. (Held fixed, DSM intervals of large groups were far too wide: 99-100 % coverage, see
-    `benchmarks/coverage.py`.) Undefined (one essay, zero variance) is NaN.
+    whole sample varies with it: held fixed, DSM intervals of large groups come out far too wide. Their coverage is in
+    results/coverage. Undefined (one essay, zero variance) is NaN.
     """
     whole_h, whole_m = paired(_column(frame, human), _column(frame, machine))
     centre, rows = middle(whole_h), []
@@ -246,7 +246,8 @@ def suppression(
     Levels in; `machine_level` may be a mapping seed -> levels: then each essay counts with its mean over the seeds. Returned: n,
     shift, shift_low, shift_high (mean machine - mean human, in points of the scale), human_top and machine_top (share of essays
     at the `top` highest levels), change, change_low, change_high (machine_top - human_top), ratio, ratio_low, ratio_high
-    (machine_top / human_top; below 1 = suppressed). Percentile bootstrap over essays. NaN where people give no top score.
+    (machine_top / human_top; below 1 = suppressed). Expanded percentile bootstrap over essays. NaN where people give no top
+    score.
     """
     runs = list(machine_level.values()) if isinstance(machine_level, Mapping) else [machine_level]
     both = [paired_levels(human_level, run, levels=scale.size) for run in runs]

@@ -29,6 +29,24 @@ DENOMINATORS = {
     "johnson": "sample SD of the human scores of the whole sample",
     "williamson": "square root of the mean of the human and the machine sample variance, of the whole sample",
 }
+
+
+class Threshold(NamedTuple):
+    """A convention of operational essay scoring, not a law: in words, its source, and the test (numbers or arrays; NaN fails)."""
+
+    words: str
+    source: str
+    met: Callable
+
+
+WILLIAMSON = "Williamson, Xi & Breyer 2012"
+THRESHOLDS = {  # by figure; `below_people`: QWK of two people minus that of machine and human
+    "qwk": Threshold("at least 0.70", WILLIAMSON, lambda value: value >= 0.70),
+    "r": Threshold("at least 0.70", WILLIAMSON, lambda value: value >= 0.70),
+    "below_people": Threshold("at most 0.10", WILLIAMSON, lambda value: value <= 0.10),
+    "smd": Threshold("within 0.15", WILLIAMSON, lambda value: abs(value) <= 0.15),
+    "sd_ratio": Threshold("2/3 to 3/2", "Wang & von Davier 2014", lambda value: (value >= 2 / 3) & (value <= 3 / 2)),
+}
 ROUNDING = 1e-12  # a sum of squares below this share of its terms is what floats leave of zero variance
 
 

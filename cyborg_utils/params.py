@@ -45,6 +45,12 @@ class Study:
         return Scale(*self.sections["prepare_data"]["scale"])
 
     @property
+    def headline(self) -> tuple[str, str]:
+        """The Student (model, head) that is shown where only one is: the first of each."""
+        section = self.sections["train_student"]
+        return section["models"][0], section["heads"][0]
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """Every seed of the grid, ascending; the `full` Student is trained once for each."""
         return tuple(sorted({run.seed for run in self.runs}))

@@ -136,8 +136,8 @@ def across_seeds(
     interval_of.
 
     low and high hold for new seeds and new essays: mean -+ sqrt((z test_sd)^2 + (t seed_sd)^2 / S), z normal and t Student's with
-    S - 1 degrees of freedom. Each source brings its own quantile, so that few seeds give an honestly wide interval: simulated
-    coverage of 95 % was 95-98 % with 2, 3 and 5 seeds, where Satterthwaite's degrees of freedom gave 83-96 %. With one seed,
+    S - 1 degrees of freedom. Each source brings its own quantile, so that few seeds give an honestly wide interval: their
+    coverage is in results/coverage (Satterthwaite's degrees of freedom, tried first, covered too little). With one seed,
     seed_sd is NaN, test_sd is that run's own, and low and high are the interval over essays alone; `interval_of` says which
     ("essays and seeds" or "essays").
     """

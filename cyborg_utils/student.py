@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModel, AutoTokenizer, TrainingArguments, set_seed
+from transformers import AutoConfig, AutoModel, AutoTokenizer, set_seed
 
 from cyborg_utils import attention, batching, provenance, weights
 from cyborg_utils.scale import Scale
-from cyborg_utils.training import LengthTrainer, checkpoint
+from cyborg_utils.training import LengthTrainer, arguments, checkpoint
 
 RECIPE = 2  # raise it when a change of this file or `batching` changes the numbers: finished Students are then trained anew
 
@@ -140,8 +140,7 @@ def untrained(settings: Settings, scale: Scale) -> Student:
 
 def _new(settings: Settings, scale: Scale, folder: Path) -> Student:
     config = AutoConfig.from_pretrained(folder)
-    # No dropout: a fifth of a step on a CPU, more inside attention, and no better Student (450 ELLIPSE essays, r 0.634 without
-    # and 0.637 with it).
+    # No dropout: its random numbers cost a good part of a step on a CPU, and as noise on a mean it suits regression badly.
     for name in [key for key, value in config.to_dict().items() if "dropout" in key and isinstance(value, float)]:
         setattr(config, name, 0.0)
     encoder = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32)
@@ -205,8 +204,9 @@ def _stage(student: Student, part: pd.DataFrame, stage: int, seed: int, checkpoi
         targets = torch.tensor(np.stack([row["target"] for row in batch]), dtype=torch.float32)
         return student.collate([row["ids"] for row in batch]) | {"targets": targets}
 
-    arguments = TrainingArguments(
-        output_dir=str(checkpoints),
+    options = arguments(
+        checkpoints,
+        seed=seed,
         num_train_epochs=epochs,
         learning_rate=settings.learning_rate,
         per_device_train_batch_size=settings.batch_size,
@@ -214,15 +214,9 @@ def _stage(student: Student, part: pd.DataFrame, stage: int, seed: int, checkpoi
         warmup_steps=max(1, steps_an_epoch * epochs // 10),
         weight_decay=0.01,
         bf16=True,  # autocast: matrix products in bf16, weights in float32
-        save_strategy="epoch",
         save_total_limit=1,
-        logging_strategy="epoch",
-        seed=seed,
-        report_to="none",
-        use_cpu=not torch.cuda.is_available(),
-        remove_unused_columns=False,
     )
-    trainer = LengthTrainer(model=student.network, args=arguments, train_dataset=rows, data_collator=collate)
+    trainer = LengthTrainer(model=student.network, args=options, train_dataset=rows, data_collator=collate)
     trainer.train(resume_from_checkpoint=checkpoint(checkpoints))
     columns = ["stage", "epoch", "loss", "seconds"]
     log = [entry | {"stage": stage, "epoch": round(entry["epoch"])} for entry in trainer.state.log_history if "loss" in entry]

@@ -22,13 +22,13 @@ import pandas as pd
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 from cyborg_utils import attention, batching, metrics, provenance, weights
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.prompt import Prompt
 from cyborg_utils.scale import Scale
-from cyborg_utils.training import LengthTrainer, checkpoint
+from cyborg_utils.training import LengthTrainer, arguments, checkpoint
 
 LORA_TARGETS = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "all-linear": "all-linear"}
 RECIPE = 1  # raise it when a change of this file, `prompt` or `batching` changes the numbers: finished work is then done anew
@@ -228,8 +228,9 @@ def finetune(
     ]
     steps = -(-len(rows) // settings.batch_size) * settings.epochs
     micro = 1 if large else settings.batch_size
-    arguments = TrainingArguments(
-        output_dir=str(checkpoints),
+    options = arguments(
+        checkpoints,
+        seed=seed,
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         per_device_train_batch_size=micro,
@@ -239,21 +240,15 @@ def finetune(
         warmup_steps=max(1, steps // 10),
         weight_decay=0.0,
         eval_strategy="epoch",
-        save_strategy="epoch",
         save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model="qwk",
-        logging_strategy="epoch",
-        seed=seed,
-        report_to="none",
-        use_cpu=not torch.cuda.is_available(),
-        remove_unused_columns=False,
         disable_tqdm=False,
     )
     trainer = _ScoreTrainer(
         teacher=teacher,
         share_prefix=not large,
-        args=arguments,
+        args=options,
         train_dataset=rows,
         eval_dataset=[{"ids": ids, "level": level} for ids, level in zip(dev_prompts, dev["level"], strict=True)],
         data_collator=_collate,

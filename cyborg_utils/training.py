@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch.utils.data import DataLoader
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 
 from cyborg_utils.batching import LengthBatches
 
@@ -34,6 +36,20 @@ class LengthTrainer(Trainer):
         if "loss" in logs:  # written at the end of an epoch, before its evaluation
             logs = logs | {"seconds": time.monotonic() - self._since}
         super().log(logs, *args, **kwargs)
+
+
+def arguments(checkpoints: Path, *, seed: int, **options: Any) -> TrainingArguments:
+    """Trainer's arguments as both are trained: a checkpoint and a line of the log an epoch, nothing reported elsewhere."""
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        seed=seed,
+        save_strategy="epoch",
+        logging_strategy="epoch",
+        report_to="none",
+        use_cpu=not torch.cuda.is_available(),
+        remove_unused_columns=False,
+        **options,
+    )
 
 
 def checkpoint(folder: Path) -> str | None:

@@ -105,7 +105,7 @@ def main() -> None:
         prog="python -m cyborg_utils.workflow", description="Run a study of params/, or go on with it."
     )
     parser.add_argument("profile", help="the name of a file in params/")
-    parser.add_argument("--tables", action="store_true", help="only 01, 05, 06 and 00, from the saved scores; no model")
+    parser.add_argument("--tables", action="store_true", help="only 01, 05, 06, 14 and 00, from the saved scores; no model")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done")
     parser.add_argument("--cores", default="all")
     options = parser.parse_args()

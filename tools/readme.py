@@ -9,7 +9,9 @@ import re
 import sys
 from pathlib import Path
 
-from cyborg_utils import params, report
+import pandas as pd
+
+from cyborg_utils import arms, params, report
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 LABELS = {
@@ -25,27 +27,17 @@ LABELS = {
 
 def study(profile: str) -> str:
     """QWK with interval and the share of the gap closed, a row for every arm of the first Student, for each fraction."""
-    student = params.load(profile).section("train_student")
-    model, head = student["models"][0], student["heads"][0]
-    qwk, gaps = report.read_table(profile, "table_qwk"), report.read_table(profile, "table_gap_closed")
-    qwk["arm"] = qwk["head"].map({"most likely": "teacher", "expected": "teacher-expected"}).fillna(qwk["labels"])
+    model, head = params.load(profile).headline
+    qwk, gaps = arms.systems(report.read_table(profile, "table_qwk")), report.read_table(profile, "table_gap_closed")
     own = qwk[((qwk["student"] == model) & (qwk["head"] == head)) | (qwk["student"] == "teacher")]
     whole = int(own.loc[own["arm"] == "full", "n_human"].max())
-    lines = [
-        "| human scores | the Student learns from | seeds | QWK | 95 % interval | share of the gap closed |",
-        "|" + "---|" * 6,
-    ]
-    place = list(LABELS)
-    for row in own.sort_values(
-        ["fraction", "arm"], key=lambda part: part.map({n: i for i, n in enumerate(place)}).fillna(part)
-    ).itertuples():
+    names = ["human scores", "the Student learns from", "seeds", "QWK", "95 % interval", "share of the gap closed"]
+    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
+    own = own.assign(arm=pd.Categorical(own["arm"], list(LABELS))).sort_values(["fraction", "arm"])
+    for row in own.itertuples():
         counts = {"u": int(row.n_human), "rest": whole - int(row.n_human), "all": whole}
-        gap = gaps[
-            (gaps["student"] == model) & (gaps["head"] == head) & (gaps["fraction"] == row.fraction) & (gaps["labels"] == row.arm)
-        ]
-        share = ""
-        if len(gap) and gap["resolved"].iloc[0] in (True, "yes"):
-            share = "{:.0%} ({:.0%} to {:.0%})".format(*gap[["gap_closed", "low", "high"]].iloc[0])
+        gap = arms.pick(gaps, student=model, head=head, fraction=row.fraction, labels=row.arm, resolved=True)
+        share = "".join("{:.0%} ({:.0%} to {:.0%})".format(*found) for found in gap[["gap_closed", "low", "high"]].to_numpy())
         told = f"{row.low:.3f} to {row.high:.3f} ({row.interval_of})"
         lines.append(
             f"| {row.fraction:.0%} | {LABELS[row.arm].format(**counts)} | {row.seeds} | {row.qwk:.3f} | {told} | {share} |"
