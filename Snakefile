@@ -48,6 +48,7 @@ def done(name, runs=()):
 
 
 ANY = code("*.py", "corpora/*.py")
+CORPUS = code("corpora/*.py", "params.py", "scale.py", "metrics.py")
 BOTH = ("attention.py", "batching.py", "training.py", "scale.py", "weights.yaml")
 TEACHER = code("teacher.py", "prompt.py", "prompts/*", *BOTH)
 STUDENT = code("student.py", "classical.py", "cyborg_data.py", "calibration.py", *BOTH)
@@ -72,7 +73,7 @@ rule html:
 rule prepare_data:
     input:
         notebook("01_prepare_data"),
-        ANY,
+        CORPUS,
     output:
         done("01_prepare_data"),
     params:

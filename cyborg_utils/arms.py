@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from cyborg_utils.fairness import osa_osd_csd, smd_by_group
+from cyborg_utils.fairness import osa_osd_csd, smd_by_group, suppression
 from cyborg_utils.metrics import agreement
 from cyborg_utils.power import qwk_power
 from cyborg_utils.scale import Scale
@@ -195,6 +195,59 @@ def smd_table(
     first = ["fraction", "labels", "student", "head", "seeds"]
     whole = pd.concat(tables, ignore_index=True)
     return whole[[*first, *(name for name in whole if name not in first)]]
+
+
+def stage_table(
+    teachers: pd.DataFrame, raters: pd.DataFrame, *, student: str, head: str, scale: Scale, **options: object
+) -> pd.DataFrame:
+    """`fairness.smd_by_group` of every stage at which a bias can enter, by fraction: its columns, after fraction, stage, essays.
+
+    `teachers` is the frame of `scores.teachers`. On X, which the Student learns from: the Teacher (most likely level) on U, on
+    which it was fine-tuned, and on the pool, its synthetic scores; Cyborg Data, which joins these to the human scores of U. On Y,
+    the test essays: the second rater where there is one, the Teacher, and Students on few human scores, on Cyborg Data (as they
+    come, and matched on the development split) and on all human scores. Where seeds differ, an essay counts with its mean over
+    the seeds in which it has that place; the Teacher's seeds are those of the Cyborg Student. `options` go to `smd_by_group`.
+    """
+    double = raters.drop_duplicates("essay_id").dropna(subset=["second_score"])
+    own, tables = pick(raters, student=student, head=head), []
+    for fraction, arm in pick(own, labels="cyborg").groupby("fraction"):
+        seen = teachers[(teachers["fraction"] == fraction) & teachers["seed"].isin(arm["seed"])]
+        seen = seen.assign(synthetic=scale.score(seen["level"]))
+        on_x = seen[seen["part"].isin(["U", "pool"])]
+        labels = on_x["score"].where(on_x["part"] == "U", on_x["synthetic"])
+        stages = [
+            ("Teacher on U", "X", pick(seen, part="U"), "synthetic"),
+            ("Teacher on the pool", "X", pick(seen, part="pool"), "synthetic"),
+            ("Cyborg Data", "X", on_x.assign(label=labels), "label"),
+            ("second rater", "Y", double, "second_score"),
+            ("Teacher on Y", "Y", pick(seen, part="test"), "synthetic"),
+            ("human", "Y", pick(own, fraction=fraction, labels="human"), "value"),
+            ("cyborg", "Y", arm, "value"),
+            ("Cyborg, matched", "Y", arm if head == "regression" else arm[:0], "matched_value"),
+            ("full", "Y", pick(own, labels="full"), "value"),
+        ]
+        for stage, essays, rows, column in stages:
+            if len(rows):
+                found = smd_by_group(averaged(rows, column), scale=scale, **options)
+                tables.append(found.assign(fraction=fraction, stage=stage, essays=essays))
+    whole = pd.concat(tables, ignore_index=True)
+    return whole[["fraction", "stage", "essays", *whole.columns.drop(["fraction", "stage", "essays"])]]
+
+
+def suppression_table(
+    teachers: pd.DataFrame, raters: pd.DataFrame, *, student: str, head: str, scale: Scale, **options: object
+) -> pd.DataFrame:
+    """`fairness.suppression` of the Teacher on the pool and of every rater on the test essays, by fraction.
+
+    Columns: fraction, arm, essays ("pool" or "Y"), seeds, then those of `fairness.suppression`; matched levels of the Students.
+    """
+    pool = pick(teachers, part="pool").assign(arm="teacher", essays="pool", matched_level=lambda rows: rows["level"])
+    own = raters[((raters["student"] == student) & (raters["head"] == head)) | (raters["student"] == "teacher")]
+    both, rows = pd.concat([pool, systems(own).assign(essays="Y")], ignore_index=True), []
+    for key, part in both.groupby(["fraction", "arm", "essays"], sort=False):
+        found = suppression(part["human_level"], part["matched_level"], scale=scale, essay=part["essay_id"], **options)
+        rows.append(dict(zip(("fraction", "arm", "essays"), key, strict=True)) | {"seeds": part["seed"].nunique()} | found)
+    return pd.DataFrame(rows)
 
 
 def osa_table(raters: pd.DataFrame, *, groups: Sequence[str], min_group: int, column: str = "matched_value") -> pd.DataFrame:

@@ -7,7 +7,6 @@ some intervals miss the truth by chance (one in twenty at 95 %), so a lone "bias
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -233,44 +232,42 @@ def conditional_bias(
 
 def suppression(
     human_level: ArrayLike,
-    machine_level: ArrayLike | Mapping[Any, ArrayLike],
+    machine_level: ArrayLike,
     *,
     scale: Scale,
     seed: Seed,
+    essay: ArrayLike | None = None,
     top: int = 2,
     resamples: int = 10_000,
     confidence: float = 0.95,
 ) -> dict[str, float]:
     """Does the machine give fewer high scores than people give the same essays? The paper's Table 7, with paired intervals.
 
-    Levels in; `machine_level` may be a mapping seed -> levels: then each essay counts with its mean over the seeds. Returned: n,
+    Levels in, (n,). With `essay`, ids (n,), the rows of one essay (of several seeds) count once, with their mean. Returned: n,
     shift, shift_low, shift_high (mean machine - mean human, in points of the scale), human_top and machine_top (share of essays
     at the `top` highest levels), change, change_low, change_high (machine_top - human_top), ratio, ratio_low, ratio_high
     (machine_top / human_top; below 1 = suppressed). Expanded percentile bootstrap over essays. NaN where people give no top
     score.
     """
-    runs = list(machine_level.values()) if isinstance(machine_level, Mapping) else [machine_level]
-    both = [paired_levels(human_level, run, levels=scale.size) for run in runs]
-    human, first = both[0][0], scale.size - top
-    compared = {
-        "shift": (scale.score(human), np.mean([scale.score(machine) for _, machine in both], axis=0)),
-        "top": (human >= first, np.mean([machine >= first for _, machine in both], axis=0)),
+    human, machine = paired_levels(human_level, machine_level, levels=scale.size)
+    scored = {
+        "shift": (scale.score(human), scale.score(machine)),
+        "top": (human >= scale.size - top, machine >= scale.size - top),
     }
+    essays = np.arange(len(human)) if essay is None else np.asarray(essay)
     sums, drawn = {}, {}
-    for name, pair in compared.items():
+    for name, pair in scored.items():
+        pair = pd.DataFrame(np.array(pair, dtype=float).T).groupby(essays).mean().to_numpy().T
         sums[name] = moments(*pair).sum(axis=0)
         drawn[name] = resampled_sums(pair[0], [pair[1]], resamples=resamples, seed=seed, centre=0.0)[:, 0]
-    found: dict[str, float] = {
-        "n": len(human),
-        "human_top": sums["top"][1] / len(human),
-        "machine_top": sums["top"][2] / len(human),
-    }
+    n = int(sums["top"][0])
+    found: dict[str, float] = {"n": n, "human_top": sums["top"][1] / n, "machine_top": sums["top"][2] / n}
     for name, part, value in (
         ("shift", "shift", lambda rows: from_moments("mean_difference", rows)),
         ("change", "top", lambda rows: from_moments("mean_difference", rows)),
         ("ratio", "top", lambda rows: rows[..., 2] / np.where(rows[..., 1] > 0, rows[..., 1], np.nan)),
     ):
-        ends = percentile_interval(float(value(sums[part])), value(drawn[part]), confidence=confidence, n=len(human))
+        ends = percentile_interval(float(value(sums[part])), value(drawn[part]), confidence=confidence, n=n)
         found |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
     return found
 

@@ -56,6 +56,47 @@ def test_comparisons_pair_seeds_and_correct_over_all_rows(raters):
     assert nothing.empty and list(nothing) == list(table)
 
 
+@pytest.fixture(scope="module")
+def teachers(raters) -> pd.DataFrame:
+    """60 training essays, 12 of them in U, the same in every run; the Teacher is right on U and a level low on the pool."""
+    rng = np.random.default_rng(3)
+    essays = pd.DataFrame({"essay_id": [f"x{i:03d}" for i in range(60)], "human_level": rng.integers(1, 6, 60)})
+    essays = essays.assign(
+        part=np.where(np.arange(60) < 12, "U", "pool"), **{"groups.kind": np.where(np.arange(60) % 2, "A", "B")}
+    )
+    essays = essays.assign(level=essays["human_level"] - (essays["part"] == "pool"), score=essays["human_level"] + 1.0)
+    trained = [essays.assign(fraction=fraction, seed=seed) for fraction, seed in ((0.1, 1), (0.1, 2), (0.1, 3), (0.25, 1))]
+    return pd.concat([*trained, raters.query("labels == 'teacher'").assign(part="test")], ignore_index=True)
+
+
+def test_where_bias_enters(raters, teachers):
+    options = {"student": "net", "head": "regression", "groups": ["groups.kind"], "scale": SCALE, "seed": 1, "resamples": 100}
+    table = arms.stage_table(teachers, raters.assign(second_score=np.nan), **options)
+    found = table.set_index(["fraction", "stage", "group"])
+    assert found.loc[(0.1, "Teacher on U", "all"), "smd"] == 0 and found.loc[(0.1, "Teacher on U", "all"), "n"] == 12
+    pool = teachers.query("part == 'pool' and seed == 1 and fraction == 0.1")["score"]
+    assert found.loc[(0.1, "Teacher on the pool", "all"), "smd"] == pytest.approx(-1 / pool.std())
+    mixed = found.loc[(0.1, "Cyborg Data", "all")]
+    assert mixed["machine_mean"] - mixed["human_mean"] == pytest.approx(-48 / 60) and mixed["n"] == 60
+    assert found.loc[(0.1, "Teacher on Y", "B"), "smd"] < -0.3 < found.loc[(0.1, "Teacher on Y", "A"), "smd"]
+    assert list(dict.fromkeys(table["stage"]))[-4:] == ["human", "cyborg", "Cyborg, matched", "full"]
+    assert set(table["fraction"]) == {0.1, 0.25} and "second rater" not in set(table["stage"])
+    second = arms.stage_table(teachers, raters.assign(second_score=raters["score"]), **options)
+    assert second.set_index(["fraction", "stage", "group"]).loc[(0.25, "second rater", "A"), "smd"] == 0
+
+
+def test_suppression_of_every_rater(raters, teachers):
+    table = arms.suppression_table(teachers, raters, student="net", head="regression", scale=SCALE, seed=1, resamples=100)
+    found = table.set_index(["fraction", "arm", "essays"])
+    pool, level = found.loc[(0.1, "teacher", "pool")], teachers.query("part == 'pool' and seed == 1 and fraction == 0.1")["level"]
+    assert pool["shift"] == -1 and pool["n"] == 48 and pool["seeds"] == 3  # an essay counts once, whatever the number of seeds
+    assert pool["human_top"] == pytest.approx((level + 1 >= 4).mean()) and pool["machine_top"] == pytest.approx(
+        (level >= 4).mean()
+    )
+    assert {"human", "cyborg", "teacher"} == {arm for fraction, arm, essays in found.index if essays == "Y" and fraction == 0.1}
+    assert found.loc[(1.0, "full", "Y"), "n"] == 120
+
+
 def test_permutation_of_several_seeds(raters):
     human = arms.human(raters)
     both = {

@@ -245,8 +245,9 @@ def test_suppression_by_hand_and_over_seeds():
     assert found["n"] == 6 and found["human_top"] == 0.5 and found["machine_top"] == pytest.approx(1 / 6)
     assert found["ratio"] == pytest.approx(1 / 3) and found["change"] == pytest.approx(-1 / 3)
     assert found["shift"] == pytest.approx(-3 / 6)
-    seeds = fairness.suppression(human, {1: machine, 2: human}, scale=Scale(1, 4), top=1, seed=1, resamples=400)
-    assert seeds["ratio"] == pytest.approx(2 / 3) and seeds["shift"] == pytest.approx(-0.25)
+    two = {"essay": [*"abcdef", *"fedcba"], "scale": Scale(1, 4), "top": 1, "seed": 1, "resamples": 400}
+    seeds = fairness.suppression([*human, *human[::-1]], [*machine, *human[::-1]], **two)
+    assert seeds["n"] == 6 and seeds["ratio"] == pytest.approx(2 / 3) and seeds["shift"] == pytest.approx(-0.25)
     half = fairness.suppression(human, machine, scale=Scale(1, 2.5, 0.5), seed=1, resamples=100)
     assert half["shift"] == pytest.approx(-0.25) and half["human_top"] == pytest.approx(4 / 6)
 
