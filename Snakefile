@@ -52,11 +52,13 @@ CORPUS = code("corpora/*.py", "params.py", "scale.py", "metrics.py")
 BOTH = ("attention.py", "batching.py", "training.py", "scale.py", "weights.yaml")
 TEACHER = code("teacher.py", "prompt.py", "prompts/*", *BOTH)
 STUDENT = code("student.py", "classical.py", "cyborg_data.py", "calibration.py", *BOTH)
+BEYOND = [] if CHEAP else list(STUDY.beyond)  # notebooks that go beyond the paper, where the study has their section
 MODELS = [] if CHEAP else done("03_label_essays", TAUGHT) + done("04_train_student", RUNS)
 
 
 wildcard_constraints:
     run=r"u[\d.]+_s\d+",
+    beyond="|".join(BEYOND) or "none",
 
 
 rule html:
@@ -182,6 +184,23 @@ rule audit_scores:
         "{EXECUTE} 14_audit_scores {PROFILE} --done {output}"
 
 
+rule beyond:
+    input:
+        lambda wildcards: notebook(wildcards.beyond),
+        ANY,
+        done("01_prepare_data"),
+        MODELS,
+    output:
+        "done/{beyond}.json",
+    params:
+        section=lambda wildcards: section(wildcards.beyond),
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    shell:
+        "{EXECUTE} {wildcards.beyond} {PROFILE} --done {output}"
+
+
 rule overview:
     input:
         notebook("00_overview"),
@@ -189,6 +208,7 @@ rule overview:
         done("05_test_significance"),
         done("06_analyze_bias"),
         done("14_audit_scores"),
+        [f"done/{name}.json" for name in BEYOND],
     output:
         done("00_overview"),
     shell:

@@ -39,6 +39,7 @@ class Study:
     note: str
     runs: tuple[Run, ...]
     sections: dict[str, dict[str, Any]]
+    extras: frozenset[str] = frozenset()  # sections that a study may leave out, and that this one has
 
     @property
     def scale(self) -> Scale:
@@ -49,6 +50,12 @@ class Study:
         """The Student (model, head) that is shown where only one is: the first of each."""
         section = self.sections["train_student"]
         return section["models"][0], section["heads"][0]
+
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """The notebooks beyond the paper's own that this study asks for, by giving their section; in their order."""
+        there = sorted(file.stem for file in (paths.home() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+        return tuple(name for name in there if name[3:] in self.extras)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -95,12 +102,14 @@ def load(profile: str) -> Study:
     runs = tuple(Run(float(row["fraction"]), seed) for row in content["runs"] for seed in row["seeds"])
     if len(set(runs)) < len(runs):
         raise CyborgError(f"{paths.shown(path)}: runs: a fraction and seed stand twice. Give each pair once.")
-    rules = {name: rule["properties"] for name, rule in schema["properties"].items() if rule["type"] == "object"}
+    rules = {name: rule for name, rule in schema["properties"].items() if rule["type"] == "object"}
+    extras = frozenset(name for name, rule in rules.items() if rule.get("extra") and name in content)
     sections = {
-        name: {key: rule["default"] for key, rule in keys.items() if "default" in rule} | content.get(name, {})
-        for name, keys in rules.items()
+        name: {key: one["default"] for key, one in rule["properties"].items() if "default" in one} | content.get(name, {})
+        for name, rule in rules.items()
+        if name in extras or not rule.get("extra")
     }
-    study = Study(path.stem, content["title"], content.get("note", ""), runs, sections)
+    study = Study(path.stem, content["title"], content.get("note", ""), runs, sections, extras)
     _ = study.scale  # an impossible scale is reported now, not in notebook 01
     return study
 

@@ -21,8 +21,8 @@ def steps(study: params.Study, *, tables: bool = False) -> list[str]:
         f"{name}_{run.name}" for run in study.runs for name in ("02_finetune_teacher", "03_label_essays", "04_train_student")
     ]
     models += [f"04_train_student_{run.name}" for run in study.full_runs]
-    analyses = ["05_test_significance", "06_analyze_bias", "14_audit_scores", "00_overview"]
-    return ["01_prepare_data", *([] if tables else models), *analyses]
+    analyses = ["05_test_significance", "06_analyze_bias", "14_audit_scores"]
+    return ["01_prepare_data", *([] if tables else models), *analyses, *(() if tables else study.beyond), "00_overview"]
 
 
 def command(profile: str, *, tables: bool = False, dry_run: bool = False, cores: str = "all") -> list[str]:
