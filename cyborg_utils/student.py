@@ -21,6 +21,8 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoTokenizer, set_seed
 
 from cyborg_utils import attention, batching, provenance, weights
+from cyborg_utils.constraint import ConstrainedTrainer, MeanConstraint
+from cyborg_utils.errors import CyborgError
 from cyborg_utils.scale import Scale
 from cyborg_utils.training import LengthTrainer, arguments, checkpoint
 
@@ -161,17 +163,27 @@ def _positions(encoder) -> int:
 
 
 def train(
-    sets: Sequence[pd.DataFrame], scale: Scale, settings: Settings, *, seed: int, folder: Path
+    sets: Sequence[pd.DataFrame],
+    scale: Scale,
+    settings: Settings,
+    *,
+    seed: int,
+    folder: Path,
+    constraint: MeanConstraint | None = None,
 ) -> tuple[Student, pd.DataFrame]:
     """Train a Student on one set, or on several one after the other (see `cyborg_data.training_sets`).
 
     The Student is kept in `folder`; a finished one is not trained again, and a stopped one goes on from its last epoch, where
     settings, data and `RECIPE` are the same. The last epoch is kept: no development essay chooses it.
+    A `constraint` keeps its mean score near people's (regression only; its loss includes the penalty).
     Returns the Student and its training curve (stage, epoch, loss, seconds).
     """
+    if constraint and settings.head != "regression":
+        raise CyborgError(f"a mean constraint needs head regression, not {settings.head}: levels have no gradient")
     set_seed(seed)
     data = [part.drop(columns="source").round(6).to_numpy().tolist() for part in sets]
-    mark = provenance.fingerprint(asdict(settings) | {"seed": seed, "recipe": RECIPE}, data=data)
+    said = asdict(settings) | {"seed": seed, "recipe": RECIPE} | ({"constraint": constraint.mark()} if constraint else {})
+    mark = provenance.fingerprint(said, data=data)
     if (folder / "student.json").is_file() and json.loads((folder / "student.json").read_text())["mark"] == mark:
         return load(folder), pd.read_csv(folder / "curve.csv")
     shutil.rmtree(folder / "checkpoints", ignore_errors=True) if not (folder / "checkpoints" / mark).is_dir() else None
@@ -179,7 +191,8 @@ def train(
     scores = np.concatenate([part["value"] for part in sets])
     student.centre, student.spread = float(scores.mean()), float(scores.std()) or 1.0
     curves = [
-        _stage(student, part, stage, seed, folder / "checkpoints" / mark / f"stage{stage}") for stage, part in enumerate(sets, 1)
+        _stage(student, part, stage, seed, folder / "checkpoints" / mark / f"stage{stage}", constraint)
+        for stage, part in enumerate(sets, 1)
     ]
     curve = pd.concat(curves, ignore_index=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -189,7 +202,9 @@ def train(
     return student, curve
 
 
-def _stage(student: Student, part: pd.DataFrame, stage: int, seed: int, checkpoints: Path) -> pd.DataFrame:
+def _stage(
+    student: Student, part: pd.DataFrame, stage: int, seed: int, checkpoints: Path, constraint: MeanConstraint | None
+) -> pd.DataFrame:
     settings = student.settings
     ids, _ = student.encode(part["text"])
     if settings.head == "regression":
@@ -216,7 +231,13 @@ def _stage(student: Student, part: pd.DataFrame, stage: int, seed: int, checkpoi
         bf16=True,  # autocast: matrix products in bf16, weights in float32
         save_total_limit=1,
     )
-    trainer = LengthTrainer(model=student.network, args=options, train_dataset=rows, data_collator=collate)
+    shared = {"model": student.network, "args": options, "train_dataset": rows, "data_collator": collate}
+    if constraint:
+        dev, _ = student.encode(constraint.texts)
+        wanted = (constraint.scores - student.centre) / student.spread
+        trainer = ConstrainedTrainer(constraint=constraint, ids=dev, targets=wanted, collate=student.collate, **shared)
+    else:
+        trainer = LengthTrainer(**shared)
     trainer.train(resume_from_checkpoint=checkpoint(checkpoints))
     columns = ["stage", "epoch", "loss", "seconds"]
     log = [entry | {"stage": stage, "epoch": round(entry["epoch"])} for entry in trainer.state.log_history if "loss" in entry]

@@ -1,11 +1,14 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.optimize import isotonic_regression
 
 from cyborg_utils import metrics
-from cyborg_utils.calibration import MeanSdMatch
+from cyborg_utils.calibration import METHODS, ByGroup, GroupShifts, MeanSdMatch
 from cyborg_utils.errors import CyborgError
+from cyborg_utils.scale import Scale
 
 
 def test_mean_and_sd_are_matched_on_what_it_was_fitted_on():
@@ -37,3 +40,89 @@ def test_edges():
     for target, values in (([1.0], [1.0, 2.0]), ([1.0, np.nan], [1.0, 2.0])):
         with pytest.raises(CyborgError):
             MeanSdMatch.fit(target=target, values=values)
+
+
+# ---------------------------------------------------------------- every method
+
+
+SCALE = Scale(1, 5, 0.5)
+
+
+@pytest.fixture(scope="module")
+def essays():
+    """Human scores, and a machine that is strict, shrinks, and is stricter still with group B."""
+    rng = np.random.default_rng(5)
+    quality = rng.normal(0, 1, 1200)
+    human = SCALE.score(SCALE.nearest(3 + 0.7 * quality + rng.normal(0, 0.3, 1200)))
+    group = np.where(rng.random(1200) < 0.3, "B", "A")
+    value = 2.6 + 0.35 * quality + rng.normal(0, 0.15, 1200) - 0.2 * (group == "B")
+    return human[:600], value[:600], group[:600], human[600:], value[600:], group[600:]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_keeps_order_and_works_on_other_essays(essays, method):
+    human, value, _, other, given, _ = essays
+    fitted = METHODS[method](human, value, SCALE)
+    corrected = fitted.apply(given)
+    assert corrected.shape == given.shape and np.isfinite(corrected).all()
+    assert (np.diff(corrected[np.argsort(given)]) >= -1e-9).all()
+    assert np.isfinite(fitted.apply([-9.0, 99.0])).all()
+    if method != "uncorrected":
+        assert abs(metrics.smd(other, corrected)) < 0.15 < abs(metrics.smd(other, given))
+
+
+def test_what_each_method_promises_on_its_own_essays(essays):
+    human, value, *_ = essays
+    fitted = {name: fit(human, value, SCALE).apply(value) for name, fit in METHODS.items()}
+    np.testing.assert_array_equal(fitted["uncorrected"], value)
+    assert fitted["mean"].mean() == pytest.approx(human.mean()) and np.ptp(fitted["mean"] - value) == pytest.approx(0)
+    assert metrics.sd_ratio(human, fitted["mean and SD"]) == pytest.approx(1)
+    isotonic = isotonic_regression(human[np.argsort(value, kind="stable")]).x
+    np.testing.assert_allclose(fitted["isotonic"][np.argsort(value, kind="stable")], isotonic)
+    given, level = np.bincount(SCALE.nearest(fitted["distribution"]), minlength=9), SCALE.level(human)
+    assert np.abs(given - np.bincount(level, minlength=9)).max() <= 1  # each level as often as people give it
+    reached = {name: metrics.qwk(level, SCALE.nearest(each), levels=9) for name, each in fitted.items()}
+    assert reached["QWK cut points"] >= max(reached.values()) - 1e-12 and set(fitted["QWK cut points"]) <= set(SCALE.scores)
+
+
+def test_cut_points_are_the_best_that_there_are():
+    rng = np.random.default_rng(2)
+    human, scale = rng.integers(1, 4, 14).astype(float), Scale(1, 3)
+    value = human + rng.normal(0, 0.9, 14)
+    places = (np.sort(value)[1:] + np.sort(value)[:-1]) / 2
+    every = [np.searchsorted([low, high], value) for low in places for high in places if low <= high]
+    best = max(metrics.qwk(scale.level(human), level, levels=3) for level in every)
+    found = METHODS["QWK cut points"](human, value, scale).apply(value)
+    assert metrics.qwk(scale.level(human), scale.level(found), levels=3) == pytest.approx(best)
+
+
+def test_levels_that_nobody_gives_are_not_reached():
+    human, value = np.array([2.0, 2, 3, 3, 3, 4]), np.array([1.0, 1.1, 1.2, 1.3, 1.4, 1.5])
+    for method in ("distribution", "QWK cut points", "isotonic"):
+        assert set(SCALE.nearest(METHODS[method](human, value, SCALE).apply([0.0, *value, 9.0]))) <= {2, 3, 4, 5, 6}
+    given = METHODS["distribution"](human, value, SCALE).apply(value)
+    np.testing.assert_array_equal(SCALE.nearest(given), SCALE.level(human))
+
+
+def test_a_gap_between_groups_needs_the_group(essays):
+    human, value, group, other, given, others = essays
+    gap = {"mean and SD": METHODS["mean and SD"](human, value, SCALE).apply(given)}
+    gap["by group"] = ByGroup.fit(human, value, SCALE, group=group, method="mean and SD").apply(given, others)
+    shifts = GroupShifts.fit(human, value, SCALE, groups=pd.DataFrame({"kind": group}))
+    gap["shifts"] = shifts.apply(given, pd.DataFrame({"kind": others}))
+    left = {name: metrics.smd(other[others == "B"], corrected[others == "B"]) for name, corrected in gap.items()}
+    assert left["mean and SD"] < -0.25 and abs(left["by group"]) < 0.12 and abs(left["shifts"]) < 0.15
+
+
+def test_small_and_unknown_groups_are_treated_like_everybody(essays):
+    human, value, _, _, given, _ = essays
+    group = ["few"] * 9 + [None] * 91 + ["many"] * 500
+    fitted = ByGroup.fit(human, value, SCALE, group=group, method="mean")
+    assert set(fitted.parts) == {"many"}
+    whole = METHODS["mean"](human, value, SCALE).apply(given)
+    for name in ("few", None, "new"):
+        np.testing.assert_array_equal(fitted.apply(given, [name] * 600), whole)
+    assert fitted.apply(given, ["many"] * 600) == pytest.approx(given + np.mean(human[100:] - value[100:]))
+    shifts = GroupShifts.fit(human, value, SCALE, groups=pd.DataFrame({"kind": group}))
+    new, none = (shifts.apply(given, pd.DataFrame({"kind": [name] * 600})) for name in ("new", "newer"))
+    np.testing.assert_array_equal(new, none)

@@ -10,16 +10,7 @@ from PIL import Image
 from cyborg_utils import paths, report
 from cyborg_utils.errors import CyborgError
 
-NOTEBOOKS = {
-    "00_overview",
-    "01_prepare_data",
-    "02_finetune_teacher",
-    "03_label_essays",
-    "04_train_student",
-    "05_test_significance",
-    "06_analyze_bias",
-    "14_audit_scores",
-}
+NOTEBOOKS = {file.stem for file in (CHECKOUT / "notebooks").glob("*.ipynb")}
 FRAME = pd.DataFrame({"arm": ["human", "a|b & 5 %"], "qwk": [0.123456789, np.nan], "essays": [3, 1200], "fair": [True, False]})
 
 

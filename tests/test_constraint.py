@@ -1,0 +1,129 @@
+"""The penalty that keeps a Student's mean scores near people's."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cyborg_utils import constraint, student
+from cyborg_utils.constraint import MeanConstraint
+from cyborg_utils.errors import CyborgError
+from cyborg_utils.scale import Scale
+
+SCALE = Scale(1, 6)
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    words = ["one", "school", "day", "writers", "choose", "good", "reason", "because", "people", "like", "clear", "words"]
+    rng = np.random.default_rng(4)
+    return [" ".join(rng.choice(words, 20)) for _ in range(48)]
+
+
+@pytest.fixture(scope="module")
+def labelled(texts) -> pd.DataFrame:
+    """Strict labels: a mean of 2.5, where the development essays have 4.5."""
+    rng = np.random.default_rng(5)
+    return pd.DataFrame({"essay_id": texts[:32], "text": texts[:32], "source": "teacher", "value": rng.integers(2, 4, 32) * 1.0})
+
+
+@pytest.fixture(scope="module")
+def dev(texts) -> pd.DataFrame:
+    return pd.DataFrame({"text": texts[32:], "score": [4.0, 5.0] * 8, "kind": [*"AAAAAAAAAAAA", None, *"BBB"]})
+
+
+def settings(tiny_models, **changes) -> student.Settings:
+    return dataclasses.replace(student.Settings(str(tiny_models["electra"]), "regression", 6, 1, 0.003, 8, 48), **changes)
+
+
+def test_who_is_constrained(dev):
+    found = MeanConstraint.on(dev, weight=1.0, groups=["kind"], min_group=10)
+    assert found.members.sum(axis=1).tolist() == [16, 12]  # everybody and A; B is too small
+    assert MeanConstraint.on(dev, weight=1.0, groups=["kind"], min_group=3).members.sum(axis=1).tolist() == [16, 12, 3]
+    with pytest.raises(CyborgError, match="needs development essays"):
+        MeanConstraint.on(dev[:0], weight=1.0)
+
+
+def test_the_mean_moves_to_that_of_the_development_essays(labelled, dev, tiny_models, tmp_path):
+    means = {}
+    for weight in (0.0, 20.0):
+        limit = MeanConstraint.on(dev, weight=weight)
+        pupil, curve = student.train(
+            [labelled], SCALE, settings(tiny_models), seed=1, folder=tmp_path / str(weight), constraint=limit
+        )
+        means[weight] = pupil.predict(dev["text"])[0].mean()
+        assert len(curve) == 6 and curve["loss"].notna().all()
+    assert abs(means[0.0] - labelled["value"].mean()) < 0.5
+    assert abs(means[20.0] - 4.5) < abs(means[0.0] - 4.5) - 0.5
+
+
+def test_a_weight_of_zero_changes_nothing(labelled, dev, tiny_models, tmp_path):
+    limit = MeanConstraint.on(dev, weight=0.0)
+    values = [
+        student.train([labelled], SCALE, settings(tiny_models, epochs=2), seed=1, folder=tmp_path / name, **options)[0].predict(
+            labelled["text"]
+        )[0]
+        for name, options in (("with", {"constraint": limit}), ("without", {}))
+    ]
+    np.testing.assert_allclose(*values, atol=1e-5)
+
+
+def test_the_penalty_is_the_square_in_the_long_run():
+    """With a network that always errs by the same, the running mean arrives there, and the gradient is that of weight * e^2."""
+    members = torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shift = torch.nn.Parameter(torch.tensor(0.3))
+            self.register_buffer("running", torch.zeros(2))
+
+        def forward(self, rows):
+            return {"output": self.shift + torch.zeros(len(rows), 1)}
+
+    trainer = constraint.ConstrainedTrainer.__new__(constraint.ConstrainedTrainer)
+    trainer.ids, trainer.targets, trainer.members, net = [[0], [1]], torch.zeros(2), members, Net()
+    trainer.collate, trainer.state = (lambda ids: {"rows": torch.tensor(ids)}), type("State", (), {"global_step": 0})()
+    trainer.dev = constraint.batching.LengthBatches([1, 1], 2, seed=1)
+    for _ in range(100):
+        net.shift.grad = None
+        trainer._penalty(net).backward()
+    assert net.running.tolist() == pytest.approx([0.3, 0.3], abs=1e-3)
+    assert float(net.shift.grad) == pytest.approx(2 * 0.3, abs=1e-3)
+
+
+def test_a_stopped_run_ends_like_an_undisturbed_one(labelled, dev, tiny_models, tmp_path, monkeypatch):
+    limit = MeanConstraint.on(dev, weight=5.0, groups=["kind"])
+    options = {"seed": 3, "constraint": limit}
+    student.train([labelled], SCALE, settings(tiny_models, epochs=3), folder=tmp_path / "whole", **options)
+    original, steps = student.LengthTrainer.training_step, []
+
+    def dies(self, *args, **more):
+        steps.append(1)
+        if len(steps) == 6:  # in the second of three epochs of four updates
+            raise KeyboardInterrupt
+        return original(self, *args, **more)
+
+    monkeypatch.setattr(student.LengthTrainer, "training_step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        student.train([labelled], SCALE, settings(tiny_models, epochs=3), folder=tmp_path / "cut", **options)
+    student.train([labelled], SCALE, settings(tiny_models, epochs=3), folder=tmp_path / "cut", **options)
+    for file in ("model.safetensors", "top.safetensors"):
+        assert (tmp_path / "cut" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+def test_a_constrained_student_is_another_student(labelled, dev, tiny_models, tmp_path, monkeypatch):
+    one = settings(tiny_models, epochs=1)
+    student.train([labelled], SCALE, one, seed=1, folder=tmp_path, constraint=MeanConstraint.on(dev, weight=1.0))
+    monkeypatch.setattr(student, "_stage", None)
+    student.train([labelled], SCALE, one, seed=1, folder=tmp_path, constraint=MeanConstraint.on(dev, weight=1.0))
+    for other in (None, MeanConstraint.on(dev, weight=2.0)):
+        with pytest.raises(TypeError):  # it sets out to train, which is None here
+            student.train([labelled], SCALE, one, seed=1, folder=tmp_path, constraint=other)
+    with pytest.raises(CyborgError, match="needs head regression"):
+        student.train(
+            [labelled], SCALE, settings(tiny_models, head="classification"), seed=1, folder=tmp_path,
+            constraint=MeanConstraint.on(dev, weight=1.0),
+        )  # fmt: skip
