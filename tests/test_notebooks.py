@@ -60,7 +60,7 @@ def small_persuade(tiny_project: Path) -> list[dict]:
     """The paper's study with its settings, but tiny models and 70 invented essays in PERSUADE's layout; returns the essays."""
     study = yaml.safe_load((CHECKOUT / "params" / "persuade.yaml").read_text(encoding="utf-8"))
     study["runs"] = [{"fraction": 0.25, "seeds": [1, 2]}]
-    study["finetune_teacher"] |= {"model": "build/tiny/llama"}
+    study["finetune_teacher"] |= {"model": "build/tiny/llama", "attempts": 1}
     study["train_student"] |= {"models": ["build/tiny/electra", "build/tiny/modernbert"], "min_steps": 4, "epochs": 1}
     for section in ("test_significance", "analyze_bias"):
         study[section]["resamples"] = 200

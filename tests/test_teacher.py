@@ -150,7 +150,7 @@ def trained(essays, settings, tmp_path_factory):
 
 def test_finetuning_lowers_the_loss_and_keeps_a_small_adapter(trained, settings):
     folder, curve = trained
-    assert list(curve) == ["epoch", "train_loss", "qwk", "r", "smd", "loss", "seconds", "best"]
+    assert list(curve) == ["attempt", "epoch", "train_loss", "qwk", "r", "smd", "loss", "seconds", "best"]
     assert curve["epoch"].tolist() == [1, 2] and curve["best"].sum() >= 1
     assert curve["train_loss"].iloc[1] < curve["train_loss"].iloc[0]
     assert not (folder / "checkpoints").exists()
@@ -200,6 +200,32 @@ def test_a_stopped_run_ends_like_an_undisturbed_one(trained, essays, settings, t
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), curve.drop(columns="seconds"), rtol=1e-6)
     adapters = [(folder / "adapter" / "adapter_model.safetensors").read_bytes() for folder in (tmp_path, undisturbed)]
     assert adapters[0] == adapters[1]
+
+
+def test_a_fine_tuning_that_fails_is_done_again(trained, essays, settings, tmp_path, monkeypatch):
+    """Here all fail, since nothing is above a QWK of 1: the last one is kept, none is repeated, and a further one may follow."""
+    _, first = trained
+    call = {"train": essays[:16], "dev": essays[16:], "template": TEMPLATE, "settings": settings, "seed": 3, "folder": tmp_path}
+    assert teacher.finetune(**call, attempts=2)["attempt"].max() == 1 or first["qwk"].max() <= teacher.FAILED
+    monkeypatch.setattr(teacher, "FAILED", 1.0)
+    seeds, attempt = [], teacher._attempt
+
+    def counted(*args, **options):
+        seeds.append(options["seed"])
+        return attempt(*args, **options)
+
+    monkeypatch.setattr(teacher, "_attempt", counted)
+    curve = teacher.finetune(**call, attempts=2)
+    assert curve["attempt"].tolist() == [1, 1, 2, 2] and not curve.loc[curve["attempt"] == 1, "best"].any()
+    pd.testing.assert_frame_equal(curve.iloc[:2].drop(columns=["seconds", "best"]), first.drop(columns=["seconds", "best"]))
+    assert not np.allclose(curve["train_loss"][2:], curve["train_loss"][:2])  # another initialisation and order
+    assert teacher.saved(tmp_path / "adapter")[2] and seeds[-1] == 1003
+    pd.testing.assert_frame_equal(teacher.finetune(**call, attempts=2), curve, check_dtype=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(teacher, "load", None)
+        with pytest.raises(TypeError):  # it sets out to load the model for the third
+            teacher.finetune(**call, attempts=3)
+    assert seeds[-1] == 2003
 
 
 def test_the_merged_adapter_scores_as_the_one_beside_the_model(trained, essays, settings):
