@@ -3,6 +3,9 @@
 The template is `prompts/teacher.txt` (system message, `---`, user message), the rubric `prompts/<corpus>[_<trait>].txt`.
 Essay and assignment are data: they are tokenised apart from the template, so that nothing in them can become a special
 token or chat marker, and every prompt has the same tokens around them.
+
+Several traits are asked for in one reading: the prompt then ends in a line for each, `Cohesion: ?`, and a trait's answer is what
+the model expects where its `?` stands. No line holds an answer, so that no trait's score can colour another's.
 """
 
 from __future__ import annotations
@@ -33,7 +36,10 @@ def answers(scale: Scale) -> list[str]:
 
 
 def rubric(corpus: str, score: str, options: dict[str, Any] | None = None) -> str:
-    """The rubric's text: `options["rubric"]` (a file), else the corpus's own for this trait, the corpus's, or a generic one."""
+    """The rubric's text: `options["rubric"]` (a file), else the corpus's own for this trait, the corpus's, or a generic one.
+
+    `score` "traits" is the rubric of several traits at once.
+    """
     named = (options or {}).get("rubric")
     if named:
         path = Path(named) if Path(named).is_absolute() else paths.home() / named
@@ -52,13 +58,15 @@ class Prompt:
 
     rubric: str
     scale: Scale
+    traits: tuple[str, ...] = ()  # none: one score for the whole essay
 
     def messages(self, essay: str, assignment: str) -> list[dict[str, str]]:
         """Chat messages (system, user) with the essay in place."""
         pairs = list(zip(answers(self.scale), (f"{score:g}" for score in self.scale.scores), strict=True))
         same = all(answer == score for answer, score in pairs)  # on a 1-6 scale the answer is the score
         key = ", ".join(answer if same else f"{answer} = {score}" for answer, score in pairs)
-        system, user = (FOLDER / "teacher.txt").read_text(encoding="utf-8").strip().split("\n---\n")
+        template = FOLDER / ("teacher_traits.txt" if self.traits else "teacher.txt")
+        system, user = template.read_text(encoding="utf-8").strip().split("\n---\n")
         fill = {"{rubric}": self.rubric, "{answers}": key, "{assignment}": assignment or "not given", "{essay}": essay}
         pattern = re.compile("|".join(map(re.escape, fill)))  # one pass: braces inside an essay stay as they are
         return [
@@ -85,6 +93,7 @@ class Prompt:
         the computation can be shared.
         """
         before, between, after = (tokenizer.encode(part, add_special_tokens=False) for part in self._frame(tokenizer))
+        after += [token for name, rest in self._lines(tokenizer) for token in name + rest]
         tasks = {task: plain_ids(tokenizer, task or "not given")[:max_tokens] for task in set(assignments)}
         prompts, cut = [], []
         for essay, task in zip(essays, assignments, strict=True):
@@ -92,6 +101,22 @@ class Prompt:
             cut.append(max(0, len(ids) - max_tokens))
             prompts.append(before + tasks[task] + between + ids[:max_tokens] + after)
         return prompts, cut
+
+    def reads(self, tokenizer) -> list[int]:
+        """Where an answer is read, in tokens before the prompt's last one: 0 for a single score, one place for each trait."""
+        lines, behind, places = self._lines(tokenizer), 0, []
+        for name, rest in reversed(lines):
+            places.append(behind + len(rest))
+            behind += len(name) + len(rest)
+        return places[::-1] or [0]
+
+    def _lines(self, tokenizer) -> list[tuple[list[int], list[int]]]:
+        """Each trait's line as token ids, up to its answer and from there; the last line ends where its answer comes next."""
+        lines = [
+            (tokenizer.encode(f"{name}: ", add_special_tokens=False), tokenizer.encode("?\n", add_special_tokens=False))
+            for name in self.traits
+        ]
+        return [*lines[:-1], (lines[-1][0], [])] if lines else []
 
     def _frame(self, tokenizer) -> tuple[str, str, str]:
         """The chat text before the assignment, between assignment and essay, and after the essay."""

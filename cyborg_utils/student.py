@@ -1,7 +1,8 @@
 """The Student: a small pretrained encoder that learns scores from essays, whoever gave them.
 
 Token vectors are averaged and one linear layer makes a real-valued score (head `regression`, squared error) or a distribution
-over levels (head `classification`, cross-entropy, as in the paper). Any encoder of the hub will do.
+over levels (head `classification`, cross-entropy, as in the paper). Any encoder of the hub will do. A regression Student
+can learn several scores of an essay at once, its traits.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ class Settings:
 class _Network(nn.Module):
     """Encoder, mean over tokens, one linear layer."""
 
-    def __init__(self, encoder, outputs: int) -> None:
+    def __init__(self, encoder, outputs: int, *, regression: bool) -> None:
         super().__init__()
-        self.encoder, self.top = encoder, nn.Linear(encoder.config.hidden_size, outputs)
+        self.encoder, self.top, self.regression = encoder, nn.Linear(encoder.config.hidden_size, outputs), regression
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, targets: torch.Tensor | None = None
@@ -59,18 +60,17 @@ class _Network(nn.Module):
             output = self.top((hidden * mask).sum(1) / mask.sum(1))
         if targets is None:
             return {"output": output}
-        loss = functional.mse_loss(output, targets) if output.shape[1] == 1 else functional.cross_entropy(output, targets)
+        loss = functional.mse_loss(output, targets) if self.regression else functional.cross_entropy(output, targets)
         return {"loss": loss, "output": output}
 
 
 class Student:
     """A trained Student: network, tokenizer, scale, and how its outputs become scores."""
 
-    def __init__(
-        self, network: _Network, tokenizer, scale: Scale, settings: Settings, centre: float = 0.0, spread: float = 1.0
-    ) -> None:
+    def __init__(self, network: _Network, tokenizer, scale: Scale, settings: Settings) -> None:
         self.network, self.tokenizer, self.scale, self.settings = network, tokenizer, scale, settings
-        self.centre, self.spread = centre, spread  # mean and SD of the training scores: the network works in these units
+        # Mean and SD of the training scores, (scores,): the network works in these units.
+        self.centre, self.spread = np.zeros(1), np.ones(1)
         self.max_tokens = min(settings.max_tokens, _positions(network.encoder))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -92,7 +92,7 @@ class Student:
 
     @torch.no_grad()
     def predict(self, essays: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Values (score units, float) and levels of essays, both shape (n,).
+        """Values (score units, float) and levels of essays, both shape (n,); (n, T) of a Student that learnt T > 1 scores.
 
         Regression: the raw value and its nearest level. Classification: the most likely level and its score.
         """
@@ -107,7 +107,8 @@ class Student:
 
         output = batching.in_parts(work, batching.token_batches([*map(len, rows)], budget), None, "")
         if self.settings.head == "regression":
-            value = self.centre + self.spread * output[:, 0].astype(float)
+            value = self.centre + self.spread * output.astype(float)
+            value = value[:, 0] if value.shape[1] == 1 else value
             return value, self.scale.nearest(value)
         level = output.argmax(1)
         return self.scale.score(level), level
@@ -121,7 +122,8 @@ class Student:
             {key: value.contiguous().cpu() for key, value in self.network.top.state_dict().items()}, folder / "top.safetensors"
         )
         scale = [self.scale.low, self.scale.high, self.scale.step]
-        content = {"settings": asdict(self.settings), "scale": scale, "centre": self.centre, "spread": self.spread, "mark": mark}
+        content = {"settings": asdict(self.settings), "scale": scale, "mark": mark}
+        content |= {"centre": self.centre.tolist(), "spread": self.spread.tolist()}
         provenance.write_json(folder / "student.json", content)
 
 
@@ -129,18 +131,19 @@ def load(folder: Path) -> Student:
     """A saved Student."""
     content = json.loads((folder / "student.json").read_text(encoding="utf-8"))
     settings, scale = Settings(**content["settings"]), Scale(*content["scale"])
-    student = _new(settings, scale, folder)
+    centre, spread = np.atleast_1d(content["centre"]), np.atleast_1d(content["spread"])
+    student = _new(settings, scale, folder, len(centre))
     student.network.top.load_state_dict(load_file(folder / "top.safetensors"))
-    student.centre, student.spread = content["centre"], content["spread"]
+    student.centre, student.spread = centre, spread
     return student
 
 
-def untrained(settings: Settings, scale: Scale) -> Student:
-    """A Student before its first essay: what its tokenizer reads and cuts can be counted with it."""
-    return _new(settings, scale, weights.resolve(settings.model))
+def untrained(settings: Settings, scale: Scale, scores: int = 1) -> Student:
+    """A Student of so many scores before its first essay: what its tokenizer reads and cuts can be counted with it."""
+    return _new(settings, scale, weights.resolve(settings.model), scores)
 
 
-def _new(settings: Settings, scale: Scale, folder: Path) -> Student:
+def _new(settings: Settings, scale: Scale, folder: Path, scores: int) -> Student:
     config = AutoConfig.from_pretrained(folder)
     # No dropout: its random numbers cost a good part of a step on a CPU, and as noise on a mean it suits regression badly.
     for name in [key for key, value in config.to_dict().items() if "dropout" in key and isinstance(value, float)]:
@@ -150,8 +153,9 @@ def _new(settings: Settings, scale: Scale, folder: Path) -> Student:
         encoder.set_attn_implementation(attention.name())
     # The word embeddings stay as they are: half of MiniLM's weights, which a few hundred essays cannot improve.
     encoder.get_input_embeddings().weight.requires_grad_(False)
-    outputs = 1 if settings.head == "regression" else scale.size
-    return Student(_Network(encoder, outputs), AutoTokenizer.from_pretrained(folder), scale, settings)
+    regression = settings.head == "regression"
+    network = _Network(encoder, scores if regression else scale.size, regression=regression)
+    return Student(network, AutoTokenizer.from_pretrained(folder), scale, settings)
 
 
 def _positions(encoder) -> int:
@@ -173,6 +177,9 @@ def train(
 ) -> tuple[Student, pd.DataFrame]:
     """Train a Student on one set, or on several one after the other (see `cyborg_data.training_sets`).
 
+    A set has columns text and value, or for several scores `value.<name>` each (regression only); a
+    classifier learns p_1 .. p_K, the distribution over levels.
+
     The Student is kept in `folder`; a finished one is not trained again, and a stopped one goes on from its last epoch, where
     settings, data and `RECIPE` are the same. The last epoch is kept: no development essay chooses it.
     A `constraint` keeps its mean score near people's (regression only; its loss includes the penalty).
@@ -187,9 +194,10 @@ def train(
     if (folder / "student.json").is_file() and json.loads((folder / "student.json").read_text())["mark"] == mark:
         return load(folder), pd.read_csv(folder / "curve.csv")
     shutil.rmtree(folder / "checkpoints", ignore_errors=True) if not (folder / "checkpoints" / mark).is_dir() else None
-    student = untrained(settings, scale)
-    scores = np.concatenate([part["value"] for part in sets])
-    student.centre, student.spread = float(scores.mean()), float(scores.std()) or 1.0
+    scores = np.concatenate([_values(part) for part in sets])
+    student = untrained(settings, scale, scores.shape[1])
+    student.centre, student.spread = scores.mean(axis=0), scores.std(axis=0)
+    student.spread[student.spread == 0] = 1.0
     curves = [
         _stage(student, part, stage, seed, folder / "checkpoints" / mark / f"stage{stage}", constraint)
         for stage, part in enumerate(sets, 1)
@@ -202,13 +210,18 @@ def train(
     return student, curve
 
 
+def _values(part: pd.DataFrame) -> np.ndarray:
+    """The scores of a training set, (n, scores)."""
+    return part[[name for name in part if name == "value" or name.startswith("value.")]].to_numpy(dtype=float)
+
+
 def _stage(
     student: Student, part: pd.DataFrame, stage: int, seed: int, checkpoints: Path, constraint: MeanConstraint | None
 ) -> pd.DataFrame:
     settings = student.settings
     ids, _ = student.encode(part["text"])
     if settings.head == "regression":
-        targets = ((part["value"].to_numpy() - student.centre) / student.spread)[:, None]
+        targets = (_values(part) - student.centre) / student.spread
     else:
         targets = part[[f"p_{level + 1}" for level in range(student.scale.size)]].to_numpy()
     rows = [{"ids": row, "target": target} for row, target in zip(ids, targets, strict=True)]

@@ -57,20 +57,21 @@ class Teacher:
     def __init__(self, model, tokenizer, template: Prompt, *, max_tokens: int) -> None:
         self.model, self.tokenizer, self.prompt, self.max_tokens = model, tokenizer, template, max_tokens
         self.answer_ids = torch.tensor(template.answer_ids(tokenizer), device=model.device)
+        self.reads = torch.tensor(template.reads(tokenizer), device=model.device)
 
     def encode(self, essays: Sequence[str], assignments: Sequence[str]) -> tuple[list[list[int]], list[int]]:
         """Prompts as token ids, and the tokens cut from each essay."""
         return self.prompt.encode(self.tokenizer, list(essays), list(assignments), max_tokens=self.max_tokens)
 
     def logits(self, prompts: Sequence[list[int]], *, share_prefix: bool = True) -> torch.Tensor:
-        """Answer logits, shape (prompts, K), float32.
+        """Answer logits, shape (prompts, K), float32; (prompts, traits, K) where the prompt asks for traits.
 
         Prompts are padded on the right: in a causal model nothing behind the last token can reach it, so no mask is needed.
         """
         base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
         decoder, head, device = base.get_decoder(), base.get_output_embeddings(), self.model.device
         shared = len(commonprefix(list(prompts))) if share_prefix and len(prompts) > 1 else 0
-        shared = min(shared, min(map(len, prompts)) - 1)
+        shared = min(shared, min(map(len, prompts)) - 1 - int(self.reads.max()))
         tails = [ids[shared:] for ids in prompts]
         padded = batching.pad(tails, 0).to(device)
         if shared:
@@ -80,7 +81,8 @@ class Teacher:
         else:
             hidden = decoder(input_ids=padded, use_cache=False).last_hidden_state
         last = torch.tensor([len(ids) - 1 for ids in tails], device=device)
-        hidden = hidden[torch.arange(len(prompts), device=device), last].float()
+        hidden = hidden[torch.arange(len(prompts), device=device)[:, None], last[:, None] - self.reads].float()
+        hidden = hidden if self.prompt.traits else hidden[:, 0]
         # In float32: bf16 has steps of 0.125 where logits usually lie, 13 % of a probability.
         bias = None if head.bias is None else head.bias[self.answer_ids].float()
         return functional.linear(hidden, head.weight[self.answer_ids].float(), bias)
@@ -89,7 +91,7 @@ class Teacher:
     def probabilities(
         self, prompts: Sequence[list[int]], *, folder: Path | None = None, mark: str = "", show: str = ""
     ) -> np.ndarray:
-        """Probabilities of the K levels for every prompt, shape (prompts, K), rows sum to 1.
+        """Probabilities of the K levels for every prompt, shaped as `logits`, rows sum to 1.
 
         With a `folder`, finished parts are kept there under `mark`, so that a stopped call goes on where it was.
         """
@@ -139,17 +141,24 @@ def load(settings: Settings, template: Prompt, *, adapter: Path | None = None) -
 
 
 def targets(levels: np.ndarray, size: int, sd: float) -> np.ndarray:
-    """Target distributions over levels, shape (n, K): one-hot for `sd` 0, else a Gaussian of that SD (in levels), normalised.
+    """Target distributions over levels, one axis of K more than `levels`: one-hot for `sd` 0, else a normalised Gaussian of that
+    SD (in levels).
 
     Raters are often one level apart; a smoothed target tells the Teacher that the neighbours are nearly right.
     """
-    distance = np.arange(size)[None, :] - np.asarray(levels)[:, None]
+    distance = np.arange(size) - np.asarray(levels)[..., None]
     weight = (distance == 0).astype(float) if sd == 0 else np.exp(-0.5 * (distance / sd) ** 2)
-    return weight / weight.sum(axis=1, keepdims=True)
+    return weight / weight.sum(axis=-1, keepdims=True)
 
 
 def measures(probabilities: np.ndarray, levels: np.ndarray, scale: Scale) -> dict[str, float]:
-    """Agreement of distributions over levels with human levels: QWK and SMD of the most likely level, r of the expected score."""
+    """Agreement of distributions over levels with human levels: QWK and SMD of the most likely level, r of the expected score.
+
+    For traits, (n, traits, K) and (n, traits), the means over the traits where they are defined.
+    """
+    if levels.ndim == 2:
+        each = [measures(probabilities[:, at], levels[:, at], scale) for at in range(levels.shape[1])]
+        return pd.DataFrame(each).mean().to_dict()
     expected = probabilities @ scale.scores
     human = scale.score(levels)
     return {
@@ -169,7 +178,7 @@ class _ScoreTrainer(LengthTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         logits = self.teacher.logits(inputs["prompts"], share_prefix=self.share_prefix)
-        return functional.cross_entropy(logits, inputs["targets"].to(logits.device))
+        return functional.cross_entropy(logits.flatten(0, -2), inputs["targets"].to(logits.device).flatten(0, -2))
 
     def evaluate(self, *args, **kwargs):
         probabilities = self.teacher.probabilities([row["ids"] for row in self.eval_dataset])
@@ -192,9 +201,9 @@ def finetune(
 ) -> pd.DataFrame:
     """Fine-tune on U, keep the epoch with the best QWK on dev, and return the curve.
 
-    train, dev: columns essay_id, text, assignment, level. The adapter is saved in `folder/adapter`; checkpoints in
-    `folder/checkpoints`, one an epoch, from which a stopped run goes on; a finished run is not repeated (both only where
-    settings, data and `RECIPE` are the same).
+    train, dev: columns essay_id, text, assignment, level (for traits `level.<trait>` each). The adapter is saved in
+    `folder/adapter`; checkpoints in `folder/checkpoints`, one an epoch, from which a stopped run goes on; a finished run is not
+    repeated (both only where settings, data and `RECIPE` are the same).
     The best epoch is chosen by the QWK of the most likely level, since that is the score a Student learns (r can be high while
     the Teacher still gives nearly everyone the middle score). Returns one row an epoch: attempt, epoch, train_loss, qwk, r, smd,
     loss (dev), seconds (of its updates), best (in the last attempt, whose adapter is kept).
@@ -203,10 +212,11 @@ def finetune(
     Andriushchenko & Klakow 2021). Where the best QWK on dev is not above `FAILED`, it is done again from another initialisation
     and order, up to `attempts` times in all; the test essays have no part in that.
     """
-    data, curves = [[*frame["essay_id"], *map(int, frame["level"])] for frame in (train, dev)], []
+    data, curves = [[*frame["essay_id"], *map(int, _levels(frame, template).ravel())] for frame in (train, dev)], []
     for attempt in range(1, 1 + (attempts if settings.epochs else 1)):
         own = seed + 1000 * (attempt - 1)
-        mark = provenance.fingerprint(asdict(settings) | {"seed": own, "rubric": template.rubric, "recipe": RECIPE}, data=data)
+        told = {"rubric": template.rubric} | ({"traits": template.traits} if template.traits else {})
+        mark = provenance.fingerprint(asdict(settings) | told | {"seed": own, "recipe": RECIPE}, data=data)
         failed = folder / f"failed_{mark}.csv"  # its adapter has made room for that of the next attempt
         curve = (
             pd.read_csv(failed)
@@ -251,7 +261,7 @@ def _attempt(
     dev_prompts, _ = teacher.encode(dev["text"], dev["assignment"])
     rows = [
         {"ids": ids, "target": target}
-        for ids, target in zip(prompts, targets(train["level"].to_numpy(), template.scale.size, settings.target_sd), strict=True)
+        for ids, target in zip(prompts, targets(_levels(train, template), template.scale.size, settings.target_sd), strict=True)
     ]
     steps = -(-len(rows) // settings.batch_size) * settings.epochs
     micro = 1 if large else settings.batch_size
@@ -277,7 +287,7 @@ def _attempt(
         share_prefix=not large,
         args=options,
         train_dataset=rows,
-        eval_dataset=[{"ids": ids, "level": level} for ids, level in zip(dev_prompts, dev["level"], strict=True)],
+        eval_dataset=[{"ids": ids, "level": level} for ids, level in zip(dev_prompts, _levels(dev, template), strict=True)],
         data_collator=_collate,
     )
     if settings.epochs:
@@ -294,6 +304,11 @@ def _attempt(
     )
     shutil.rmtree(checkpoints)
     return curve
+
+
+def _levels(frame: pd.DataFrame, template: Prompt) -> np.ndarray:
+    """Human levels as the prompt asks for them: (n,), or (n, traits)."""
+    return frame[[f"level.{name}" for name in template.traits]].to_numpy() if template.traits else frame["level"].to_numpy()
 
 
 def _curve(history: list[dict[str, float]]) -> pd.DataFrame:
@@ -315,14 +330,19 @@ def _curve(history: list[dict[str, float]]) -> pd.DataFrame:
 def score(teacher: Teacher, essays: pd.DataFrame, *, folder: Path | None = None, mark: str = "") -> pd.DataFrame:
     """The Teacher's scores of essays (columns essay_id, text, assignment).
 
-    Returns essay_id, level (most likely), expected (probability-weighted score, in score units), p_1 .. p_K.
+    Returns essay_id, level (most likely), expected (probability-weighted score, in score units), p_1 .. p_K; for traits one row
+    an essay and trait, with a column trait.
     With a `folder`, finished parts are kept there and taken up again for the same `mark` (of the Teacher) and essays.
     """
     prompts, _ = teacher.encode(essays["text"], essays["assignment"])
     of_these = provenance.fingerprint({"teacher": mark}, data=[[*essays["essay_id"]], [*map(len, prompts)]])
     p = teacher.probabilities(prompts, folder=folder, mark=of_these, show="Teacher scores")
-    scale = teacher.prompt.scale
-    frame = pd.DataFrame({"essay_id": essays["essay_id"].to_numpy(), "level": p.argmax(1), "expected": p @ scale.scores})
+    scale, traits = teacher.prompt.scale, teacher.prompt.traits
+    frame = pd.DataFrame({"essay_id": essays["essay_id"].to_numpy().repeat(len(traits) or 1)})
+    if traits:
+        frame["trait"] = traits * len(essays)
+    p = p.reshape(len(frame), scale.size)
+    frame = frame.assign(level=p.argmax(1), expected=p @ scale.scores)
     return pd.concat([frame, pd.DataFrame(p, columns=[f"p_{level + 1}" for level in range(scale.size)])], axis=1)
 
 

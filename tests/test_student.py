@@ -72,7 +72,7 @@ def test_every_encoder_learns_with_both_heads(essays, human, settings, tmp_path,
 def test_regression_values_are_in_score_units(trained, human):
     _, pupil, _ = trained
     both = np.concatenate([human["value"][:16], human["value"][:8]])
-    assert (pupil.centre, pupil.spread) == pytest.approx((both.mean(), both.std()))
+    assert (*pupil.centre, *pupil.spread) == pytest.approx((both.mean(), both.std()))
     value, _ = pupil.predict(human["text"])
     assert abs(value.mean() - pupil.centre) < 1.5
 
@@ -80,7 +80,17 @@ def test_regression_values_are_in_score_units(trained, human):
 def test_scores_that_are_all_alike_can_be_learnt(human, settings, tmp_path):
     alike = human[:8].assign(value=4.0)
     pupil, _ = student.train([alike], SCALE, settings(epochs=1), seed=1, folder=tmp_path)
-    assert (pupil.centre, pupil.spread) == (4, 1) and np.isfinite(pupil.predict(human["text"][:3])[0]).all()
+    assert (*pupil.centre, *pupil.spread) == (4, 1) and np.isfinite(pupil.predict(human["text"][:3])[0]).all()
+
+
+def test_several_scores_at_once(essays, human, settings, tmp_path):
+    """A score that depends on the essay and one that does not: each comes out in its own units, as from a Student of its own."""
+    both = human[:16].assign(**{"value.good": human["value"], "value.flat": 2.0}).drop(columns="value")
+    pupil, _ = student.train([both], SCALE, settings(epochs=6), seed=1, folder=tmp_path)
+    value, level = pupil.predict(essays["text"])
+    assert value.shape == level.shape == (20, 2) and np.abs(value[:, 1] - 2).max() < 1.5
+    assert (*pupil.centre, *pupil.spread) == pytest.approx((human["value"][:16].mean(), 2, human["value"][:16].std(ddof=0), 1))
+    np.testing.assert_array_equal(student.load(tmp_path).predict(essays["text"])[0], value)
 
 
 def test_soft_labels_reach_the_classifier(human, settings, tmp_path):

@@ -138,6 +138,56 @@ def test_measures_of_a_perfect_and_of_a_strict_teacher():
     assert strict["smd"] < -0.3 and 0 < strict["qwk"] < 1 and strict["loss"] > 1
 
 
+# ---------------------------------------------------------------- several traits in one reading
+
+
+ASKED = prompt.Prompt("Weigh each.", SCALE, ("Ideas", "Order", "Words"))
+
+
+@pytest.fixture(params=BOTH)
+def trait_reader(request, tiny_models) -> teacher.Teacher:
+    model = AutoModelForCausalLM.from_pretrained(tiny_models[request.param], dtype=torch.float32)
+    return teacher.Teacher(model, AutoTokenizer.from_pretrained(tiny_models[request.param]), ASKED, max_tokens=60)
+
+
+@torch.no_grad()
+def test_each_trait_is_read_where_its_answer_would_stand(trait_reader, essays):
+    """One reading gives what three prompts would that end at the trait's own line."""
+    prompts, _ = trait_reader.encode(essays["text"][:4], essays["assignment"][:4])
+    found = trait_reader.logits(prompts)
+    assert found.shape == (4, 3, 6)
+    tokenizer, single = (
+        trait_reader.tokenizer,
+        teacher.Teacher(trait_reader.model, trait_reader.tokenizer, TEMPLATE, max_tokens=60),
+    )
+    for at, (name, behind) in enumerate(zip(ASKED.traits, ASKED.reads(tokenizer), strict=True)):
+        cut = [ids[: len(ids) - behind] for ids in prompts]
+        assert all(tokenizer.decode(ids).endswith(f"{name}: ") for ids in cut)
+        torch.testing.assert_close(single.logits(cut), found[:, at], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(trait_reader.logits([prompts[0]] * 2)[1], found[0], atol=1e-5, rtol=1e-5)  # all is shared
+
+
+def test_a_teacher_of_traits_learns_and_scores_each(essays, settings, tmp_path):
+    frame = essays.assign(**{"level.Ideas": essays["level"], "level.Order": 5 - essays["level"], "level.Words": 2})
+    one = dataclasses.replace(settings, epochs=6, target_sd=0.0)
+    curve = teacher.finetune(frame[:16], frame[16:], ASKED, one, seed=3, folder=tmp_path)
+    assert curve["train_loss"].iloc[-1] < curve["train_loss"].iloc[0]
+    given = teacher.score(teacher.load(one, ASKED, adapter=tmp_path / "adapter"), frame)
+    assert len(given) == 24 * 3 and given["trait"].tolist()[:4] == ["Ideas", "Order", "Words", "Ideas"]
+    assert given[[f"p_{level}" for level in range(1, 7)]].sum(axis=1).to_numpy() == pytest.approx(1)
+    before = teacher.score(teacher.load(one, ASKED), frame)
+    sure = [rows.query("trait == 'Words'")["p_3"].mean() for rows in (before, given)]
+    assert sure[1] > 1.5 * sure[0]  # what is always the same is learnt first
+
+
+def test_measures_of_traits_are_their_means():
+    rng = np.random.default_rng(1)
+    p, levels = rng.dirichlet(np.ones(6), (30, 2)), rng.integers(0, 6, (30, 2))
+    found, each = teacher.measures(p, levels, SCALE), [teacher.measures(p[:, at], levels[:, at], SCALE) for at in (0, 1)]
+    assert found == pytest.approx({name: (each[0][name] + each[1][name]) / 2 for name in each[0]})
+    np.testing.assert_array_equal(teacher.targets(levels, 6, 0.7)[:, 1], teacher.targets(levels[:, 1], 6, 0.7))
+
+
 # ---------------------------------------------------------------- fine-tuning
 
 
