@@ -111,6 +111,35 @@ def arm_forest(
 
 
 @styled
+def item_forest(
+    frame: pd.DataFrame,
+    *,
+    item: str = "trait",
+    value: str = "qwk",
+    xlabel: str = "QWK with human scores (test essays)",
+    title: str = "Agreement by trait",
+) -> Figure:
+    """An estimate with its interval for every item (a trait, say), its arms below each other: item, arm, `value`, low, high."""
+    items, arms = list(dict.fromkeys(frame[item])), list(dict.fromkeys(frame["arm"]))
+    styles, step = looks(arms), 0.7 / max(1, len(arms))
+    figure, ax = plt.subplots(figsize=(DOUBLE * 0.85, 0.9 + 0.13 * (len(arms) + 1) * len(items)))
+    for row in frame.to_dict("records"):
+        look, y = styles[row["arm"]], items.index(row[item]) + (arms.index(row["arm"]) - (len(arms) - 1) / 2) * step
+        ax.hlines(y, row["low"], row["high"], color=look.color, lw=1.2)
+        ax.plot(row[value], y, look.marker, ms=4.5, color=look.color, mec="white", mew=0.4)
+    for arm in arms:
+        ax.plot([], [], color=styles[arm].color, marker=styles[arm].marker, lw=1.2, label=label(arm))
+    for at in range(1, len(items)):
+        ax.axhline(at - 0.5, color=FAINT, lw=0.4)
+    ax.set_yticks(range(len(items)), [str(name) for name in items])
+    ax.set(xlabel=xlabel, title=title, ylim=(len(items) - 0.45, -0.55))
+    ax.xaxis.set_major_locator(ticks(7))
+    ax.grid(axis="y", visible=False)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(arms)))
+    return figure
+
+
+@styled
 def difference_forest(
     frame: pd.DataFrame,
     *,

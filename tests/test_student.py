@@ -200,7 +200,7 @@ def test_an_encoder_is_never_given_more_than_it_can_take(essays, settings, model
 @pytest.mark.parametrize("model", [*ENCODERS, *REAL])
 def test_a_text_cannot_contain_special_tokens(tiny_models, settings, model):
     tokenizer = AutoTokenizer.from_pretrained(tiny_models.get(model) or weights.resolve(model))
-    pupil = student.Student(student._Network(_Nothing(), 1), tokenizer, SCALE, settings(max_tokens=100))
+    pupil = student.Student(student._Network(_Nothing(), 1, regression=True), tokenizer, SCALE, settings(max_tokens=100))
     special = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
     special.pop("[UNK]", None)  # what a text may well hold: a sign that the vocabulary lacks
     texts = ["plain", "".join(special), " ".join(special), " x ".join(f"{token}{token}" for token in special)]

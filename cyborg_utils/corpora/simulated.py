@@ -32,6 +32,12 @@ LOADINGS = {  # correlation of each ability with quality; the rest is the writer
     "variety": 0.70,
     "mechanics": 0.90,
 }
+TRAITS = {  # a trait's true score is TRUE_MEAN + TRUE_SD * the mean of these abilities
+    "Content": ("reasons", "elaboration"),
+    "Organization": ("organization",),
+    "Vocabulary": ("vocabulary",),
+    "Mechanics": ("mechanics",),
+}
 ELL_SHARE, DISADVANTAGED_SHARE = 0.25, {"Yes": 0.65, "No": 0.38}
 ELL_EFFECT, DISADVANTAGED_EFFECT = -0.7, -0.3  # on quality, in SD of it within a group; gender has none
 HABIT_SHARE = {"Economically disadvantaged": 0.70, "Not economically disadvantaged": 0.04}  # who spells by sound
@@ -58,7 +64,8 @@ def read(settings: dict[str, Any]) -> table.Raw:
 def essays(count: int, seed: int) -> Iterator[dict[str, Any]]:
     """`count` essays, one at a time and no two with the same text; essay i depends on `seed` and i alone.
 
-    Keys: essay_id, text, prompt, assignment, score, second_score, true_score, groups.<name>. Memory: 8 bytes an essay and a bit.
+    Keys: essay_id, text, prompt, assignment, score, second_score, true_score, groups.<name>, traits.<name>. Memory: 8 bytes an
+    essay and a bit.
     """
     seen = set()
     for number in range(count):
@@ -91,7 +98,13 @@ def _essay(rng: Random) -> dict[str, Any]:
         "groups.ell_status": ell,
         "groups.gender": "F" if rng.random() < 0.5 else "M",
         "groups.economically_disadvantaged": status,
+        # drawn last, so that texts and scores are those of the corpus before it had traits
+        **{f"traits.{name}": _rating(rng, _trait(ability, of)) for name, of in TRAITS.items()},
     }
+
+
+def _trait(ability: dict[str, float], of: tuple[str, ...]) -> float:
+    return TRUE_MEAN + TRUE_SD * sum(ability[name] for name in of) / len(of)
 
 
 def _rating(rng: Random, true: float) -> float:

@@ -1,0 +1,92 @@
+"""Trait scores: the same experiment for several scores of an essay at once. Frames are those of `corpora.frame`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from cyborg_utils import arms, cyborg_data
+from cyborg_utils.calibration import MeanSdMatch
+from cyborg_utils.errors import CyborgError
+from cyborg_utils.fairness import smd_by_group
+from cyborg_utils.scale import Scale
+
+
+def levels(essays: pd.DataFrame, traits: Sequence[str], scale: Scale) -> pd.DataFrame:
+    """The essays that have all these traits, with `level.<trait>` beside `traits.<trait>`.
+
+    Raises CyborgError where the corpus has no such trait, or no essay has them all.
+    """
+    known = [name.removeprefix("traits.") for name in essays if name.startswith("traits.")]
+    if missing := [name for name in traits if name not in known]:
+        raise CyborgError(
+            f"score_traits.traits: {', '.join(missing)}: not in this corpus, which has {', '.join(known) or 'none'}."
+        )
+    whole = essays.dropna(subset=[f"traits.{name}" for name in traits])
+    if whole.empty:
+        raise CyborgError(f"score_traits.traits: no essay has all of {', '.join(traits)}.")
+    return whole.assign(**{f"level.{name}": scale.level(whole[f"traits.{name}"]) for name in traits})
+
+
+def training_sets(
+    essays: pd.DataFrame, traits: Sequence[str], scale: Scale, labels: str, teacher: pd.DataFrame | None
+) -> list[pd.DataFrame]:
+    """`cyborg_data.training_sets` for several traits: essay_id, text, source and `value.<trait>`.
+
+    `essays` is the frame of `levels`; `teacher` has a row an essay and trait (`teacher.score`, with part).
+    """
+    whole: list[pd.DataFrame] = []
+    for name in traits:
+        given = None if teacher is None else arms.pick(teacher, trait=name)
+        parts = cyborg_data.training_sets(essays.assign(level=essays[f"level.{name}"]), scale, labels, given)
+        whole = whole or [part[["essay_id", "text", "source"]] for part in parts]
+        whole = [known.assign(**{f"value.{name}": part["value"]}) for known, part in zip(whole, parts, strict=True)]
+    return whole
+
+
+def scored(essays: pd.DataFrame, traits: Sequence[str], values: pd.DataFrame, scale: Scale, **who: object) -> pd.DataFrame:
+    """A rater's scores as `scores.raters` has them, one row an essay and trait, matched on the development essays.
+
+    `values`: one column a trait, rows as `essays`; `who` names the rater (student, head, labels, ...). Added: trait, score,
+    human_level, value, level, matched_value, matched_level.
+    """
+    tables = []
+    for name in traits:
+        rows = essays[["essay_id", "split", *(column for column in essays if column.startswith("groups."))]]
+        rows = rows.assign(trait=name, score=essays[f"traits.{name}"], human_level=essays[f"level.{name}"], **who)
+        value = values[name].to_numpy(dtype=float)
+        dev = (rows["split"] == "dev").to_numpy()
+        matched = MeanSdMatch.fit(target=rows.loc[dev, "score"], values=value[dev]).apply(value)
+        rows = rows.assign(value=value, level=scale.nearest(value), matched_value=matched, matched_level=scale.nearest(matched))
+        tables.append(rows)
+    return pd.concat(tables, ignore_index=True)
+
+
+def agreement(raters: pd.DataFrame, *, scale: Scale, **options: object) -> pd.DataFrame:
+    """`arms.agreement_table` of each trait, after a column trait."""
+    tables = [arms.agreement_table(part, scale=scale, **options).assign(trait=name) for name, part in _each(raters)]
+    whole = pd.concat(tables, ignore_index=True)
+    return whole[["trait", *whole.columns.drop("trait")]]
+
+
+def gaps(raters: pd.DataFrame, **options: object) -> pd.DataFrame:
+    """`arms.gaps` of each trait, after a column trait."""
+    tables = [arms.gaps(part, **options).assign(trait=name) for name, part in _each(raters)]
+    whole = pd.concat(tables, ignore_index=True)
+    return whole[["trait", *whole.columns.drop("trait")]]
+
+
+def bias(raters: pd.DataFrame, *, groups: Sequence[str], scale: Scale, **options: object) -> pd.DataFrame:
+    """`fairness.smd_by_group` of each trait and arm (matched, mean over seeds), after trait, labels, student."""
+    tables = []
+    for name, part in _each(raters):
+        for (labels, student), arm in part.groupby(["labels", "student"], sort=False):
+            found = smd_by_group(arms.averaged(arm, "matched_value"), groups=groups, scale=scale, **options)
+            tables.append(found.assign(trait=name, labels=labels, student=student))
+    whole = pd.concat(tables, ignore_index=True)
+    return whole[["trait", "labels", "student", *whole.columns.drop(["trait", "labels", "student"])]]
+
+
+def _each(raters: pd.DataFrame):
+    return ((name, part) for name, part in raters.groupby("trait", sort=False))
