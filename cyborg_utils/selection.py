@@ -1,0 +1,124 @@
+"""Which essays people should score, when only some can be: pure functions over arrays, essays -> indices.
+
+Every rule returns `count` different indices of the pool, ascending, and the same ones for the same seed. What the rules are worth
+is judged by `compare`, at the same number of human scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.cluster import KMeans
+
+from cyborg_utils.errors import CyborgError
+from cyborg_utils.significance import across_seeds, equivalence, paired_permutation
+
+STRATEGIES = ("random", "length", "clusters", "disagreement")
+
+
+def at_random(pool: int, count: int, *, seed: int) -> np.ndarray:
+    """Any essays: every set is as likely as any other."""
+    return np.sort(np.random.default_rng(seed).choice(pool, _checked(pool, count), replace=False))
+
+
+def by_length(lengths: ArrayLike, count: int, *, seed: int) -> np.ndarray:
+    """Stratified by length: in order of length (ties at random) cut into `count` strata, one essay drawn from each."""
+    rng, lengths = np.random.default_rng(seed), np.asarray(lengths)
+    order = np.lexsort((rng.random(len(lengths)), lengths))
+    return np.sort([rng.choice(stratum) for stratum in np.array_split(order, _checked(len(lengths), count))])
+
+
+def by_cluster(embeddings: ArrayLike, count: int, *, seed: int) -> np.ndarray:
+    """Stratified by what the essays are like: k-means with `count` clusters, of each the essay nearest to the centre.
+
+    `embeddings` is (n, dimensions). Where essays repeat there are fewer clusters; the rest is drawn at random.
+    """
+    embeddings = np.asarray(embeddings, dtype=float)
+    _checked(len(embeddings), count)
+    clusters = min(count, len(np.unique(embeddings, axis=0)))
+    means = KMeans(n_clusters=clusters, n_init=1, random_state=seed).fit(embeddings)
+    far = np.linalg.norm(embeddings - means.cluster_centers_[means.labels_], axis=1)
+    order = np.lexsort((far, means.labels_))  # cluster by cluster, the nearest first
+    chosen = order[np.unique(means.labels_[order], return_index=True)[1]]
+    rest = np.setdiff1d(np.arange(len(embeddings)), chosen)
+    more = np.random.default_rng(seed).choice(rest, count - len(chosen), replace=False)
+    return np.sort(np.concatenate([chosen, more]))
+
+
+def by_disagreement(first: ArrayLike, second: ArrayLike, count: int) -> np.ndarray:
+    """Where two machines differ most: |z(first) - z(second)|, each in its own SDs, since one may use more of the scale."""
+
+    def standard(values: ArrayLike) -> np.ndarray:
+        values = np.asarray(values, dtype=float)
+        return (values - values.mean()) / (values.std() or 1.0)
+
+    apart = np.abs(standard(first) - standard(second))
+    return np.sort(np.argsort(-apart, kind="stable")[: _checked(len(apart), count)])
+
+
+def choose(
+    strategy: str,
+    count: int,
+    *,
+    lengths: ArrayLike,
+    embeddings: ArrayLike,
+    teacher: ArrayLike,
+    student: ArrayLike,
+    seed: int,
+) -> np.ndarray:
+    """`count` essays of a pool by one of `STRATEGIES`; all arrays are of the same essays. CyborgError for another name."""
+    if strategy == "random":
+        return at_random(len(np.asarray(lengths)), count, seed=seed)
+    if strategy == "length":
+        return by_length(lengths, count, seed=seed)
+    if strategy == "clusters":
+        return by_cluster(embeddings, count, seed=seed)
+    if strategy == "disagreement":
+        return by_disagreement(teacher, student, count)
+    raise CyborgError(f"strategy {strategy!r}: choose from {', '.join(STRATEGIES)}")
+
+
+def compare(
+    human: ArrayLike,
+    levels: Mapping[str, Mapping[tuple[int, int], np.ndarray]],
+    *,
+    baseline: str,
+    margin: float,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> pd.DataFrame:
+    """Each rule against a baseline rule, at the same number of human scores.
+
+    `levels` maps a rule to (run, draw) -> a Student's levels of the test essays, all rules with the same runs and draws. Columns:
+    system, baseline, runs, draws, difference (QWK), low, high (`across_seeds`: essays and draws within these runs), p
+    (permutation over essays), tost_low, tost_high, margin, equivalence, lowest_run, highest_run (mean difference of a run).
+    """
+    rows, base = [], levels[baseline]
+    options = {"resamples": resamples, "seed": seed}
+    for system, ours in levels.items():
+        if system == baseline:
+            continue
+        shown = across_seeds(human, ours, base, confidence=confidence, **options)
+        tost = across_seeds(human, ours, base, confidence=2 * confidence - 1, **options)
+        runs, by_run = sorted({run for run, _ in ours}), []
+        for run in runs:
+            ours_, base_ = ({key: value for key, value in part.items() if key[0] == run} for part in (ours, base))
+            by_run.append(across_seeds(human, ours_, base_, resamples=2, seed=seed)["mean"])
+        rows.append(
+            {"system": system, "baseline": baseline, "runs": len(runs), "draws": len(ours) // len(runs)}
+            | {"difference": shown["mean"], "low": shown["low"], "high": shown["high"]}
+            | {"p": paired_permutation(human, ours, base, **options), "tost_low": tost["low"], "tost_high": tost["high"]}
+            | {"margin": margin, "equivalence": equivalence(tost["low"], tost["high"], margin=margin)}
+            | {"lowest_run": min(by_run), "highest_run": max(by_run)}
+        )
+    return pd.DataFrame(rows)
+
+
+def _checked(pool: int, count: int) -> int:
+    if not 0 < count <= pool:
+        raise CyborgError(f"{count} of {pool} essays of the pool cannot be chosen: ask for at least 1 and at most all of them.")
+    return count

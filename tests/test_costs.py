@@ -1,0 +1,196 @@
+"""Prices, the frontier, the learning curve, and what a study's records know of its seconds."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from cyborg_utils import cost_figures, costs, learning, paths, provenance, report
+from cyborg_utils.errors import CyborgError
+
+PRICES = costs.Prices(3.0, 20.0, 0.5, 60.0, 0.1, 2.0)
+CPU, GPU = {"cores": 4, "gpu": "none", "processor": "p"}, {"cores": 4, "gpu": "H100", "processor": "p"}
+
+
+def test_money_by_hand():
+    assert PRICES.score == pytest.approx(3 * 1.5 / 60 * 20)
+    np.testing.assert_allclose(PRICES.people([0, 10]), [0, 20 + 15.0])
+    assert PRICES.hour(CPU) == pytest.approx(0.4) and PRICES.hour(GPU) == 2.0
+    with pytest.raises(CyborgError, match="wage_per_hour is -1"):
+        costs.Prices(3.0, -1, 0.5, 60.0, 0.1, 2.0)
+
+
+def test_a_price_that_is_not_its_sources_is_the_studys():
+    table = PRICES.table().set_index("input")
+    assert table.loc["minutes_per_score", "source"] == costs.SOURCES["minutes_per_score"][2]
+    assert table.loc["wage_per_hour", "source"] == "set by the study"
+    assert set(table.index) == set(costs.SOURCES)
+
+
+def test_the_frontier_is_what_none_beats():
+    cost, qwk = [1, 2, 3, 4, 2, np.nan], [0.5, 0.6, 0.6, 0.7, 0.4, 0.9]
+    assert costs.frontier(cost, qwk).tolist() == [True, True, False, True, False, False]
+    assert costs.frontier([1, 1], [0.5, 0.5]).all()  # equals do not beat each other
+
+
+@pytest.fixture
+def ledger() -> pd.DataFrame:
+    """10 hours of fine-tuning in one of two runs, 4 of scoring, 1 and 2 of the Students; 0.4 money an hour."""
+    teacher = {"fraction": 0.1, "student": "teacher", "head": "", "labels": "teacher", "hour_of": CPU, "source": "record"}
+    rows = [teacher | {"seed": 1, "step": "fine-tune", "seconds": 36000.0}, teacher | {"seed": 2, "step": "fine-tune"}]
+    rows += [teacher | {"seed": seed, "step": "score", "seconds": 14400.0} for seed in (1, 2)]
+    own = {"student": "net", "head": "regression", "step": "train", "seed": 1, "hour_of": CPU, "source": "record"}
+    rows.append(own | {"fraction": 0.1, "labels": "cyborg", "seconds": 7200.0})
+    rows.append(own | {"fraction": 1.0, "labels": "full", "seconds": 3600.0})
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def arms() -> pd.DataFrame:
+    rows = [(0.1, "cyborg", "net", "regression", 10, 0.6), (1.0, "full", "net", "regression", 100, 0.65)]
+    rows.append((0.1, "teacher", "teacher", "expected", 10, 0.55))
+    return pd.DataFrame(rows, columns=["fraction", "labels", "student", "head", "n_human", "qwk"]).assign(low=0.5, high=0.7)
+
+
+def test_what_an_arm_costs_and_from_when_it_pays(arms, ledger):
+    sizes, each = {"train": 100, "dev": 20, "all": 180}, {"net": 0.001, "teacher": 0.01}
+    table = costs.arm_costs(arms, ledger, PRICES, essays=sizes, future=1000, each=each).set_index("labels")
+    cyborg, full, teacher = (table.loc[name] for name in ("cyborg", "full", "teacher"))
+    assert cyborg["human_scores"] == 30 and cyborg["people"] == pytest.approx(20 + 30 * 1.5)
+    assert cyborg["teacher"] == pytest.approx(0.4 * (10 + 4 * 90 / 180))  # the pool's share of the scoring
+    assert teacher["teacher"] == pytest.approx(4.0) and teacher["training"] == 0 and teacher["scoring"] == pytest.approx(10)
+    assert full["teacher"] == 0 and full["total"] == pytest.approx(20 + 120 * 1.5 + 0.4 + 1)
+    assert cyborg["per_1000"] == pytest.approx(cyborg["total"])
+    assert table["frontier"].tolist() == [True, True, False]
+    pairs = pd.DataFrame([{"fraction": 0.1, "student": "net", "head": "regression", "system": "cyborg", "baseline": "full"}])
+    pairs = pairs.assign(difference=-0.05, low=-0.1, high=0.0, equivalence="undecided")
+    (row,) = costs.break_even(table.reset_index(), pairs, PRICES, train=100).to_dict("records")
+    extra = 4.8 + 0.8 - 0.4
+    assert row["scores_saved"] == 90 and row["extra_compute"] == pytest.approx(extra)
+    assert row["saved"] == pytest.approx(90 * 1.5 - extra) and row["change"] == -0.05
+    dearer = PRICES.__class__(row["break_even_minutes"], 20.0, 0.5, 60.0, 0.1, 2.0)
+    assert 90 * dearer.score == pytest.approx(extra)  # at that many minutes nothing is won or lost
+
+
+def test_what_is_not_known_is_not_given_a_price(arms, ledger):
+    sizes, unknown = {"train": 100, "dev": 20, "all": 180}, ledger[ledger["step"] != "score"]
+    table = costs.arm_costs(arms, unknown, PRICES, essays=sizes, future=1000, each={"net": 0}).set_index("labels")
+    assert np.isnan(table.loc["cyborg", "total"]) and not table.loc["cyborg", "frontier"]
+    assert np.isfinite(table.loc["full", "total"])
+
+
+@pytest.fixture
+def recorded(make_study, monkeypatch):
+    """A study with one Teacher run whose records say these seconds; returns a function that writes and reads them."""
+    make_study("try")
+    tokens = 100_000
+
+    def ledger(*, score, dev=(None, 5.0), bench=None):
+        place = paths.results("try", "scores")
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "teacher_u10_s1.csv").touch()
+        monkeypatch.setattr(provenance, "hardware", lambda: CPU)
+        curve = pd.DataFrame({"epoch": [1, 2], "seconds": dev})
+        report.save_table("try", "table_teacher_dev_u10_s1", curve)
+        report.save_record("try", "02_finetune_teacher", "u10_s1", parameters={})
+        measured = {"seconds_score": score, "prompt_tokens": tokens}
+        report.save_record("try", "03_label_essays", "u10_s1", parameters={}, measured=measured)
+        if bench:
+            content = {"parameters": {"models": {"teacher scoring": "qwen2.5-coder-0.5b-instruct"}}, "hardware": CPU}
+            content["measured"] = {"summary": [{"task": "teacher scoring", "ours": bench}]}
+            paths.results("bench").mkdir(parents=True, exist_ok=True)
+            paths.results("bench", "speed.json").write_text(json.dumps(content))
+        return costs.seconds("try").set_index("step")
+
+    return ledger
+
+
+def test_seconds_of_a_resumed_step_are_not_believed(recorded):
+    assert np.isnan(recorded(score=90.0).loc["fine-tune", "seconds"])  # an epoch does not know its time
+    assert recorded(score=90.0, dev=(4.0, 5.0)).loc["fine-tune", "seconds"] == 9.0
+    assert recorded(score=90.0).loc["score", "seconds"] == 90.0
+    assert np.isnan(recorded(score=None).loc["score", "seconds"])
+    found = recorded(score=2.0, bench=1000.0).loc["score"]  # fifty times as fast as the same machine can be
+    assert found["seconds"] == pytest.approx(100.0) and "benchmark" in found["source"]
+    found = recorded(score=90.0, bench=1000.0).loc["score"]
+    assert found["seconds"] == 90.0 and found["source"] == "record"
+    assert recorded(score=None, bench=1000.0).loc["score", "seconds"] == pytest.approx(100.0)
+
+
+# ---- the learning curve
+
+
+def test_a_curve_is_found_again_and_inverted():
+    sizes = np.array([50, 100, 200, 400, 800, 1600])
+    true = learning.Curve(0.7, 0.05, 0.6, 50.0, 1600.0)
+    curve = learning.fit(sizes, true.at(sizes))
+    assert curve == pytest.approx(true, rel=1e-4)
+    n = curve.enough(0.02)
+    assert 50 < n < 1600 and float(curve.at(1600) - curve.at(n)) == pytest.approx(0.02)
+    assert curve.needed(float(curve.at(300))) == pytest.approx(300)
+    assert curve.needed(0.9) == 1600 and curve.needed(-1) == 50  # nothing is told outside the sizes
+    step = 1e-3
+    assert float(curve.gain(300)) == pytest.approx(float(curve.at(300 + step) - curve.at(300)) / step, rel=1e-3)
+
+
+def test_a_flat_curve_asks_for_the_fewest():
+    curve = learning.fit([10, 20, 40, 80], [0.5, 0.5, 0.5, 0.5])
+    assert curve.enough(0.02) == 10
+    with pytest.raises(CyborgError, match="four sizes, not 3"):
+        learning.fit([10, 20, 40], [0.1, 0.2, 0.3])
+
+
+def students(rng, human, noise):
+    """A Student's levels for two seeds."""
+    return {seed: np.clip(np.round(human + rng.normal(0, noise, len(human))), 0, 5).astype(int) for seed in (1, 2)}
+
+
+def test_the_recommended_number_has_an_interval_from_essays_and_seeds():
+    rng = np.random.default_rng(5)
+    human = rng.integers(0, 6, 400)
+    sizes = {n: students(rng, human, noise) for n, noise in {50: 2.0, 100: 1.6, 200: 1.35, 400: 1.2, 800: 1.12}.items()}
+    others = {"good": students(rng, human, 0.5), "like 100": sizes[100]}
+    fitted = learning.fit_resampled(human, sizes, others, resamples=150, seed=1)
+    table = fitted.enough([0.02, 0.1], confidence=0.9)
+    assert (table["low"] <= table["n"]).all() and (table["n"] <= table["high"]).all() and table["n"].is_monotonic_decreasing
+    assert 50 < table["n"][1] < table["n"][0] < 800
+    worth = fitted.worth(confidence=0.9).set_index("system")
+    assert worth.loc["good", "n"] == 800 and worth.loc["good", "capped"]
+    assert worth.loc["like 100", "low"] <= 100 <= worth.loc["like 100", "high"] and not worth.loc["like 100", "capped"]
+
+
+def test_resampled_seeds_are_shared_by_systems_that_have_them():
+    rng = np.random.default_rng(2)
+    human = rng.integers(0, 6, 200)
+    runs = students(rng, human, 1.0)
+    values, resampled = learning.resampled_means(human, {"a": runs, "b": dict(runs)}, resamples=100, seed=1)
+    assert values[0] == values[1] and (resampled[:, 0] == resampled[:, 1]).all() and resampled[:, 0].std() > 0
+
+
+# ---- figures
+
+
+def test_the_recommended_number_is_drawn_with_its_interval():
+    measured = pd.DataFrame({"n": [50, 100], "qwk": [0.5, 0.55], "low": [0.4, 0.5], "high": [0.6, 0.6], "price": [75.0, 150.0]})
+    own = measured.rename(columns={"price": "_"}).assign(student="net", arm=["human", "full"])
+    enough = pd.Series({"margin": 0.02, "n": 80, "low": 60, "high": 95})
+    figure = cost_figures.enough_scores(measured, measured, enough, arms=own)
+    words = [text.get_text() for text in figure.findobj(Text)]
+    assert "80 [60, 95]\nwithin 0.02 of all" in words and {"50\n75", "100\n150"} <= set(words)
+    assert {"Ridge, human scores only (fitted)", "net: All human scores"} <= set(words)
+    band = figure.axes[0].patches[0]
+    assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((60, 95))
+    assert cost_figures.enough_scores(measured, measured, enough).axes  # without other Students
+
+
+def test_the_frontier_is_ringed_and_unknown_prices_are_left_out(arms, ledger):
+    sizes = {"train": 100, "dev": 20, "all": 180}
+    table = costs.arm_costs(arms, ledger, PRICES, essays=sizes, future=1000, each={"net": 0.001, "teacher": 0.01})
+    table = table.assign(arm=table["labels"])
+    rings = [line for line in cost_figures.cost_frontier(table).axes[0].lines if line.get_markersize() == 10]
+    assert sorted(line.get_ydata()[0] for line in rings) == [0.6, 0.65]
+    unknown = table.assign(per_1000=table["per_1000"].where(table["labels"] != "cyborg"))
+    names = [text.get_text() for text in cost_figures.cost_frontier(unknown, currency="EUR").findobj(Text)]
+    assert "Cyborg" not in names and "Cost per 1,000 scored essays (EUR)" in names
