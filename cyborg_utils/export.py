@@ -63,8 +63,8 @@ class Session(nn.Module):
         return {"output": torch.from_numpy(np.concatenate(parts))}
 
 
-def export(student: Student, file: Path, *, int8: bool = False) -> Path:
-    """Write the network as ONNX with free batch size and length; with `int8` its weights as 8-bit numbers (dynamic quantisation).
+def export(student: Student, file: Path) -> Path:
+    """Write the network as ONNX, float32, with free batch size and length.
 
     Written whole or not at all. Raises CyborgError where a package is missing or the encoder cannot be exported.
     """
@@ -90,8 +90,6 @@ def export(student: Student, file: Path, *, int8: bool = False) -> Path:
                 external_data=False,
                 verbose=False,
             )
-        if int8:
-            _quantise(temporary)
         os.replace(temporary, file)
     except Exception as error:  # the exporter raises what its stages raise: one remedy serves
         first = (str(error).strip().splitlines() or ["no reason given"])[0][:300]
@@ -103,14 +101,18 @@ def export(student: Student, file: Path, *, int8: bool = False) -> Path:
     return file
 
 
-def _quantise(file: Path) -> None:
+def quantised(file: Path, target: Path) -> Path:
+    """Write an ONNX file anew with weights of matrix products as 8-bit numbers, activations turned into such as they come."""
     quantization = _package("onnxruntime.quantization")
-    level = logging.getLogger().level
+    temporary, level = target.with_name(f".{os.getpid()}.{target.name}"), logging.getLogger().level
     logging.getLogger().setLevel(logging.ERROR)  # it recommends a preparation that is of no use here
     try:
-        quantization.quantize_dynamic(str(file), str(file), weight_type=quantization.QuantType.QInt8, per_channel=True)
+        quantization.quantize_dynamic(str(file), str(temporary), weight_type=quantization.QuantType.QInt8, per_channel=True)
+        os.replace(temporary, target)
     finally:
         logging.getLogger().setLevel(level)
+        temporary.unlink(missing_ok=True)
+    return target
 
 
 def attached(student: Student, file: Path) -> Student:
@@ -123,9 +125,9 @@ def attached(student: Student, file: Path) -> Student:
 def exported(student: Student, folder: Path, *, int8: bool = False) -> Path:
     """The ONNX file of a saved Student, beside it; made where it is not there or older than the Student."""
     file = folder / FILES["int8" if int8 else "float32"]
-    if not file.is_file() or file.stat().st_mtime_ns < (folder / "student.json").stat().st_mtime_ns:
-        export(student, file, int8=int8)
-    return file
+    if file.is_file() and file.stat().st_mtime_ns >= (folder / "student.json").stat().st_mtime_ns:
+        return file
+    return quantised(exported(student, folder), file) if int8 else export(student, file)
 
 
 def race(students: Mapping[str, Student], essays: Sequence[str], *, rounds: int) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
