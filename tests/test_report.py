@@ -18,6 +18,7 @@ NOTEBOOKS = {
     "04_train_student",
     "05_test_significance",
     "06_analyze_bias",
+    "12_score_essays",
     "14_audit_scores",
 }
 FRAME = pd.DataFrame({"arm": ["human", "a|b & 5 %"], "qwk": [0.123456789, np.nan], "essays": [3, 1200], "fair": [True, False]})
