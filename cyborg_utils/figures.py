@@ -27,7 +27,8 @@ from cyborg_utils.forests import (
     variance_sources,
 )
 from cyborg_utils.scale import Scale
-from cyborg_utils.style import DOUBLE, FAINT, INK, LOOKS, SINGLE, label, looks, parts, styled, ticks
+from cyborg_utils.style import DOUBLE, FAINT, INK, LOOKS, SINGLE, SPARE, label, looks, parts, styled, ticks
+from cyborg_utils.unlike import Corpus
 
 __all__ = [
     "arm_forest",
@@ -42,6 +43,7 @@ __all__ = [
     "score_distributions",
     "smd_forest",
     "truncation",
+    "unlike_map",
     "variance_sources",
 ]
 
@@ -268,4 +270,30 @@ def truncation(
     ax.xaxis.set_major_locator(ticks(5))
     ax.grid(axis="y", visible=False)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+@styled
+def unlike_map(
+    frame: pd.DataFrame, *, corpus: Corpus, title: str = "Essays unlike those that the Student learned from"
+) -> Figure:
+    """Every essay by its number of words and its share of unknown words: kind, words, unknown; the first kind in black.
+
+    The box holds what gets no flag of either sort (`unlike.Corpus`: shortest, longest, unknown).
+    """
+    figure, ax = plt.subplots(figsize=(DOUBLE, 3.0))
+    kinds = list(dict.fromkeys(frame["kind"]))
+    box = {"fill": False, "ec": INK, "lw": 1.0, "ls": "--", "zorder": 3}
+    ax.add_patch(plt.Rectangle((corpus.shortest, -0.02), corpus.longest - corpus.shortest, corpus.unknown + 0.02, **box))
+    palette = itertools.cycle([look for name, look in LOOKS.items() if name not in ("human", "ridge")] + [*SPARE])
+    for kind, look in zip(kinds[1:], palette, strict=False):
+        part = frame[frame["kind"] == kind]
+        ax.plot(part["words"], part["unknown"], look.marker, ms=3.2, mew=0, alpha=0.6, color=look.color, label=kind)
+    ground = frame[frame["kind"] == kinds[0]]
+    ax.plot(ground["words"], ground["unknown"], ".", ms=2.2, mew=0, color=INK, label=kinds[0], zorder=3)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.set(xlabel="Words", ylabel="Words that no training essay has", title=title, ylim=(-0.03, 1.03))
+    figure.legend(loc="outside right center", markerscale=1.6)
     return figure

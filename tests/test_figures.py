@@ -9,6 +9,7 @@ from matplotlib.colors import to_rgb
 
 from cyborg_utils import fairness, figures, metrics, style
 from cyborg_utils.scale import Scale
+from cyborg_utils.unlike import Corpus
 
 matplotlib.use("Agg")
 SCALE = Scale(1, 5)
@@ -269,3 +270,13 @@ def test_nothing_is_cut_off_and_sizes_fit_a_page(gaps):
         assert width <= style.DOUBLE and height <= 9
         box = figure.get_tightbbox()
         assert box.x0 > -0.15 and box.x1 < width + 0.15 and box.y0 > -0.1 and box.y1 < height + 0.1
+
+
+def test_unlike_map_draws_every_kind_and_the_limits():
+    corpus = Corpus.of(["some words of an essay " * 20, "other words of an essay " * 60])
+    frame = pd.DataFrame({"kind": ["test essays", "in German", "cut short"], "words": [200, 180, 9], "unknown": [0.02, 0.9, 0.1]})
+    figure = figures.unlike_map(frame, corpus=corpus)
+    assert [text.get_text() for text in figure.legends[0].texts] == ["in German", "cut short", "test essays"]
+    (box,) = figure.axes[0].patches
+    assert (box.get_x(), box.get_x() + box.get_width()) == pytest.approx((corpus.shortest, corpus.longest))
+    assert box.get_y() + box.get_height() == pytest.approx(corpus.unknown)

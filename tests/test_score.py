@@ -1,0 +1,192 @@
+"""Scoring a file: the same numbers from any format, faults told by row and column, and nothing lost when it is stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cyborg_utils import cyborg_data, release, score, student, unlike
+from cyborg_utils.corpora import simulated
+from cyborg_utils.errors import CyborgError
+from cyborg_utils.scale import Scale
+
+SCALE = Scale(1, 6)
+NEW = pd.DataFrame(simulated.essays(40, 7))[["essay_id", "text", "assignment"]].tail(18).reset_index(drop=True)
+NAMES = score.Columns("essay_id", "text")
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_models, tmp_path_factory):
+    """A trained tiny Student, made ready with 19 development errors of 0.1 to 1.9 points."""
+    target = tmp_path_factory.mktemp("student")
+    essays = pd.DataFrame(simulated.essays(20, 5))
+    essays = essays.assign(level=SCALE.level(essays["score"]), split="train")
+    settings = student.Settings(str(tiny_models["electra"]), "regression", 1, 1, 0.003, 8, 48)
+    student.train(cyborg_data.training_sets(essays, SCALE, "full"), SCALE, settings, seed=1, folder=target)
+    mark = json.loads((target / "student.json").read_text())["mark"]
+    dev = pd.DataFrame({"score": np.linspace(1, 6, 19), "value": np.linspace(3, 4, 19)})
+    dev["matched_value"] = dev["score"] - np.arange(1, 20) / 10
+    name = release.Name("u10_s1", "electra", "regression", "cyborg")
+    release._write(target, "try", name, mark, dev, unlike.Corpus.of(essays["text"], essays["assignment"]))
+    return target
+
+
+@pytest.fixture(scope="module")
+def scorer(folder):
+    return score.Scorer(folder, confidence=0.8)
+
+
+def read(out):
+    return pd.read_csv(out, dtype={"id": str, "flags": str}, keep_default_na=False)
+
+
+@pytest.fixture
+def given(tmp_path):
+    file = tmp_path / "new.csv"
+    NEW.to_csv(file, index=False)
+    return file
+
+
+def test_a_row_holds_the_calibrated_score_and_its_interval(scorer, given, tmp_path):
+    counts = score.score_file(given, tmp_path / "out.csv", scorer, NAMES)
+    found = read(tmp_path / "out.csv")
+    assert list(found) == score.COLUMNS and found["id"].tolist() == NEW["essay_id"].tolist()
+    value = scorer.release.match.apply(scorer.student.predict(NEW["text"])[0])
+    np.testing.assert_allclose(found["value"], value, atol=1e-4)
+    np.testing.assert_array_equal(found["score"], SCALE.score(SCALE.nearest(value)))
+    assert scorer.width == 1.6  # ceil(20 * 0.8) = 16th of 19
+    np.testing.assert_allclose(found["low"], np.clip(value - 1.6, 1, 6), atol=1e-4)
+    np.testing.assert_allclose(found["high"], np.clip(value + 1.6, 1, 6), atol=1e-4)
+    assert counts["essays"] == 18 and counts["cut"] == found["flags"].str.contains("cut").sum() == 18  # 48 tokens are few
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.csv", "out.csv"]
+
+
+@pytest.mark.parametrize("kind", ["tsv", "semicolon", "windows", "parquet", "jsonl"])
+def test_every_format_gives_the_same(scorer, given, tmp_path, kind):
+    score.score_file(given, tmp_path / "out.csv", scorer, NAMES)
+    frame, columns = NEW.assign(essay_id=[f"é{at}" for at in range(len(NEW))]), NAMES
+    file = tmp_path / f"other.{kind if kind in ('tsv', 'parquet', 'jsonl') else 'csv'}"
+    if kind == "parquet":
+        frame.to_parquet(file)
+    elif kind == "jsonl":
+        frame.to_json(file, orient="records", lines=True)
+    else:
+        how = {"tsv": {"sep": "\t"}, "semicolon": {"sep": ";"}, "windows": {"encoding": "cp1252"}}[kind]
+        frame.to_csv(file, index=False, **how)
+        columns = score.Columns("essay_id", "text", delimiter=";" if kind == "semicolon" else "")
+    score.score_file(file, tmp_path / "same.csv", scorer, columns)
+    found = read(tmp_path / "same.csv")
+    assert found["id"].tolist() == frame["essay_id"].tolist()
+    pd.testing.assert_frame_equal(found.drop(columns="id"), read(tmp_path / "out.csv").drop(columns="id"))
+
+
+def test_flags_are_beside_a_score_never_in_its_place(scorer, tmp_path):
+    texts = ["", None, "Lorem ipsum dolor sit amet " * 20, (NEW["assignment"][0] + " ") * 5, NEW["text"][0]]
+    frame = pd.DataFrame(
+        {"id": [f"e{at}" for at in range(5)], "text": texts, "task": "Write of a house that has no doors at all"}
+    )
+    frame.loc[4, "text"] = frame["task"][0] + ". " + NEW["text"][0]
+    frame.to_parquet(tmp_path / "new.parquet")
+    counts = score.score_file(tmp_path / "new.parquet", tmp_path / "out.csv", scorer, score.Columns(prompt="task"))
+    found = read(tmp_path / "out.csv")
+    assert found["score"].isin(SCALE.scores).all() and np.isfinite(found["value"]).all()
+    told = found["flags"].map(unlike.names)
+    assert "too short" in told[0] and "too short" in told[1]
+    assert "unknown words" in told[2] and "copied prompt" in told[3] and "copied prompt" in told[4]
+    assert counts["unlike"] == 5 and counts["too short"] == told.map(lambda names: "too short" in names).sum() >= 2
+
+
+def test_too_few_development_essays_give_the_whole_scale(folder, given, tmp_path):
+    sure = score.Scorer(folder, confidence=0.99)
+    assert sure.width == math.inf
+    score.score_file(given, tmp_path / "out.csv", sure, NAMES)
+    assert set(read(tmp_path / "out.csv")["low"]) == {1} and set(read(tmp_path / "out.csv")["high"]) == {6}
+
+
+@pytest.mark.parametrize(
+    "column, value, told",
+    [
+        ("essay_id", "", "row 4, column essay_id: no id"),
+        ("essay_id", "sim7-000023", "row 4, column essay_id: sim7-000023 stands in row 2 already"),
+        ("text", "\udcff", "row 4, column text: unreadable bytes"),
+    ],
+)
+def test_a_fault_is_told_by_row_and_column_before_anything_is_scored(scorer, tmp_path, column, value, told):
+    frame = NEW.astype(object)
+    frame.loc[2, column] = value
+    frame.loc[0, "text"] += " é è ê"  # or a broken byte alone would make it Windows-1252
+    (tmp_path / "bad.csv").write_bytes(frame.to_csv(index=False).encode("utf-8", "surrogateescape"))
+    with pytest.raises(CyborgError) as error:
+        score.score_file(tmp_path / "bad.csv", tmp_path / "out.csv", scorer, NAMES)
+    assert told in str(error.value) and "bad.csv" in str(error.value) and "mend" in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.csv"]
+
+
+def test_wrong_columns_and_cells_are_told(tmp_path, given):
+    with pytest.raises(CyborgError, match="no column id; there are essay_id, text, assignment. Give --id and --text"):
+        score.count(given, score.Columns())
+    NEW.to_csv(tmp_path / "semi.csv", index=False, sep=";")
+    with pytest.raises(CyborgError, match="Is the delimiter another"):
+        score.count(tmp_path / "semi.csv", score.Columns("id", "body"))
+    NEW.assign(text=3.5).to_parquet(tmp_path / "number.parquet")
+    with pytest.raises(CyborgError, match="18 fault.*\n.*row 1, column text: not a text but float[^$]*and 13 more"):
+        score.count(tmp_path / "number.parquet", NAMES)
+    (tmp_path / "ragged.csv").write_text("essay_id,text\na,b,c\n")
+    with pytest.raises(CyborgError, match="row 2: 3 cells where the header has 2"):
+        score.count(tmp_path / "ragged.csv", NAMES)
+
+
+def test_a_stopped_call_goes_on_where_it_was(scorer, given, tmp_path, monkeypatch):
+    monkeypatch.setattr(score, "PART", 4)
+    score.score_file(given, tmp_path / "undisturbed.csv", scorer, NAMES)
+    original, calls = score.Scorer.score, []
+
+    def dies(self, ids, texts, prompts=()):
+        calls.append(len(ids))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(self, ids, texts, prompts)
+
+    monkeypatch.setattr(score.Scorer, "score", dies)
+    out = tmp_path / "out.csv"
+    with pytest.raises(KeyboardInterrupt):
+        score.score_file(given, out, scorer, NAMES)
+    assert not out.exists()
+    counts = score.score_file(given, out, scorer, NAMES)
+    assert calls == [4, 4, 4, 4, 4, 2] and counts["essays"] == 18
+    assert out.read_bytes() == (tmp_path / "undisturbed.csv").read_bytes()
+    assert not (tmp_path / "out.csv.parts").exists()
+
+
+def test_parts_of_other_options_are_not_taken_up(scorer, folder, given, tmp_path, monkeypatch):
+    monkeypatch.setattr(score, "PART", 4)
+    original = score.Scorer.score
+    monkeypatch.setattr(
+        score.Scorer, "score", lambda self, ids, *rest: 1 / 0 if "sim7-000031" in ids else original(self, ids, *rest)
+    )
+    with pytest.raises(ZeroDivisionError):
+        score.score_file(given, tmp_path / "out.csv", scorer, NAMES)
+    assert len(list((tmp_path / "out.csv.parts").glob("*.csv"))) == 2
+    monkeypatch.setattr(score.Scorer, "score", original)
+    score.score_file(given, tmp_path / "out.csv", score.Scorer(folder, confidence=0.5), NAMES)
+    assert np.allclose(read(tmp_path / "out.csv")["high"] - read(tmp_path / "out.csv")["low"], 2.0, atol=1e-3)
+
+
+def test_the_command(folder, given, tmp_path, monkeypatch, capsys):
+    call = ["score", str(given), "--student", str(folder), "-o", str(tmp_path / "out.csv"), "--id", "essay_id"]
+    monkeypatch.setattr("sys.argv", [*call, "--onnx", "--confidence", "0.8"])
+    score.main()
+    told = capsys.readouterr().out
+    assert "18 essays scored" in told and "±1.60 for 80% of essays like these" in told and len(read(tmp_path / "out.csv")) == 18
+    for wrong, message in (
+        (["--confidence", "2"], "must be between 0 and 1"),
+        (["--student", str(tmp_path)], "no student.json there"),
+        (["-o", str(tmp_path / "no" / "out.csv")], "its folder is not there"),
+    ):
+        monkeypatch.setattr("sys.argv", [*call, *wrong])
+        with pytest.raises(SystemExit, match=message):
+            score.main()

@@ -1,0 +1,93 @@
+"""Flags: every kind of bad essay that is claimed to be found, few false alarms, and no text kept."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cyborg_utils import spoilt, unlike
+from cyborg_utils.corpora import simulated
+
+ESSAYS = list(simulated.essays(400, 11))
+CORPUS = unlike.Corpus.of([essay["text"] for essay in ESSAYS[:300]], [essay["assignment"] for essay in ESSAYS[:300]])
+
+
+def flags(text: str, **options: object) -> set[str]:
+    return set(CORPUS.flags(CORPUS.measure(text, **options)))
+
+
+def test_essays_like_the_others_are_rarely_flagged():
+    alarms = [bool(flags(essay["text"])) for essay in ESSAYS[300:]]
+    assert sum(alarms) <= 8  # about 2 % are to be expected of 100
+
+
+@pytest.mark.parametrize(
+    "kind, flag, share",
+    [
+        ("its first 20 words", "too short", 1),
+        ("three times over", "too long", 0.8),
+        ("letters shuffled in every word", "unknown words", 1),
+        ("in Spanish", "unknown words", 1),
+        ("in German", "unknown words", 1),
+        ("nothing but the prompt", "copied prompt", 1),
+        ("the prompt, then half of the essay", "copied prompt", 0.9),
+    ],
+)
+def test_bad_essays_are_found(kind, flag, share):
+    make, rng = spoilt.kinds(prompt=True)[kind], Random(1)
+    found = [flag in flags(make(essay["text"], essay["assignment"], rng)) for essay in ESSAYS[300:]]
+    assert sum(found) >= share * len(found)
+
+
+def test_words_in_another_order_are_the_same_words():
+    """What is not found is said not to be found; should this fail, mend the words of `unlike` and notebook 12."""
+    make, rng = spoilt.kinds(prompt=True)["words in random order"], Random(1)
+    assert sum(bool(flags(make(essay["text"], "", rng))) for essay in ESSAYS[300:]) <= 8
+
+
+def test_without_prompts_no_kind_needs_one_and_none_is_copied():
+    assert len(spoilt.kinds(prompt=False)) == len(spoilt.kinds(prompt=True)) - 2
+    bare = unlike.Corpus.of([essay["text"] for essay in ESSAYS[:20]])
+    assert not bare.runs and bare.measure(ESSAYS[0]["assignment"] * 3).copied == 0
+
+
+def test_an_essays_own_prompt_can_be_given():
+    task = "Describe a machine that nobody has built yet and explain to your neighbours who would be glad of it"
+    text = task + ". " + ESSAYS[300]["text"]
+    assert "copied prompt" not in flags(text) and "copied prompt" in flags(text, prompt=task)
+
+
+def test_each_training_essay_is_looked_up_in_the_others():
+    """A word of one essay alone is new in it, though it is in the vocabulary afterwards."""
+    corpus = unlike.Corpus.of(["common words here", "common words there", "common words everywhere"] * 1)
+    assert corpus.unknown == pytest.approx(1 / 3) and corpus.measure("common words here").unknown == 0
+    assert corpus.measure("common strange here").unknown == pytest.approx(1 / 3)
+
+
+def test_case_accents_and_numbers_do_not_make_a_word_new():
+    corpus = unlike.Corpus.of(["We visited the café in 1999"] * 2)
+    assert corpus.measure("WE VISITED the cafe\u0301, in 2024!").unknown == 0
+
+
+def test_a_cell_names_its_flags_and_nothing_of_the_essay():
+    found = CORPUS.flags(CORPUS.measure("zyx wvu"), cut=0.25)
+    assert unlike.names(unlike.as_text(found)) == list(found) == ["too short", "unknown words", "cut"]
+    assert unlike.names("") == [] and "zyx" not in unlike.as_text(found) and "the last 25% is not read" in found["cut"]
+
+
+def test_what_is_kept_is_numbers_only():
+    content = json.dumps(CORPUS.as_json())
+    assert unlike.Corpus.from_json(json.loads(content)) == CORPUS
+    assert set(json.loads(content)) == {"essays", "shortest", "longest", "unknown", "copied", "words", "runs"}
+    assert all(isinstance(number, int) for name in ("words", "runs") for number in json.loads(content)[name])
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_any_text_can_be_measured(text, prompt):
+    found = CORPUS.measure(text, prompt)
+    assert found.words >= 0 and 0 <= found.unknown <= 1 and 0 <= found.copied <= 1
+    assert unlike.names(unlike.as_text(CORPUS.flags(found))) == list(CORPUS.flags(found))
