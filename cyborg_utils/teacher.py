@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from os.path import commonprefix
@@ -29,6 +30,9 @@ from cyborg_utils.errors import CyborgError
 from cyborg_utils.prompt import Prompt
 from cyborg_utils.scale import Scale
 from cyborg_utils.training import LengthTrainer, arguments, checkpoint
+
+# peft asks transformers in a way that will be renamed: nothing that a reader of a notebook can act on
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
 LORA_TARGETS = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "all-linear": "all-linear"}
 RECIPE = 1  # raise it when a change of this file, `prompt` or `batching` changes the numbers: finished work is then done anew

@@ -136,7 +136,7 @@ def test_a_changed_notebook_redoes_its_step_and_a_touched_one_does_not(project, 
 
 
 def test_a_new_seed_adds_its_run_and_keeps_the_others(project, plan, finished, make_study):
-    make_study("try", runs=[{"fraction": 0.1, "seeds": [1, 2]}])
+    make_study("try", runs=[{"fraction": 0.1, "seeds": [1, 2]}], calibrate_student={"draws": 100})
     assert plan(finished) == {"finetune_teacher": 1, "label_essays": 1, **TRAINED}
 
 
