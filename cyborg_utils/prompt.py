@@ -59,6 +59,7 @@ class Prompt:
     rubric: str
     scale: Scale
     traits: tuple[str, ...] = ()  # none: one score for the whole essay
+    chat: bool = True  # in the model's chat format, where it has one; False: the same words as plain text
 
     def messages(self, essay: str, assignment: str) -> list[dict[str, str]]:
         """Chat messages (system, user) with the essay in place."""
@@ -122,7 +123,7 @@ class Prompt:
         """The chat text before the assignment, between assignment and essay, and after the essay."""
         task, essay = "ASSIGNMENT-STANDS-HERE", "ESSAY-STANDS-HERE"
         messages = self.messages(essay, task)
-        if tokenizer.chat_template is None:  # a base model: the same text without chat markers
+        if tokenizer.chat_template is None or not self.chat:  # a base model has no chat format
             text = "\n\n".join(message["content"] for message in messages) + " "
         else:
             text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
