@@ -121,10 +121,13 @@ def item_forest(
 ) -> Figure:
     """An estimate with its interval for every item (a trait, say), its arms below each other: item, arm, `value`, low, high."""
     items, arms = list(dict.fromkeys(frame[item])), list(dict.fromkeys(frame["arm"]))
-    styles, step = looks(arms), 0.7 / max(1, len(arms))
-    figure, ax = plt.subplots(figsize=(DOUBLE * 0.85, 0.9 + 0.13 * (len(arms) + 1) * len(items)))
+    there = frame.groupby(item)["arm"].agg(set)
+    most = int(there.map(len).max())
+    styles, step = looks(arms), 0.7 / most
+    figure, ax = plt.subplots(figsize=(DOUBLE * 0.85, 0.9 + 0.13 * (most + 1) * len(items)))
     for row in frame.to_dict("records"):
-        look, y = styles[row["arm"]], items.index(row[item]) + (arms.index(row["arm"]) - (len(arms) - 1) / 2) * step
+        own = [arm for arm in arms if arm in there[row[item]]]  # an item need not have all arms
+        look, y = styles[row["arm"]], items.index(row[item]) + (own.index(row["arm"]) - (len(own) - 1) / 2) * step
         ax.hlines(y, row["low"], row["high"], color=look.color, lw=1.2)
         ax.plot(row[value], y, look.marker, ms=4.5, color=look.color, mec="white", mew=0.4)
     for arm in arms:

@@ -60,14 +60,15 @@ class Prompt:
     scale: Scale
     traits: tuple[str, ...] = ()  # none: one score for the whole essay
     chat: bool = True  # in the model's chat format, where it has one; False: the same words as plain text
+    template: str = ""  # a file of prompts/ without its ending; "": teacher, or teacher_traits
 
     def messages(self, essay: str, assignment: str) -> list[dict[str, str]]:
         """Chat messages (system, user) with the essay in place."""
         pairs = list(zip(answers(self.scale), (f"{score:g}" for score in self.scale.scores), strict=True))
         same = all(answer == score for answer, score in pairs)  # on a 1-6 scale the answer is the score
         key = ", ".join(answer if same else f"{answer} = {score}" for answer, score in pairs)
-        template = FOLDER / ("teacher_traits.txt" if self.traits else "teacher.txt")
-        system, user = template.read_text(encoding="utf-8").strip().split("\n---\n")
+        name = self.template or ("teacher_traits" if self.traits else "teacher")
+        system, user = (FOLDER / f"{name}.txt").read_text(encoding="utf-8").strip().split("\n---\n")
         fill = {"{rubric}": self.rubric, "{answers}": key, "{assignment}": assignment or "not given", "{essay}": essay}
         pattern = re.compile("|".join(map(re.escape, fill)))  # one pass: braces inside an essay stay as they are
         return [

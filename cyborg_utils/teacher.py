@@ -220,7 +220,7 @@ def finetune(
     for attempt in range(1, 1 + (attempts if settings.epochs else 1)):
         own = seed + 1000 * (attempt - 1)
         told = {"rubric": template.rubric} | ({"traits": template.traits} if template.traits else {})
-        told |= {} if template.chat else {"chat": False}
+        told |= ({} if template.chat else {"chat": False}) | ({"template": template.template} if template.template else {})
         mark = provenance.fingerprint(asdict(settings) | told | {"seed": own, "recipe": RECIPE}, data=data)
         failed = folder / f"failed_{mark}.csv"  # its adapter has made room for that of the next attempt
         curve = (
