@@ -26,17 +26,17 @@ def judge(profile: str, seed: int, target_sd: float) -> dict[str, float]:
     from cyborg_utils.calibration import MeanSdMatch
 
     study = params.load(profile)
-    scale, data = study.scale, study.section("prepare_data")
-    settings = dataclasses.replace(teacher.Settings(**study.section("finetune_teacher")), target_sd=target_sd)
+    scale, data, section = study.scale, study.section("prepare_data"), study.section("finetune_teacher")
+    settings = dataclasses.replace(teacher.Settings.of(section), target_sd=target_sd)
     template = prompt.Prompt(prompt.rubric(data["corpus"], data["score"], data.get("options")), scale)
     dataset = corpora.load(profile)
     essays = corpora.frame(dataset, text=True)
     u = essays[essays["essay_id"].isin(set(corpora.draw_human(dataset, study.runs[0].fraction, seed)))]
     dev, test = (essays[essays["split"] == part] for part in ("dev", "test"))
     # The study's own Teacher where there is one: it is the same.
-    own = target_sd == study.section("finetune_teacher")["target_sd"]
+    own = target_sd == section["target_sd"]
     folder = paths.build(profile, "teacher", params.Run(study.runs[0].fraction, seed).name if own else f"sd{target_sd:g}_s{seed}")
-    curve = teacher.finetune(u, dev, template, settings, seed=seed, folder=folder)
+    curve = teacher.finetune(u, dev, template, settings, seed=seed, folder=folder, attempts=section["attempts"])
     reader = teacher.load(settings, template, adapter=folder / "adapter")
     both = pd.concat([dev, test])
     given = teacher.score(reader, both, folder=folder / "ablation", mark=teacher.saved(folder / "adapter")[2])

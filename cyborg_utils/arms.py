@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from cyborg_utils.fairness import osa_osd_csd, smd_by_group, suppression
+from cyborg_utils.fairness import SIGNS, osa_osd_csd, smd_by_group, suppression
 from cyborg_utils.metrics import agreement
 from cyborg_utils.power import qwk_power
 from cyborg_utils.scale import Scale
 from cyborg_utils.scores import ARM
-from cyborg_utils.significance import across_seeds, equivalence, gap_closed, holm, paired_permutation
+from cyborg_utils.significance import across_seeds, contrast, gap_closed, holm
 
 Runs = dict[int, np.ndarray]  # seed -> one number an essay, essays in the order of their ids
 TEACHER = {"teacher": "most likely", "teacher-expected": "expected"}  # the Teacher's two readings (`scores.raters`), as systems
@@ -104,17 +104,13 @@ def comparisons(
             ours, theirs = _shared(arms, system, baseline)
             if not ours:
                 continue
-            options = {"resamples": resamples, "seed": seed}
-            shown = across_seeds(h, ours, theirs, confidence=confidence, **options)
-            tost = across_seeds(h, ours, theirs, confidence=2 * confidence - 1, **options)
+            options = {"margin": margin, "resamples": resamples, "confidence": confidence, "seed": seed}
             level = [float(across_seeds(h, runs, resamples=2, seed=seed)["mean"]) for runs in (ours, theirs)]
             rows.append(
                 place
                 | {"system": system, "baseline": baseline, "seeds": len(ours), "n": len(h)}
-                | {"qwk": level[0], "qwk_baseline": level[1], "difference": shown["mean"]}
-                | {"low": shown["low"], "high": shown["high"], "p": paired_permutation(h, ours, theirs, **options)}
-                | {"tost_low": tost["low"], "tost_high": tost["high"], "margin": margin}
-                | {"equivalence": equivalence(tost["low"], tost["high"], margin=margin)}
+                | {"qwk": level[0], "qwk_baseline": level[1]}
+                | contrast(h, ours, theirs, **options)
             )
     table = pd.DataFrame(rows, columns=None if rows else _COMPARED)
     return table.assign(p_holm=holm(table["p"]))[_COMPARED]
@@ -248,6 +244,16 @@ def suppression_table(
         found = suppression(part["human_level"], part["matched_level"], scale=scale, essay=part["essay_id"], **options)
         rows.append(dict(zip(("fraction", "arm", "essays"), key, strict=True)) | {"seeds": part["seed"].nunique()} | found)
     return pd.DataFrame(rows)
+
+
+def smd_wide(table: pd.DataFrame, column: str, *, index: Sequence[str] = ("attribute", "group", "n")) -> pd.DataFrame:
+    """Rows of `fairness.smd_by_group` side by side, a column for each value of `column`: SMD and verdict as its sign.
+
+    Both stand in the order of their first appearance.
+    """
+    cells = table.assign(cell=[f"{row.smd:+.2f}{SIGNS.get(row.verdict, '')}" for row in table.itertuples()])
+    order = list(dict.fromkeys(table[list(index)].itertuples(index=False, name=None)))
+    return cells.pivot(index=list(index), columns=column, values="cell").loc[order, list(dict.fromkeys(table[column]))]
 
 
 def osa_table(raters: pd.DataFrame, *, groups: Sequence[str], min_group: int, column: str = "matched_value") -> pd.DataFrame:

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from cyborg_utils.style import DOUBLE, FAINT, INK, LOOKS, label, looks, styled, ticks
+from cyborg_utils.style import DOUBLE, FAINT, INK, LOOKS, counts_axis, label, looks, styled, ticks
 
 
 @styled
@@ -45,10 +45,8 @@ def enough_scores(
             ax.errorbar(aside, row["qwk"], ends, fmt=own.marker, ms=5, lw=0.9, color=own.color, mec="white", label=name)
     words = f"{enough['n']:,.0f} [{enough['low']:,.0f}, {enough['high']:,.0f}]\nwithin {enough['margin']:g} of all"
     ax.annotate(words, (enough["n"], 0.02), (4, 2), xycoords=ax.get_xaxis_transform(), textcoords="offset points", fontsize=6.5)
-    ax.set_xscale("log")
-    ax.xaxis.set_major_locator(FixedLocator(measured["n"]))
-    ax.set_xticks(measured["n"], [f"{n:,.0f}\n{price:,.0f}" for n, price in zip(measured["n"], measured["price"], strict=True)])
-    ax.xaxis.set_minor_locator(NullLocator())
+    named = [f"{n:,.0f}\n{price:,.0f}" for n, price in zip(measured["n"], measured["price"], strict=True)]
+    counts_axis(ax, measured["n"].to_numpy(), named)
     ax.yaxis.set_major_locator(ticks(8))
     ax.set(xlabel="Essays with a human score to train on (below: their price, in all)", ylabel="QWK (test essays)", title=title)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right center")

@@ -31,6 +31,7 @@ from cyborg_utils.resampling import Seed, percentile_interval, resampled_sums
 from cyborg_utils.scale import Scale
 from cyborg_utils.significance import holm
 
+SIGNS = {"biased": " ✗", "not biased": " ✓", "undecided": " ?"}  # of a verdict, in tables; a row without a verdict has none
 NOT_RECORDED = "not recorded"  # essays whose group is unknown: counted and shown, but no group of writers
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator
 
-from cyborg_utils.style import DOUBLE, FAINT, INK, LOOKS, SINGLE, label, looks, parts, styled, ticks
+from cyborg_utils.style import DOUBLE, FAINT, INK, LOOKS, SINGLE, counts_axis, label, looks, parts, styled, ticks
 
 BAND = "#EEEEEE"
 AXIS = {
@@ -57,13 +57,10 @@ def qwk_by_fraction(
         if seeds is not None:
             dots = seeds[seeds["arm"] == arm]
             ax.plot(dots[n] * aside * np.exp(0.008 * wide), dots[value], ".", ms=3, color=look.color)
-    ax.set_xscale("log")
     names = {row[n]: f"\n{row['fraction']:.0%}" for _, row in rest.iterrows()} if "fraction" in rest else {}
+    counts_axis(ax, places, [f"{place:,.0f}{names.get(place, '')}" for place in places])
     if len(places):
         ax.set_xlim(places[0] / np.exp(0.14 * wide), places[-1] * np.exp(0.14 * wide))
-        ax.xaxis.set_major_locator(FixedLocator(places))
-        ax.set_xticks(places, [f"{place:,.0f}{names.get(place, '')}" for place in places])
-    ax.xaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_locator(ticks(8))
     ax.set(xlabel="Essays with a human score", ylabel="QWK with human scores", title=title)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right center")

@@ -16,7 +16,7 @@ from ppi_py import ppi_mean_ci
 
 from cyborg_utils import arms
 from cyborg_utils.calibration import METHODS, ByGroup, GroupShifts
-from cyborg_utils.fairness import smd_by_group
+from cyborg_utils.fairness import SIGNS, smd_by_group
 from cyborg_utils.resampling import Interval
 from cyborg_utils.scale import Scale
 from cyborg_utils.significance import across_seeds
@@ -93,7 +93,7 @@ def trade_off(rows: pd.DataFrame, bias: pd.DataFrame, *, resamples: int, confide
     return found.assign(frontier=[not _beaten(row, found) for row in found.itertuples()])
 
 
-VERDICTS = ("biased", "not biased", "undecided")
+VERDICTS = tuple(SIGNS)
 
 
 def _beaten(row, table: pd.DataFrame) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from sklearn.cluster import KMeans
 
 from cyborg_utils.errors import CyborgError
-from cyborg_utils.significance import across_seeds, equivalence, paired_permutation
+from cyborg_utils.significance import across_seeds, contrast
 
 STRATEGIES = ("random", "length", "clusters", "disagreement")
 
@@ -98,21 +98,17 @@ def compare(
     (permutation over essays), tost_low, tost_high, margin, equivalence, lowest_run, highest_run (mean difference of a run).
     """
     rows, base = [], levels[baseline]
-    options = {"resamples": resamples, "seed": seed}
+    options = {"margin": margin, "resamples": resamples, "confidence": confidence, "seed": seed}
     for system, ours in levels.items():
         if system == baseline:
             continue
-        shown = across_seeds(human, ours, base, confidence=confidence, **options)
-        tost = across_seeds(human, ours, base, confidence=2 * confidence - 1, **options)
         runs, by_run = sorted({run for run, _ in ours}), []
         for run in runs:
             ours_, base_ = ({key: value for key, value in part.items() if key[0] == run} for part in (ours, base))
             by_run.append(across_seeds(human, ours_, base_, resamples=2, seed=seed)["mean"])
         rows.append(
             {"system": system, "baseline": baseline, "runs": len(runs), "draws": len(ours) // len(runs)}
-            | {"difference": shown["mean"], "low": shown["low"], "high": shown["high"]}
-            | {"p": paired_permutation(human, ours, base, **options), "tost_low": tost["low"], "tost_high": tost["high"]}
-            | {"margin": margin, "equivalence": equivalence(tost["low"], tost["high"], margin=margin)}
+            | contrast(human, ours, base, **options)
             | {"lowest_run": min(by_run), "highest_run": max(by_run)}
         )
     return pd.DataFrame(rows)

@@ -173,6 +173,26 @@ def across_seeds(
     }
 
 
+def contrast(
+    human: ArrayLike,
+    ours: Mapping[Any, ArrayLike],
+    theirs: Mapping[Any, ArrayLike],
+    *,
+    margin: float,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> dict[str, Any]:
+    """Difference in QWK of two arms with the same seeds: difference, low, high (`across_seeds`), p (`paired_permutation`: these
+    runs, all seeds of an essay together), tost_low, tost_high (the 2 confidence - 1 interval), margin, equivalence."""
+    options = {"resamples": resamples, "seed": seed}
+    shown = across_seeds(human, ours, theirs, confidence=confidence, **options)
+    tost = across_seeds(human, ours, theirs, confidence=2 * confidence - 1, **options)
+    found = {"difference": shown["mean"], "low": shown["low"], "high": shown["high"]}
+    found |= {"p": paired_permutation(human, ours, theirs, **options), "tost_low": tost["low"], "tost_high": tost["high"]}
+    return found | {"margin": margin, "equivalence": equivalence(tost["low"], tost["high"], margin=margin)}
+
+
 def gap_closed(
     human: ArrayLike,
     baseline: ArrayLike | Mapping[Any, ArrayLike],

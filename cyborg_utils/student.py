@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,12 @@ class Settings:
     batch_size: int
     max_tokens: int  # longer essays are cut; so they are at the model's own limit
 
+    @classmethod
+    def of(cls, section: Mapping[str, Any], *, model: str, head: str) -> Settings:
+        """From a study's section, for one of its models and heads."""
+        known = {field.name: section[field.name] for field in fields(cls) if field.name in section}
+        return cls(**known, model=model, head=head)
+
 
 class _Network(nn.Module):
     """Encoder, mean over tokens, one linear layer."""
@@ -53,15 +60,20 @@ class _Network(nn.Module):
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, targets: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor]:
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
-        mask = attention_mask.unsqueeze(-1).float()
+        essays = self.pooled(input_ids, attention_mask)
         # The layer is small and its output is the score: float32, whatever the encoder ran in.
-        with torch.autocast(hidden.device.type, enabled=False):
-            output = self.top((hidden * mask).sum(1) / mask.sum(1))
+        with torch.autocast(essays.device.type, enabled=False):
+            output = self.top(essays)
         if targets is None:
             return {"output": output}
         loss = functional.mse_loss(output, targets) if self.regression else functional.cross_entropy(output, targets)
         return {"loss": loss, "output": output}
+
+    def pooled(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Mean token vector of each essay, (n, hidden), float32."""
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
+        mask = attention_mask.unsqueeze(-1).float()
+        return (hidden * mask).sum(1) / mask.sum(1)
 
 
 class Student:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 SHEET = Path(__file__).with_name("cyborg.mplstyle")
 SINGLE, DOUBLE = 3.4, 7.0  # inches: one column, two columns
@@ -61,6 +62,15 @@ def label(name: str) -> str:
 def ticks(most: int) -> MaxNLocator:
     """At most so many round ticks: steps of 1, 2 or 5."""
     return MaxNLocator(most, steps=[1, 2, 5, 10])
+
+
+def counts_axis(ax: Axes, places: Sequence[float], names: Sequence[str]) -> None:
+    """A logarithmic x axis of numbers of essays, named at these places only."""
+    ax.set_xscale("log")
+    if len(places):
+        ax.xaxis.set_major_locator(FixedLocator(places))
+        ax.set_xticks(places, names)
+    ax.xaxis.set_minor_locator(NullLocator())
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:

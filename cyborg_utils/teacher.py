@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from os.path import commonprefix
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,11 @@ class Settings:
     target_sd: float  # levels; 0 = plain cross-entropy
     max_tokens: int  # of the essay
     quantization: str = "none"  # or "nf4" (QLoRA; needs CUDA and bitsandbytes)
+
+    @classmethod
+    def of(cls, section: Mapping[str, Any]) -> Settings:
+        """From a study's section, which also says other things (how many attempts there are)."""
+        return cls(**{field.name: section[field.name] for field in fields(cls) if field.name in section})
 
 
 class Teacher:

@@ -84,9 +84,7 @@ def embeddings(
     def work(batch: np.ndarray) -> np.ndarray:
         inputs = {key: value.to(pupil.device) for key, value in pupil.collate([rows[index] for index in batch]).items()}
         with torch.autocast(pupil.device.type, torch.bfloat16):
-            hidden = pupil.network.encoder(**inputs).last_hidden_state.float()
-        mask = inputs["attention_mask"].unsqueeze(-1).float()
-        return ((hidden * mask).sum(1) / mask.sum(1)).cpu().numpy()
+            return pupil.network.pooled(**inputs).cpu().numpy()
 
     mark = provenance.fingerprint(vars(pupil.settings) | {"recipe": student.RECIPE}, data=rows)
     found = batching.in_parts(work, batching.token_batches([*map(len, rows)], 16384), folder, mark, every=1, show=show)

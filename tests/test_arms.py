@@ -85,6 +85,14 @@ def test_where_bias_enters(raters, teachers):
     assert second.set_index(["fraction", "stage", "group"]).loc[(0.25, "second rater", "A"), "smd"] == 0
 
 
+def test_smd_side_by_side_keeps_the_order():
+    rows = [("g", "B", 5, "two", -0.2, "biased"), ("g", "A", 9, "two", 0.0, "not biased"), ("g", "B", 5, "one", 0.1, "too few")]
+    table = pd.DataFrame(rows, columns=["attribute", "group", "n", "arm", "smd", "verdict"])
+    wide = arms.smd_wide(table, "arm")
+    assert list(wide.columns) == ["two", "one"] and wide.index.tolist() == [("g", "B", 5), ("g", "A", 9)]
+    assert wide.loc[("g", "B", 5)].tolist() == ["-0.20 ✗", "+0.10"] and wide.loc[("g", "A", 9), "two"] == "+0.00 ✓"
+
+
 def test_suppression_of_every_rater(raters, teachers):
     table = arms.suppression_table(teachers, raters, student="net", head="regression", scale=SCALE, seed=1, resamples=100)
     found = table.set_index(["fraction", "arm", "essays"])

@@ -98,3 +98,16 @@ def test_every_key_of_a_study_is_explained_by_the_schema():
     for section, rules in schema["properties"].items():
         assert set(rules.get("required", [])) <= set(rules.get("properties", {})), section
         assert used[section] <= set(rules.get("properties", {})), section
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_settings_of_models_come_from_every_study(profile):
+    """Sections also say what is no setting of a model (attempts, models, labels); no script has to know which."""
+    from cyborg_utils import student, teacher
+
+    study = params.load(profile)
+    section = study.section("finetune_teacher")
+    assert vars(teacher.Settings.of(section)).items() <= section.items() and "attempts" in section
+    model, head = study.headline
+    made = student.Settings.of(study.section("train_student"), model=model, head=head)
+    assert (made.model, made.head, made.epochs) == (model, head, study.section("train_student")["epochs"])
