@@ -3,6 +3,8 @@ PROFILE ?= demo
 PYTHON ?= python3
 # e.g. PIP_OPTIONS="--extra-index-url https://download.pytorch.org/whl/cpu" for the smaller PyTorch without CUDA
 PIP_OPTIONS ?=
+# KEEP=1: train no model whose scores are in results/ with their record, so that a study goes on from a clone
+KEEP ?=
 # how many cores a study may use; steps that train or score with a model go one at a time and use all of them
 CORES ?= all
 
@@ -29,7 +31,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 reproduce: $(READY)  ## run a study: all notebooks, tables, figures and pages; goes on where an earlier call stopped
-	@$(PY) -m cyborg_utils.workflow $(PROFILE) --cores $(CORES)
+	@$(PY) -m cyborg_utils.workflow $(PROFILE) --cores $(CORES) $(if $(KEEP),--keep)
 
 tables: $(READY)  ## only tables and figures (01, 05, 06, 14, 00) from the saved scores of a study; no model is trained
 	@$(PY) -m cyborg_utils.workflow $(PROFILE) --cores $(CORES) --tables

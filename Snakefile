@@ -13,13 +13,14 @@ import sys
 from pathlib import Path
 
 import cyborg_utils
-from cyborg_utils import params, paths
+from cyborg_utils import execute, params, paths
 
 PROFILE = config.get("profile", "demo")
 STUDY = params.load(PROFILE)
 TAUGHT = {run.name: run for run in STUDY.runs}
 RUNS = TAUGHT | {run.name: run for run in STUDY.full_runs}
 CHEAP = bool(config.get("tables"))  # only what needs no model, from the scores in results/<profile>/scores
+KEPT = execute.kept(PROFILE) if config.get("keep") else []  # models whose scores are in results/<profile>/scores already
 EXECUTE = f"'{sys.executable}' -m cyborg_utils.execute"
 OF_RUN = "--fraction {params.fraction} --seed {params.seed}"
 SCORES = os.path.relpath(paths.results(PROFILE, "scores"), paths.build(PROFILE))
@@ -44,7 +45,7 @@ def section(name):
 
 
 def done(name, runs=()):
-    return [f"done/{name}_{run}.json" for run in runs] if runs else f"done/{name}.json"
+    return [f"done/{name}_{run}.json" for run in runs if f"{name}_{run}" not in KEPT] if runs else f"done/{name}.json"
 
 
 ANY = code("*.py", "corpora/*.py")

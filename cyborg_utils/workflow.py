@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cyborg_utils import params, paths, report
 from cyborg_utils.errors import CyborgError
-from cyborg_utils.execute import forget_changed, locked
+from cyborg_utils.execute import forget_changed, kept, locked
 
 
 def steps(study: params.Study, *, tables: bool = False) -> list[str]:
@@ -25,15 +25,19 @@ def steps(study: params.Study, *, tables: bool = False) -> list[str]:
     return ["01_prepare_data", *([] if tables else models), *analyses, *(() if tables else study.beyond), "00_overview"]
 
 
-def command(profile: str, *, tables: bool = False, dry_run: bool = False, cores: str = "all") -> list[str]:
-    """The Snakemake call. No Snakemake lock: `run` holds one of its own, which a killed run cannot leave behind.
+def command(profile: str, *, tables: bool = False, keep: bool = False, dry_run: bool = False, cores: str = "all") -> list[str]:
+    """The Snakemake call; with `keep` without the steps that are `execute.kept`.
 
-    Every step is named as a target: a step in the middle that is no longer done would else be left so while the last one is.
+    No Snakemake lock: `run` holds one of its own, which a killed run cannot leave behind. Every step is named as a target: a step
+    in the middle that is no longer done would else be left so while the last one is.
     """
     snakefile = Path(__file__).resolve().parent.parent / "Snakefile"
-    call = [sys.executable, "-m", "snakemake", *(f"done/{step}.json" for step in steps(params.load(profile), tables=tables))]
+    known = kept(profile) if keep else []
+    targets = [f"done/{step}.json" for step in steps(params.load(profile), tables=tables) if step not in known]
+    call = [sys.executable, "-m", "snakemake", *targets]
     call += ["html/index.html", "--snakefile", str(snakefile), "--directory", str(paths.build(profile))]
-    call += ["--config", f"profile={profile}", *(["tables=1"] if tables else []), "--cores", cores, "--resources", "gpu=1"]
+    wishes = [f"{name}=1" for name, wished in {"tables": tables, "keep": keep}.items() if wished]
+    call += ["--config", f"profile={profile}", *wishes, "--cores", cores, "--resources", "gpu=1"]
     call += ["--rerun-incomplete", "--nolock", "--rerun-triggers", "mtime", "params", "input", "--scheduler", "greedy"]
     return [*call, "--dry-run", "--quiet", "host"] if dry_run else [*call, "--quiet", "all"]
 
@@ -50,7 +54,7 @@ def environment() -> dict[str, str]:
     return {"GLIBC_TUNABLES": ALLOCATOR, **os.environ, "PYTHONPATH": search}
 
 
-def run(profile: str, *, tables: bool = False, cores: str = "all") -> bool:
+def run(profile: str, *, tables: bool = False, keep: bool = False, cores: str = "all") -> bool:
     """Execute what is not up to date, print each step's time and where to look; True if anything was done.
 
     Raises CyborgError where a step failed (its own message is printed before), or where this study is at work already.
@@ -63,7 +67,7 @@ def run(profile: str, *, tables: bool = False, cores: str = "all") -> bool:
         print(f"{study.title}\n{len(study.runs)} run(s); results in {paths.shown(paths.results(profile))}\n", flush=True)
         before = _stamps(profile)
         # Snakemake inherits the lock: if this process is killed, the study counts as running until Snakemake has ended too.
-        process = subprocess.Popen(command(profile, tables=tables, cores=cores), env=environment(), pass_fds=[handle])
+        process = subprocess.Popen(command(profile, tables=tables, keep=keep, cores=cores), env=environment(), pass_fds=[handle])
         signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
         try:
             code = process.wait()
@@ -106,14 +110,15 @@ def main() -> None:
     )
     parser.add_argument("profile", help="the name of a file in params/")
     parser.add_argument("--tables", action="store_true", help="only 01, 05, 06, 14 and 00, from the saved scores; no model")
+    parser.add_argument("--keep", action="store_true", help="train no model whose scores are in results/ with their record")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done")
     parser.add_argument("--cores", default="all")
     options = parser.parse_args()
     try:
         if options.dry_run:
-            call = command(options.profile, tables=options.tables, dry_run=True, cores=options.cores)
+            call = command(options.profile, tables=options.tables, keep=options.keep, dry_run=True, cores=options.cores)
             sys.exit(subprocess.run(call, env=environment(), check=False).returncode)
-        run(options.profile, tables=options.tables, cores=options.cores)
+        run(options.profile, tables=options.tables, keep=options.keep, cores=options.cores)
     except CyborgError as error:
         sys.exit(f"\n{error}")
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -143,6 +144,42 @@ def test_a_new_seed_adds_its_run_and_keeps_the_others(project, plan, finished, m
 def test_a_step_whose_stamp_is_gone_is_done_again(plan, finished):
     paths.build("try", "done", "04_train_student_u10_s1.json").unlink()
     assert plan(finished) == {**TRAINED, "train_student": 1}
+
+
+@pytest.fixture
+def cloned(project, plan, make_study):
+    """A clone's study: the scores of its one run and their records are in results, nothing is in build."""
+    make_study("try")
+    run = params.load("try").runs[0]
+    for notebook, kind in (("02_finetune_teacher", ""), ("03_label_essays", "teacher"), ("04_train_student", "students")):
+        shutil.copy(CHECKOUT / "notebooks" / f"{notebook}.ipynb", project / "notebooks")
+        scores = [paths.results("try", "scores", f"{kind}_{run.name}.csv")] if kind else []
+        for file in scores:
+            report.write(file, "essay_id\n1\n")
+        values = execute.compose(notebook, "try", run)
+        report.save_record("try", notebook, run.name, parameters=values, inputs=scores)
+    return "try"
+
+
+def test_a_study_goes_on_from_a_clone(plan, cloned):
+    """With `keep` only what the clone has no scores of is done: here the Student on all human scores."""
+    left = {"prepare_data": 1, "train_student": 1, **JUDGED}
+    assert plan(cloned, keep=True) == left
+    assert plan(cloned) == left | {"finetune_teacher": 1, "label_essays": 1, "train_student": 2}
+
+
+@pytest.mark.parametrize("section, redone", [("finetune_teacher", 3), ("train_student", 1)])
+def test_scores_made_with_other_settings_are_not_kept(plan, cloned, make_study, section, redone):
+    make_study(cloned, **{section: {"epochs": 9}})
+    assert len(execute.kept(cloned)) == 3 - redone
+    jobs = plan(cloned, keep=True)
+    assert sum(jobs.get(rule, 0) for rule in ("finetune_teacher", "label_essays", "train_student")) == 1 + redone
+
+
+@pytest.mark.parametrize("kind, left", [("teacher", 1), ("students", 2)])
+def test_scores_changed_since_their_record_are_not_kept(plan, cloned, kind, left):
+    paths.results(cloned, "scores", f"{kind}_u10_s1.csv").write_text("essay_id\n2\n")
+    assert len(execute.kept(cloned)) == left
 
 
 # ---- what the caller is told
