@@ -249,11 +249,14 @@ def suppression_table(
 def smd_wide(table: pd.DataFrame, column: str, *, index: Sequence[str] = ("attribute", "group", "n")) -> pd.DataFrame:
     """Rows of `fairness.smd_by_group` side by side, a column for each value of `column`: SMD and verdict as its sign.
 
-    Both stand in the order of their first appearance.
+    Both stand in the order of their first appearance, the groups of an attribute (first in `index`) together; "–" where there is
+    no SMD.
     """
-    cells = table.assign(cell=[f"{row.smd:+.2f}{SIGNS.get(row.verdict, '')}" for row in table.itertuples()])
-    order = list(dict.fromkeys(table[list(index)].itertuples(index=False, name=None)))
-    return cells.pivot(index=list(index), columns=column, values="cell").loc[order, list(dict.fromkeys(table[column]))]
+    cells = [f"{row.smd:+.2f}{SIGNS.get(row.verdict, '')}" if np.isfinite(row.smd) else "–" for row in table.itertuples()]
+    places = list(dict.fromkeys(table["attribute"]))
+    order = sorted(dict.fromkeys(table[list(index)].itertuples(index=False, name=None)), key=lambda row: places.index(row[0]))
+    wide = table.assign(cell=cells).pivot(index=list(index), columns=column, values="cell")
+    return wide.loc[order, list(dict.fromkeys(table[column]))]
 
 
 def osa_table(raters: pd.DataFrame, *, groups: Sequence[str], min_group: int, column: str = "matched_value") -> pd.DataFrame:

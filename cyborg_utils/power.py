@@ -1,15 +1,16 @@
 """How many test essays does a question need, and what is the smallest difference that these can answer?
 
 From standard errors measured on this data (bootstrap over essays), which shrink with 1/sqrt(n). Normal approximations: enough to
-plan with, not to the last essay. z_q is the normal quantile, alpha the level, "power" the chance to get the answer if it is true:
+plan with, not to the last essay. An answer is given by the interval mean -+ half, with z_q the normal quantile, alpha the level:
 
-    detect a difference d         essays for which (z_(1-alpha/2) + z_power) se = d
-    show equivalence within m     (z_(1-alpha) + z_((1+power)/2)) se = m, two one-sided tests, true difference 0 (Schuirmann 1987;
-                                  Chow, Shao & Wang 2008, section 3.1); the verdict "not biased" is the same with z_(1-alpha/2)
-    call a group biased           (z_(1-alpha/2) + z_power) se = |SMD| - limit, for a true SMD beyond the limit
+    detect a difference d, tell from 0   the interval leaves out 0; half = z_(1-alpha/2) se
+    show equivalence within m            it lies inside -+m, two one-sided tests (Schuirmann 1987; Chow, Shao & Wang 2008, section
+                                         3.1), true difference 0; half = z_(1-alpha) se, for "not biased" z_(1-alpha/2) se
+    call a group biased                  it lies beyond the limit, for a true SMD beyond the limit; half = z_(1-alpha/2) se
 
-Training adds noise that more essays do not take away. With several seeds it is part of the error, and may be too much of it: then
-no number of test essays answers the question, only more seeds do.
+Training adds noise that more essays do not take away. With several seeds it is part of the error, with its own wide interval
+(`significance.across_seeds`: Student's t, which is 12.7 instead of 2 with two seeds). That may be too much: then no number of
+test essays answers the question, only more seeds do.
 """
 
 from __future__ import annotations
@@ -20,52 +21,72 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import optimize, stats
 
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.significance import Seed, across_seeds
 
 DETECT, EQUIVALENT = "detect a difference of", "show equivalence within"
 SEEN, CLEARED, BIASED = "tell from 0 an SMD of", "show no bias within", "call biased an SMD of"
+QUESTIONS = (DETECT, EQUIVALENT, SEEN, CLEARED, BIASED)
 
 Runs = ArrayLike | Mapping[Any, ArrayLike]
 
 
-def multiple(question: str, *, alpha: float = 0.05, power: float = 0.80) -> float:
-    """How many standard errors must fit into the size asked about; see the module. Raises CyborgError for another question."""
-    if not (0 < alpha < 1 and alpha < power < 1):
-        raise CyborgError(f"power {power} must lie between alpha {alpha} and 1")
-    if question in (DETECT, SEEN, BIASED):
-        return float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
-    if question in (EQUIVALENT, CLEARED):
-        return float(stats.norm.ppf(1 - (alpha if question == EQUIVALENT else alpha / 2)) + stats.norm.ppf((1 + power) / 2))
-    raise CyborgError(f"no question {question!r}; there are {', '.join((DETECT, EQUIVALENT, SEEN, CLEARED, BIASED))}")
+def chance(question: str, size: float, se: float, *, seed_se: float = 0.0, seeds: int = 1, alpha: float = 0.05) -> float:
+    """Chance of the answer with a standard error `se` from essays and `seed_se` from training, known from so many seeds.
 
-
-def chance(question: str, size: float, se: float, *, alpha: float = 0.05) -> float:
-    """Chance of the answer at this standard error, the reverse of `multiple`; NaN where se is unknown, 1 where it is 0."""
-    if not np.isfinite(se):
-        return float("nan")
-    if se == 0:
-        return float(size > 0)
-    if question in (EQUIVALENT, CLEARED):
-        z = stats.norm.ppf(1 - (alpha if question == EQUIVALENT else alpha / 2))
-        return float(max(0.0, 2 * stats.norm.cdf(size / se - z) - 1))
-    z = stats.norm.ppf(1 - alpha / 2)
-    far = stats.norm.cdf(-size / se - z) if question != BIASED else 0.0  # significant, but on the wrong side
-    return float(stats.norm.cdf(size / se - z) + far)
-
-
-def needed(size: float, n: int, se: float, *, fixed: float = 0.0, times: float) -> float:
-    """Essays for which `times` standard errors are `size`, given the standard error `se` that n essays have.
-
-    `fixed` is a standard error that essays do not reduce (training). Inf where it alone is too large or the size is 0; NaN where
-    `se` is unknown.
+    NaN where `se` is unknown, 1 where there is no error. Raises CyborgError for a question that the module does not list.
     """
-    room = (size / times) ** 2 - fixed**2
+    if question not in QUESTIONS:
+        raise CyborgError(f"no question {question!r}; there are {', '.join(QUESTIONS)}")
+    if not 0 < alpha < 1:
+        raise CyborgError(f"alpha {alpha} must lie between 0 and 1")
+    spread = np.hypot(se, seed_se)
+    if not np.isfinite(spread):
+        return float("nan")
+    if spread == 0:
+        return float(size > 0)
+    level = 1 - (alpha if question == EQUIVALENT else alpha / 2)
+    half = stats.norm.ppf(level) * se
+    if seed_se:  # the interval varies with the seeds drawn, as their variance does: chi-squared, here in 1,000 equal parts
+        variance = stats.chi2.ppf((np.arange(1000) + 0.5) / 1000, seeds - 1) / (seeds - 1)
+        half = np.sqrt(half**2 + (stats.t.ppf(level, seeds - 1) * seed_se) ** 2 * variance)
+    near = stats.norm.cdf((size - half) / spread)
+    if question in (EQUIVALENT, CLEARED):
+        return float(np.maximum(0, 2 * near - 1).mean())
+    far = 0.0 if question == BIASED else stats.norm.cdf((-size - half) / spread)  # significant, but on the wrong side
+    return float(np.mean(near + far))
+
+
+def needed(question: str, size: float, n: int, se: float, *, power: float = 0.80, seed_se: float = 0.0, **how: Any) -> float:
+    """Essays that give the answer with this power, where n essays have a standard error `se`; `how` as in `chance`.
+
+    Inf where no number does (training alone varies too much, or the size is 0); NaN where `se` is unknown.
+    """
+
+    def short(log: float) -> float:
+        return power - chance(question, size, se * np.sqrt(n / np.exp(log)), seed_se=seed_se, **how)
+
     if not np.isfinite(se):
         return float("nan")
-    return float(max(2, np.ceil(n * se**2 / room - 1e-9))) if room > 0 and size > 0 else float("inf")
+    if size <= 0 or chance(question, size, 0.0, seed_se=seed_se, **how) < power:
+        return float("inf")
+    if short(np.log(2)) <= 0:
+        return 2.0
+    most = next(log for log in np.arange(2, 80) if short(log) <= 0)
+    return float(np.ceil(np.exp(optimize.brentq(short, np.log(2), most, xtol=1e-12)) - 1e-6))
+
+
+def smallest(question: str, se: float, *, power: float = 0.80, seed_se: float = 0.0, **how: Any) -> float:
+    """The size that is answered with this power; NaN where `se` is unknown."""
+    spread = np.hypot(se, seed_se)
+    if not spread > 0:
+        return float(spread)  # 0, or unknown
+    over = next(times for times in 2.0 ** np.arange(20) if chance(question, times * spread, se, seed_se=seed_se, **how) >= power)
+    return float(
+        optimize.brentq(lambda size: chance(question, size, se, seed_se=seed_se, **how) - power, 0, over * spread, xtol=1e-12)
+    )
 
 
 def qwk_power(
@@ -132,14 +153,13 @@ def hardest(table: pd.DataFrame, *, unknown: str = "not recorded") -> pd.DataFra
 
 def _answer(question: str, size: float, here: Mapping, alpha: float, power: float, beyond: float = 0.0) -> dict[str, Any]:
     """power, n_needed, smallest and answerable of one question; `beyond` is the limit that a bias must pass."""
-    times, fixed = multiple(question, alpha=alpha, power=power), float(np.nan_to_num(here.get("seed_se", 0.0)))
-    se = float(np.hypot(here["se"], fixed))
-    known = chance(question, size - beyond, se, alpha=alpha)
+    how = {"seed_se": float(np.nan_to_num(here.get("seed_se", 0.0))), "seeds": here.get("seeds", 1), "alpha": alpha}
+    known = chance(question, size - beyond, here["se"], **how)
     return {
         "question": question,
         "size": size,
         "power": known,
-        "n_needed": needed(size - beyond, here["n"], here["se"], fixed=fixed, times=times),
-        "smallest": beyond + times * se,
+        "n_needed": needed(question, size - beyond, here["n"], here["se"], power=power, **how),
+        "smallest": beyond + smallest(question, here["se"], power=power, **how),
         "answerable": bool(known >= power),
     }

@@ -91,6 +91,10 @@ def test_smd_side_by_side_keeps_the_order():
     wide = arms.smd_wide(table, "arm")
     assert list(wide.columns) == ["two", "one"] and wide.index.tolist() == [("g", "B", 5), ("g", "A", 9)]
     assert wide.loc[("g", "B", 5)].tolist() == ["-0.20 ✗", "+0.10"] and wide.loc[("g", "A", 9), "two"] == "+0.00 ✓"
+    late = [("h", "A", 1, "two", np.nan, "too few"), ("g", "C", 2, "one", 0.3, "too few")]
+    wide = arms.smd_wide(pd.concat([table, pd.DataFrame(late, columns=table.columns)]), "arm")
+    assert [row[:2] for row in wide.index] == [("g", "B"), ("g", "A"), ("g", "C"), ("h", "A")]
+    assert wide.loc[("h", "A", 1), "two"] == "–"
 
 
 def test_suppression_of_every_rater(raters, teachers):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from statsmodels.stats.power import normal_power
 from test_fairness import SCALE
 from test_fairness import essays as writers
@@ -16,34 +17,51 @@ from cyborg_utils.errors import CyborgError
     st.floats(0.01, 1),
     st.floats(0.001, 1),
     st.floats(0.5, 0.99),
+    st.sampled_from([{}, {"seeds": 3, "seed_se": 0.0005}]),
 )
 @settings(max_examples=60, deadline=None)
-def test_the_number_needed_gives_the_power_asked_for(question, size, se, wanted):
-    times = power.multiple(question, power=wanted)
-    n = power.needed(size, 1000, se, times=times)
-    assert power.chance(question, size, se * np.sqrt(1000 / n)) >= wanted - 1e-6
+def test_the_number_needed_gives_the_power_asked_for(question, size, se, wanted, how):
+    n = power.needed(question, size, 1000, se, power=wanted, **how)
+    assert power.chance(question, size, se * np.sqrt(1000 / n), **how) >= wanted - 1e-6
     if n > 2:
-        assert power.chance(question, size, se * np.sqrt(1000 / (n - 1))) < wanted + 0.01
-    assert power.chance(question, times * se, se) == pytest.approx(wanted, abs=1e-3)
+        assert power.chance(question, size, se * np.sqrt(1000 / (n - 1)), **how) < wanted + 1e-6
+    assert power.chance(question, power.smallest(question, se, power=wanted, **how), se, **how) == pytest.approx(wanted)
 
 
 def test_power_is_statsmodels():
     for size in (0.01, 0.03, 0.1):
         wanted = normal_power(size / 0.02, 1, alpha=0.05)  # effect in standard errors
         assert power.chance(power.DETECT, size, 0.02) == pytest.approx(wanted, abs=1e-9)
-    assert power.multiple(power.DETECT) == pytest.approx(2.8016, abs=1e-4)
+    assert power.smallest(power.DETECT, 1.0) == pytest.approx(2.8016, abs=1e-4)
+    assert power.smallest(power.EQUIVALENT, 1.0) == pytest.approx(1.6449 + 1.2816, abs=1e-3)
 
 
 def test_edges():
-    assert np.isnan(power.chance(power.DETECT, 0.1, np.nan)) and np.isnan(power.needed(0.1, 5, np.nan, times=2.8))
-    assert power.chance(power.DETECT, 0.1, 0.0) == 1 and power.needed(0.1, 500, 0.0, times=2.8) == 2
-    assert power.needed(0.0, 500, 0.1, times=2.8) == np.inf
-    assert power.needed(0.02, 500, 0.01, fixed=0.01, times=2.8) == np.inf  # training noise alone is too much
+    assert np.isnan(power.chance(power.DETECT, 0.1, np.nan)) and np.isnan(power.needed(power.DETECT, 0.1, 5, np.nan))
+    assert power.chance(power.DETECT, 0.1, 0.0) == 1 and power.needed(power.DETECT, 0.1, 500, 0.0) == 2
+    assert power.needed(power.DETECT, 0.0, 500, 0.1) == np.inf
+    assert power.smallest(power.DETECT, 0.0) == 0 and np.isnan(power.smallest(power.DETECT, np.nan))
+    training = {"seed_se": 0.01, "seeds": 3}
+    assert power.needed(power.DETECT, 0.02, 500, 0.01, **training) == np.inf  # training noise alone is too much
     assert power.chance(power.EQUIVALENT, 0.01, 0.02) == 0  # the interval is wider than the margin
     with pytest.raises(CyborgError, match="no question"):
-        power.multiple("why")
-    with pytest.raises(CyborgError, match="power"):
-        power.multiple(power.DETECT, power=1.0)
+        power.chance("why", 0.1, 0.1)
+    with pytest.raises(CyborgError, match="alpha"):
+        power.chance(power.DETECT, 0.1, 0.1, alpha=1.0)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("question, truth, size", [(power.DETECT, 0.05, 0.05), (power.EQUIVALENT, 0.0, 0.05)])
+def test_power_with_seeds_is_that_of_the_interval_over_seeds(seeds, question, truth, size):
+    """Drawn from normal distributions, with the interval as `across_seeds` defines it: Student's t for what the seeds add."""
+    rng, se, seed_sd, trials = np.random.default_rng(seeds), 0.010, 0.012, 40_000
+    runs = truth + rng.normal(0, se, (trials, 1)) + rng.normal(0, seed_sd, (trials, seeds))
+    z, t = (law.ppf(0.975 if question == power.DETECT else 0.95) for law in (stats.norm, stats.t(seeds - 1)))
+    half = np.sqrt((z * se) ** 2 + t**2 * runs.var(axis=1, ddof=1) / seeds)
+    low, high = runs.mean(axis=1) - half, runs.mean(axis=1) + half
+    answered = (low > 0) | (high < 0) if question == power.DETECT else (low > -size) & (high < size)
+    foretold = power.chance(question, size, se, seed_se=seed_sd / np.sqrt(seeds), seeds=seeds)
+    assert foretold == pytest.approx(answered.mean(), abs=0.012)
 
 
 def test_qwk_power_is_what_a_simulation_finds():
@@ -85,7 +103,7 @@ def test_smd_power_says_what_a_group_can_answer():
     big, small = (found[(found["group"] == group) & (found["question"] == power.SEEN)] for group in ("A", "C"))
     assert (big["power"].to_numpy() >= small["power"].to_numpy()).all()
     row = small.iloc[0]
-    assert row["smallest"] == pytest.approx(power.multiple(power.SEEN) * row["se"])
+    assert row["smallest"] == pytest.approx(power.smallest(power.SEEN, 1.0) * row["se"])
     assert row["n_needed"] == pytest.approx(row["n"] * (row["smallest"] / row["size"]) ** 2, abs=1)
     assert (found["answerable"] == (found["n_needed"] <= found["n"])).all()
     hardest = power.hardest(found)
