@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from cyborg_utils import fairness, metrics, significance
+from cyborg_utils import fairness, metrics, resampling, significance
 from cyborg_utils.scale import Scale
 
 SCALE = Scale(1, 6)
@@ -96,7 +96,7 @@ def one_qwk(rng) -> dict[str, bool | None]:
     for n in (50, 100, 400, 1600):
         quality = rng.normal(size=n)
         pair = level(quality, PEOPLE, rng), level(quality, GOOD, rng)
-        for method in ("percentile", "bca"):
+        for method in resampling.METHODS:
             interval = significance.bootstrap_interval(*pair, resamples=RESAMPLES, method=method, seed=rng)
             found[f"{method}, n = {n}"] = holds(interval, qwk(GOOD))
     return found
@@ -107,7 +107,7 @@ def difference(rng) -> dict[str, bool | None]:
     for n in (50, 100, 400):
         quality = rng.normal(size=n)
         scores = level(quality, PEOPLE, rng), level(quality, GOOD, rng), level(quality, BAD, rng)
-        for method in ("percentile", "bca"):
+        for method in resampling.METHODS:
             interval = significance.paired_bootstrap(*scores, resamples=RESAMPLES, method=method, seed=rng)
             found[f"{method}, n = {n}"] = holds(interval, qwk(GOOD) - qwk(BAD))
     return found
@@ -362,6 +362,7 @@ def main() -> None:
                 counts = both.groupby(COLUMNS[:4], sort=False, as_index=False)[COLUMNS[4:]].sum()
                 report.write(file, table_csv(judge(counts)))
                 bar.update(size)
+    counts = counts.sort_values("experiment", key=lambda column: column.map(list(EXPERIMENTS).index), kind="stable")
     write(options.folder, judge(counts), options.trials)
     print((options.folder / "coverage.md").read_text(encoding="utf-8"))
 

@@ -74,9 +74,10 @@ def intervals(
 ) -> pd.DataFrame:
     """One row a system: system, n, <metric>, low, high. All systems share the resamples; levels of the scale are wanted."""
     values, resampled = _of_systems(human_level, systems, scale, metric, resamples, seed)
-    rows = [percentile_interval(value, resampled[:, at], confidence=confidence) for at, value in enumerate(values)]
+    n = len(np.asarray(human_level))
+    rows = [percentile_interval(value, resampled[:, at], confidence=confidence, n=n) for at, value in enumerate(values)]
     frame = pd.DataFrame(rows, columns=[metric, "low", "high"])
-    return pd.concat([pd.DataFrame({"system": list(systems), "n": len(np.asarray(human_level))}), frame], axis=1)
+    return pd.concat([pd.DataFrame({"system": list(systems), "n": n}), frame], axis=1)
 
 
 def compare(
@@ -103,14 +104,14 @@ def compare(
     if unknown:
         raise CyborgError(f"compare: no scores for {', '.join(unknown)}; there are {', '.join(names)}")
     values, resampled = _of_systems(human_level, systems, scale, metric, resamples, seed)
-    rows = []
+    rows, n = [], len(np.asarray(human_level))
     for system, baseline in pairs:
         here, there = names.index(system), names.index(baseline)
         value, spread = values[here] - values[there], resampled[:, here] - resampled[:, there]
-        shown = percentile_interval(value, spread, confidence=confidence)
-        tost = percentile_interval(value, spread, confidence=2 * confidence - 1)
+        shown = percentile_interval(value, spread, confidence=confidence, n=n)
+        tost = percentile_interval(value, spread, confidence=2 * confidence - 1, n=n)
         p = paired_permutation(human_level, systems[system], systems[baseline], metric=metric, resamples=resamples, seed=seed)
-        rows.append((system, baseline, len(np.asarray(human_level)), values[here], values[there], *shown, p, *tost[1:]))
+        rows.append((system, baseline, n, values[here], values[there], *shown, p, *tost[1:]))
     columns = ["system", "baseline", "n", metric, f"{metric}_baseline", "difference", "low", "high", "p", "tost_low", "tost_high"]
     frame = pd.DataFrame(rows, columns=columns)
     frame.insert(frame.columns.get_loc("p") + 1, "p_holm", holm(frame["p"]))
@@ -148,8 +149,8 @@ def across_seeds(
     count = len(runs)
     if baseline is not None:
         values, resampled = values[:count] - values[count:], resampled[:, :count] - resampled[:, count:]
-    resampled_mean, mean = resampled.mean(axis=1), float(values.mean())
-    test = percentile_interval(mean, resampled_mean, confidence=confidence)
+    resampled_mean, mean, n = resampled.mean(axis=1), float(values.mean()), len(np.asarray(human))
+    test = percentile_interval(mean, resampled_mean, confidence=confidence, n=n)
     whole = resampled[np.isfinite(resampled_mean)]
     spread = np.atleast_2d(np.cov(whole, rowvar=False)) if len(whole) > 1 else np.full((count, count), np.nan)
     seed_variance, test_variance, low, high = float("nan"), spread[0, 0], test.low, test.high
@@ -160,7 +161,7 @@ def across_seeds(
         half = np.sqrt(z**2 * test_variance + t**2 * seed_variance / count)
         low, high = mean - half, mean + half
     return {
-        "n": len(np.asarray(human)),
+        "n": n,
         "seeds": count,
         "mean": mean,
         "seed_sd": float(np.sqrt(seed_variance)),
@@ -219,13 +220,14 @@ def gap_closed(
     ends = np.cumsum([len(arm) for arm in arms])[:-1]
     few, ours, all_ = (part.mean() for part in np.split(values, ends))
     few_b, ours_b, all_b = (part.mean(axis=1) for part in np.split(resampled, ends, axis=1))
-    gap = percentile_interval(all_ - few, all_b - few_b, confidence=confidence)
+    n = len(np.asarray(human))
+    gap = percentile_interval(all_ - few, all_b - few_b, confidence=confidence, n=n)
     resolved = bool(gap.low > 0 or gap.high < 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         value = (ours - few) / gap.value if gap.value != 0 else float("nan")
-        ratio = percentile_interval(value, (ours_b - few_b) / (all_b - few_b), confidence=confidence)
+        ratio = percentile_interval(value, (ours_b - few_b) / (all_b - few_b), confidence=confidence, n=n)
     return {
-        "n": len(np.asarray(human)),
+        "n": n,
         "gap_closed": float(value),
         "low": ratio.low if resolved else float("nan"),
         "high": ratio.high if resolved else float("nan"),

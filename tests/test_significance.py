@@ -45,6 +45,21 @@ def test_bootstrap_is_scipys(method):
     assert one.value == pytest.approx(metrics.qwk(human, first, levels=6)) and one.low < one.value < one.high
 
 
+def test_intervals_are_expanded_everywhere():
+    """The same resamples, a little wider than scipy's percentiles: with 50 essays by some 3 %."""
+    human, first, second = essays(2, 50)
+    plain = significance.paired_bootstrap(human, first, second, resamples=20_000, method="percentile", seed=3)
+    found = significance.paired_bootstrap(human, first, second, resamples=20_000, seed=3)
+    assert 1.02 < (found.high - found.low) / (plain.high - plain.low) < 1.06
+    table = significance.compare(human, {"a": second, "b": first}, scale=Scale(1, 6), margin=0.05, seed=3, resamples=20_000).iloc[
+        0
+    ]
+    alone = significance.across_seeds(human, {1: first}, {1: second}, seed=3, resamples=20_000)
+    assert (table["low"], table["high"]) == pytest.approx((found.low, found.high)) == (alone["low"], alone["high"])
+    gap = significance.gap_closed(human, second, first, first, seed=3, resamples=20_000)
+    assert (gap["gap_low"], gap["gap_high"]) == pytest.approx((found.low, found.high))
+
+
 @pytest.mark.parametrize("metric", ["qwk", "smd", "exact"])
 def test_permutation_is_scipys_exact_one(metric):
     human, first, second = essays(5, 9, noise=(0.4, 1.2))
