@@ -39,9 +39,9 @@ def code(*patterns):
     return [os.path.relpath(file, paths.build(PROFILE)) for files in found for file in files]
 
 
-def section(name):
+def section(name, run=None):
     """A notebook's settings, in an order of their own: a change of value redoes the step, a change of place does not."""
-    return sorted(STUDY.section(name).items())
+    return sorted(STUDY.section(name, RUNS.get(run)).items())
 
 
 def done(name, runs=()):
@@ -93,7 +93,7 @@ rule finetune_teacher:
     output:
         done("02_finetune_teacher", ["{run}"]),
     params:
-        section=section("finetune_teacher"),
+        section=lambda wildcards: section("finetune_teacher", wildcards.run),
         fraction=lambda wildcards: RUNS[wildcards.run].fraction,
         seed=lambda wildcards: RUNS[wildcards.run].seed,
     threads: workflow.cores

@@ -76,7 +76,7 @@ def compose(notebook: str, profile: str, run: params.Run | None = None) -> dict[
         advice = "needs --fraction and --seed" if run is None else "is executed once a study, without --fraction and --seed"
         raise CyborgError(f"{path.stem}: this notebook {advice}.")
     given = {"profile": profile, **({"fraction": run.fraction, "seed": run.seed} if run else {})}
-    section = params.load(profile).section(path.stem)
+    section = params.load(profile).section(path.stem, run)
     if clash := sorted(set(given) & set(section)):
         raise CyborgError(f"{file}: {', '.join(clash)}: these come from the profile and the list of runs, not from a section.")
     given |= section

@@ -6,7 +6,8 @@ notebook's parameters. The rules stand in `params/schema.yaml`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class Study:
     runs: tuple[Run, ...]
     sections: dict[str, dict[str, Any]]
     extras: frozenset[str] = frozenset()  # sections that a study may leave out, and that this one has
+    epochs: Mapping[Run, int] = field(default_factory=dict)  # of the Teacher, for runs that say so themselves
 
     @property
     def scale(self) -> Scale:
@@ -71,9 +73,14 @@ class Study:
     def fractions(self) -> tuple[float, ...]:
         return tuple(sorted({run.fraction for run in self.runs}))
 
-    def section(self, notebook: str) -> dict[str, Any]:
-        """Parameters of a notebook, by its name with or without number: `02_finetune_teacher` or `finetune_teacher`."""
-        return dict(self.sections.get(notebook.lstrip("0123456789_"), {}))
+    def section(self, notebook: str, run: Run | None = None) -> dict[str, Any]:
+        """Parameters of a notebook, by its name with or without number: `02_finetune_teacher` or `finetune_teacher`.
+
+        For a `run` with what it says otherwise than its study: the Teacher's epochs.
+        """
+        name = notebook.lstrip("0123456789_")
+        own = {"epochs": self.epochs[run]} if name == "finetune_teacher" and run in self.epochs else {}
+        return self.sections.get(name, {}) | own
 
 
 def profiles() -> list[str]:
@@ -109,7 +116,9 @@ def load(profile: str) -> Study:
         for name, rule in rules.items()
         if name in extras or not rule.get("extra")
     }
-    study = Study(path.stem, content["title"], content.get("note", ""), runs, sections, extras)
+    own = [row for row in content["runs"] if "epochs" in row]
+    epochs = {Run(float(row["fraction"]), seed): row["epochs"] for row in own for seed in row["seeds"]}
+    study = Study(path.stem, content["title"], content.get("note", ""), runs, sections, extras, epochs)
     _ = study.scale  # an impossible scale is reported now, not in notebook 01
     return study
 

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from conftest import CHECKOUT, PROFILES
 
-from cyborg_utils import params
+from cyborg_utils import execute, params
 from cyborg_utils.errors import CyborgError
 
 
@@ -23,6 +23,17 @@ def test_runs_seeds_and_fractions(project, make_study):
     assert [run.name for run in study.runs] == ["u25_s3", "u10_s2", "u10_s1"]
     assert study.seeds == (1, 2, 3)
     assert study.fractions == (0.1, 0.25)
+
+
+def test_a_run_may_have_epochs_of_its_own(project, make_study):
+    make_study("try", runs=[{"fraction": 0.1, "seeds": [1]}, {"fraction": 0.25, "seeds": [1], "epochs": 2}])
+    study = params.load("try")
+    few, many = study.runs
+    usual = study.section("finetune_teacher")
+    assert study.section("02_finetune_teacher", few) == usual
+    assert study.section("02_finetune_teacher", many) == usual | {"epochs": 2} != usual
+    assert study.section("04_train_student", many) == study.section("04_train_student")
+    assert execute.compose("02_finetune_teacher", "try", many)["epochs"] == 2
 
 
 def test_what_a_study_leaves_out_comes_from_the_schema(project, make_study):

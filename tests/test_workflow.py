@@ -141,6 +141,12 @@ def test_a_new_seed_adds_its_run_and_keeps_the_others(project, plan, finished, m
     assert plan(finished) == {"finetune_teacher": 1, "label_essays": 1, **TRAINED}
 
 
+def test_a_run_whose_own_epochs_change_is_done_again(plan, finished, make_study):
+    runs = [{"fraction": 0.1, "seeds": [1], "epochs": 2}]
+    make_study("try", runs=runs, calibrate_student={"draws": 100})
+    assert plan(finished) == {"finetune_teacher": 1, "label_essays": 1, **TRAINED, "train_student": 1}
+
+
 def test_a_step_whose_stamp_is_gone_is_done_again(plan, finished):
     paths.build("try", "done", "04_train_student_u10_s1.json").unlink()
     assert plan(finished) == {**TRAINED, "train_student": 1}
