@@ -1,10 +1,11 @@
 """Write the result tables of README.md from results/: `.venv/bin/python tools/readme.py`. With --check, only say if they differ.
 
-A block stands between `<!-- ellipse -->` and `<!-- end -->` (a study) or `<!-- bench -->` and `<!-- end -->`.
+A block stands between `<!-- ellipse -->` and `<!-- end -->`: a study, `bench` (the speed) or `found` (one sentence a notebook).
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -22,6 +23,14 @@ LABELS = {
     "full": "`full`: {all:,} human scores",
     "teacher": "the Teacher itself, most likely score",
     "teacher-expected": "the Teacher itself, expected score, matched",
+}
+QUESTIONS = {  # the paper's open ones, and two of ours
+    "07_calibrate_student": "Can calibration take the bias off?",
+    "08_score_traits": "Does it work for traits?",
+    "09_compare_teachers": "Where do high scores get lost, and which Teacher is best?",
+    "10_transfer_corpora": "Does it carry over?",
+    "11_cost": "What does a score cost?",
+    "13_attack_scorer": "Can a writer trick it?",
 }
 
 
@@ -45,6 +54,18 @@ def study(profile: str) -> str:
     return "\n".join(lines)
 
 
+def found(profile: str = "ellipse") -> str:
+    """The sentence that each notebook beyond the paper found, from its record; a notebook that was not run says so."""
+    lines = []
+    for number, (notebook, question) in enumerate(QUESTIONS.items(), 1):
+        file = report.record_file(profile, notebook, "")
+        said = json.loads(file.read_text(encoding="utf-8"))["measured"].get("finding") if file.is_file() else None
+        folder = f"results/{profile}/notebooks" if said else "notebooks"
+        said = said or "*Not run on these essays yet.*"
+        lines.append(f"{number}. **{question}** {said} ([{notebook[:2]}]({folder}/{notebook}.ipynb))")
+    return "\n".join(lines)
+
+
 def bench() -> str:
     """The table of `make bench` and the line that says where it ran."""
     parts = (README.parent / "results" / "bench" / "speed.md").read_text(encoding="utf-8").strip().split("\n\n")
@@ -56,7 +77,8 @@ def written(text: str) -> str:
 
     def block(hit: re.Match) -> str:
         name = hit.group(1)
-        return f"<!-- {name} -->\n{bench() if name == 'bench' else study(name)}\n<!-- end -->"
+        made = bench() if name == "bench" else found() if name == "found" else study(name)
+        return f"<!-- {name} -->\n{made}\n<!-- end -->"
 
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", block, text, flags=re.DOTALL)
 
