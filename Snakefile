@@ -2,6 +2,8 @@
 
     .venv/bin/snakemake --directory build/demo --config profile=demo --cores all --resources gpu=1 --rerun-incomplete --dry-run
 
+The same file runs on a cluster, with a profile of profiles/ (`make reproduce CLUSTER=slurm`) in the place of cores and resources.
+
 It works in `build/<profile>`, so that two studies can run at the same time. A step is done when its stamp is there,
 `done/<notebook>[_<run>].json`, which `cyborg_utils.execute` writes last, with a fingerprint of every file the step made. Those
 files are not Snakemake's outputs, because Snakemake deletes the outputs of a step that fails: an adapter that took an hour must
@@ -42,6 +44,11 @@ def code(*patterns):
 def section(name):
     """A notebook's settings, in an order of their own: a change of value redoes the step, a change of place does not."""
     return sorted(STUDY.section(name).items())
+
+
+def all_cores(wildcards):
+    """Of this machine, for a step with a model. On a cluster the profile says how many instead (`set-threads`)."""
+    return workflow.cores
 
 
 def done(name, runs=()):
@@ -96,7 +103,7 @@ rule finetune_teacher:
         section=section("finetune_teacher"),
         fraction=lambda wildcards: RUNS[wildcards.run].fraction,
         seed=lambda wildcards: RUNS[wildcards.run].seed,
-    threads: workflow.cores
+    threads: all_cores
     priority: 1
     resources:
         gpu=1,
@@ -115,7 +122,7 @@ rule label_essays:
         section=section("label_essays"),
         fraction=lambda wildcards: RUNS[wildcards.run].fraction,
         seed=lambda wildcards: RUNS[wildcards.run].seed,
-    threads: workflow.cores
+    threads: all_cores
     priority: 2
     resources:
         gpu=1,
@@ -135,7 +142,7 @@ rule train_student:
         section=section("train_student"),
         fraction=lambda wildcards: RUNS[wildcards.run].fraction,
         seed=lambda wildcards: RUNS[wildcards.run].seed,
-    threads: workflow.cores
+    threads: all_cores
     priority: 3
     resources:
         gpu=1,
@@ -198,7 +205,7 @@ rule beyond:
         "done/{beyond}.json",
     params:
         section=lambda wildcards: section(wildcards.beyond),
-    threads: workflow.cores
+    threads: all_cores
     resources:
         gpu=1,
     shell:
