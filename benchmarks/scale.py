@@ -112,7 +112,7 @@ def tiny_student(folder: Path) -> Path:
         scale, some = Scale(1, 6), pd.DataFrame(simulated.essays(60, 1))
         some = some.assign(level=scale.level(some["score"]), split="train")
         model = str(tiny_models.make(folder.parent / "tiny")["electra"])
-        settings = student.Settings(model, "regression", 1, 1, 0.003, 8, 512)
+        settings = student.Settings(model, "regression", 1, 1, 0.003, 8, 32)
         trained, _ = student.train(cyborg_data.training_sets(some, scale, "full"), scale, settings, seed=1, folder=folder)
         dev = some.assign(value=trained.predict(some["text"])[0], matched_value=np.linspace(1, 6, len(some)))
         mark = pd.read_json(folder / "student.json", typ="series")["mark"]

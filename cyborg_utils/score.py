@@ -57,10 +57,10 @@ class Scorer:
     def score(self, ids: Sequence[str], texts: Sequence[str], prompts: Sequence[str] = ()) -> pd.DataFrame:
         """`COLUMNS` of these essays, in their order."""
         scale, corpus = self.student.scale, self.release.corpus
-        value, _ = self.student.predict(texts)
+        rows, cut = self.student.encode(texts)
+        value, _ = self.student.read(rows)
         value = self.release.match.apply(value)
         low, high = conformal.interval(value, self.width, scale)
-        rows, cut = self.student.encode(texts)
         shares = [lost / (lost + len(row)) for row, lost in zip(rows, cut, strict=True)]
         tasks = prompts or itertools.repeat("")
         flags = [

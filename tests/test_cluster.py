@@ -118,7 +118,7 @@ def jobs(environment: dict[str, str]) -> list[dict[str, str]]:
     return [dict(zip(columns, map(str.strip, row), strict=True)) for row in cells]
 
 
-def until(ready, study: subprocess.Popen, home: Path, seconds: float = 240):
+def until(ready, study: subprocess.Popen, home: Path, seconds: float = 600):
     """Wait for something of a study at work; what it is."""
     stop = time.monotonic() + seconds
     while not (found := ready()):
@@ -153,14 +153,14 @@ def test_a_study_on_slurm_outlives_killed_jobs_and_gives_the_tables_of_a_local_r
             )
             subprocess.run(["scancel", training[0]["id"]], env=environment, check=True, timeout=30)
             beside = start(local, "--cores", "1", environment=dict(os.environ))
-            assert study.wait(400) == 0, (small_study / "said.txt").read_text()[-5000:]
+            assert study.wait(900) == 0, (small_study / "said.txt").read_text()[-5000:]
             seen = jobs(environment)
             again = start(small_study, "--cluster", str(profile), environment=environment)
-            assert again.wait(60) == 0 and "Nothing to do" in (small_study / "said.txt").read_text()
+            assert again.wait(200) == 0 and "Nothing to do" in (small_study / "said.txt").read_text()
         finally:
             study.poll() is None and os.killpg(study.pid, signal.SIGTERM)
             study.wait(60)
-    assert beside.wait(300) == 0, (local / "said.txt").read_text()[-5000:]
+    assert beside.wait(900) == 0, (local / "said.txt").read_text()[-5000:]
 
     states = {}
     for job in seen:
