@@ -69,6 +69,10 @@ wildcard_constraints:
     beyond="|".join(BEYOND) or "none",
 
 
+localrules:
+    html,  # seconds of work: no job of its own on a cluster
+
+
 rule html:
     input:
         done("00_overview"),

@@ -58,7 +58,7 @@ def missing() -> str:
 
 
 @contextmanager
-def running(folder: Path, *, cpus: int = 4, gpus: int = 2) -> Iterator[dict[str, str]]:
+def running(folder: Path, *, cpus: int = 2, gpus: int = 2) -> Iterator[dict[str, str]]:
     """Start a cluster; yield the environment in which Slurm's commands reach it. The GPUs are only counted: no device is behind.
 
     Raises RuntimeError with the logs where it is not ready within half a minute. All its processes end with the block.
