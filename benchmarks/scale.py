@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 HOME = Path(__file__).resolve().parent.parent
+STEPS = ["prepare", "score", "bookkeeping"]  # the last: all that scoring does but for the Student
 SIZES = [10_000, 100_000, 1_000_000]
 FORECAST = 10_000_000
 POOL = 2_000  # essays that are simulated
@@ -38,6 +39,18 @@ settings = {"corpus": "table", "scale": [1, 6, 1], "score": "score", "groups": [
 prepared = corpora.build({**settings, "split_seed": 1, "options": options})
 corpora.save(prepared.dataset, "scale")
 print(prepared.counts, prepared.split["split"].value_counts().to_dict(), prepared.notes)
+"""
+BOOKKEEPING = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+import pandas as pd
+from cyborg_utils import score
+class Nobody:
+    width, form, release = 1.0, "torch", SimpleNamespace(mark="nobody")
+    def score(self, ids, texts, prompts=()):
+        return pd.DataFrame({"id": ids, "score": 3.0, "value": 3.0, "low": 2.0, "high": 4.0, "flags": ""})
+print(score.score_file(Path(sys.argv[1]), Path(sys.argv[2]), Nobody(), score.Columns()).to_dict())
 """
 
 
@@ -125,6 +138,7 @@ def told(rows: pd.DataFrame) -> str:
     """The table in words, and what ten million essays would take at the rate of the largest number measured."""
     shown = rows.assign(**{"essays/s": rows["essays"] / rows["seconds"], "essays/s of CPU": rows["essays"] / rows["cpu_seconds"]})
     names = {"megabytes": "file, MB", "peak_mib": "peak memory, MiB", "peak_own_mib": "without pages of files, MiB"}
+    shown = shown.replace({"step": {"bookkeeping": "score, but for the Student"}})
     shown = shown.rename(columns=names | {"cpu_seconds": "CPU seconds"}).drop(columns="load").round(0)
     whole = {name: "{:,.0f}".format for name in shown.columns if name not in ("step", "student")}
     lines = [shown.assign(**{name: shown[name].map(form) for name, form in whole.items()}).to_markdown(index=False)]
@@ -148,14 +162,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of essays")
     parser.add_argument("--student", help="folder of a saved Student, made ready by notebook 12")
-    parser.add_argument("--steps", nargs="+", default=["prepare", "score"], choices=["prepare", "score"])
+    parser.add_argument("--steps", nargs="+", default=STEPS, choices=STEPS)
     parser.add_argument("--note", default="", help="a sentence for the record, such as what else ran on the machine")
     parser.add_argument("--folder", type=Path, default=paths.results("robustness"))
     options = parser.parse_args()
     build, file = paths.build("scale"), options.folder / "scale.csv"
     rows = pd.read_csv(file, keep_default_na=False).to_dict("records") if file.is_file() else []
     for size, step in itertools.product(options.sizes, options.steps):
-        by = "" if step == "prepare" else Path(options.student).name if options.student else "tiny, random"
+        by = "" if step != "score" else Path(options.student).name if options.student else "tiny, random"
         if any((row["step"], row["student"], row["essays"]) == (step, by, size) for row in rows):
             continue
         given = write(build / f"essays_{size}.csv", size)
@@ -163,7 +177,7 @@ def main() -> None:
             folder = Path(options.student) if options.student else tiny_student(build / "student")
             call = ["-m", "cyborg_utils.score", str(given), "--student", str(folder), "-o", str(build / f"scores_{size}.csv")]
         else:
-            call = ["-c", PREPARE, str(given)]
+            call = ["-c", PREPARE if step == "prepare" else BOOKKEEPING, str(given), str(build / f"nothing_{size}.csv")]
         found = {"step": step, "student": by, "essays": size, "megabytes": given.stat().st_size / 1e6}
         rows.append(found | measured([sys.executable, *call]))
         table = pd.DataFrame(rows).sort_values(["step", "student", "essays"], kind="stable")

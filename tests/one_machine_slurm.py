@@ -61,7 +61,7 @@ def missing() -> str:
 def running(folder: Path, *, cpus: int = 2, gpus: int = 2) -> Iterator[dict[str, str]]:
     """Start a cluster; yield the environment in which Slurm's commands reach it. The GPUs are only counted: no device is behind.
 
-    Raises RuntimeError with the logs where it is not ready within half a minute. All its processes and files are gone after the block.
+    Raises RuntimeError with the logs where it is not ready within half a minute. Processes and files are gone after the block.
     """
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True)
