@@ -26,6 +26,7 @@ import pandas as pd
 
 HOME = Path(__file__).resolve().parent.parent
 STEPS = ["prepare", "score", "bookkeeping"]  # the last: all that scoring does but for the Student
+SHOWN = {"bookkeeping": "score, but for the Student"}
 SIZES = [10_000, 100_000, 1_000_000]
 FORECAST = 10_000_000
 POOL = 2_000  # essays that are simulated
@@ -138,26 +139,42 @@ def told(rows: pd.DataFrame) -> str:
     """The table in words, and what ten million essays would take at the rate of the largest number measured."""
     shown = rows.assign(**{"essays/s": rows["essays"] / rows["seconds"], "essays/s of CPU": rows["essays"] / rows["cpu_seconds"]})
     names = {"megabytes": "file, MB", "peak_mib": "peak memory, MiB", "peak_own_mib": "without pages of files, MiB"}
-    shown = shown.replace({"step": {"bookkeeping": "score, but for the Student"}})
+    shown = shown.replace({"step": SHOWN})
     shown = shown.rename(columns=names | {"cpu_seconds": "CPU seconds"}).drop(columns="load").round(0)
     whole = {name: "{:,.0f}".format for name in shown.columns if name not in ("step", "student")}
     lines = [shown.assign(**{name: shown[name].map(form) for name, form in whole.items()}).to_markdown(index=False)]
     for (step, by), part in rows.groupby(["step", "student"], sort=False):
         last = part.loc[part["essays"].idxmax()]
-        of = f"{step} ({by})" if by else step
+        of = SHOWN.get(step, step) + (f" ({by})" if by else "")
         times, few = FORECAST / last["essays"], part.loc[part["essays"].idxmin()]
         said = (
             f"{times * last['cpu_seconds'] / 3600:.1f} hours of one core and {times * last['megabytes'] / 1000:.0f} GB of essays"
         )
-        if len(part) > 1:
+        if last["essays"] >= FORECAST / 10:
             rate = (last["peak_own_mib"] - few["peak_own_mib"]) / (last["essays"] - few["essays"])
             said += f", {(last['peak_own_mib'] + rate * (FORECAST - last['essays'])) / 1024:.1f} GiB of memory of its own"
         lines.append(f"- {of}: {FORECAST:,} essays would take {said}, by {last['essays']:,}.")
     return "\n\n".join([lines[0], "\n".join(lines[1:])])
 
 
+def keep(rows: pd.DataFrame, folder: Path, note: str) -> None:
+    """scale.csv, scale.md, scale.json."""
+    from cyborg_utils import provenance, report
+
+    table = rows.sort_values(["step", "student", "essays"], key=_ordered, kind="stable")
+    report.write(folder / "scale.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    head = "Preparing and scoring many essays: time and memory, each step in a process of its own (`benchmarks/scale.py`)."
+    report.write(folder / "scale.md", "\n\n".join(filter(None, [head, note, told(table)])) + "\n")
+    measured = {"rows": table.to_dict("records")}
+    provenance.write_json(folder / "scale.json", provenance.record({"pool": POOL, "note": note}, measured=measured))
+
+
+def _ordered(column: pd.Series) -> pd.Series:
+    return column.map(STEPS.index) if column.name == "step" else column
+
+
 def main() -> None:
-    from cyborg_utils import paths, provenance, report
+    from cyborg_utils import paths
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of essays")
@@ -180,13 +197,7 @@ def main() -> None:
             call = ["-c", PREPARE if step == "prepare" else BOOKKEEPING, str(given), str(build / f"nothing_{size}.csv")]
         found = {"step": step, "student": by, "essays": size, "megabytes": given.stat().st_size / 1e6}
         rows.append(found | measured([sys.executable, *call]))
-        table = pd.DataFrame(rows).sort_values(["step", "student", "essays"], kind="stable")
-        report.write(file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-        note = f"\n\n{options.note}" if options.note else ""
-        head = "Preparing and scoring many essays: time and memory, each step in a process of its own (`benchmarks/scale.py`)."
-        report.write(options.folder / "scale.md", f"{head}{note}\n\n{told(table)}\n")
-        settings = {"sizes": options.sizes, "pool": POOL, "note": options.note}
-        provenance.write_json(options.folder / "scale.json", provenance.record(settings, measured={"rows": rows}))
+        keep(pd.DataFrame(rows), options.folder, options.note)
     print((options.folder / "scale.md").read_text(encoding="utf-8"))
 
 

@@ -83,6 +83,7 @@ def test_scale_measures_a_process_and_tells_what_more_essays_would_take():
     assert found["peak_mib"] > 100 and found["peak_own_mib"] > 95 and found["seconds"] >= 2 > found["cpu_seconds"]
     with pytest.raises(RuntimeError, match="exit code 3"):
         bench.measured([sys.executable, "-c", "raise SystemExit(3)"])
-    rows = [["prepare", "", n, n / 1000, 1, n / 1000, 300, 100 + n / 1000, 1] for n in (10_000, 100_000)]
+    rows = [["prepare", "", n, n / 1000, 1, n / 1000, 300, 100 + n / 1000, 1] for n in (10_000, 1_000_000)]
     said = bench.told(pd.DataFrame(rows, columns=["step", "student", *bench.MEASURES]))
     assert "10,000,000 essays would take 2.8 hours of one core and 10 GB of essays, 9.9 GiB of memory of its own" in said
+    assert "GiB" not in bench.told(pd.DataFrame(rows[:1], columns=["step", "student", *bench.MEASURES]))  # too few to tell
