@@ -111,7 +111,7 @@ def running(folder: Path, *, cpus: int = 2, gpus: int = 2) -> Iterator[dict[str,
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _path() -> str:
