@@ -5,6 +5,8 @@ PYTHON ?= python3
 PIP_OPTIONS ?=
 # KEEP=1: train no model whose scores are in results/ with their record, so that a study goes on from a clone
 KEEP ?=
+# where the steps run: nowhere but here, or as jobs of a cluster (CLUSTER=slurm: see profiles/slurm/config.yaml)
+CLUSTER ?=
 # how many cores a study may use; steps that train or score with a model go one at a time and use all of them
 CORES ?= all
 
@@ -16,11 +18,11 @@ export TOKENIZERS_PARALLELISM = false
 # export LD_PRELOAD = libtcmalloc_minimal.so.4
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce tables site verify test lint lab bench lock clean distclean
+.PHONY: help reproduce tables site verify test lint lab cluster-env bench lock clean distclean
 
 help:  ## this list
 	@echo "make TARGET [PROFILE=demo]      a profile is a study: $(sort $(filter-out schema artefacts,$(basename $(notdir $(wildcard params/*.yaml)))))"
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is %d.%d. Name another: make PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -31,7 +33,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 reproduce: $(READY)  ## run a study: all notebooks, tables, figures and pages; goes on where an earlier call stopped
-	@$(PY) -m cyborg_utils.workflow $(PROFILE) --cores $(CORES) $(if $(KEEP),--keep)
+	@$(PY) -m cyborg_utils.workflow $(PROFILE) --cores $(CORES) $(if $(KEEP),--keep) $(if $(CLUSTER),--cluster $(CLUSTER))
 
 tables: $(READY)  ## only tables and figures (01, 05, 06, 14, 00) from the saved scores of a study; no model is trained
 	@$(PY) -m cyborg_utils.workflow $(PROFILE) --cores $(CORES) --tables
@@ -57,6 +59,9 @@ lint: $(READY)  ## ruff on code and notebooks, notebooks without outputs, a dry 
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	@.venv/bin/jupyter-lab notebooks
+
+cluster-env: $(READY)  ## what CLUSTER=slurm and CLUSTER=kubernetes need besides: Snakemake's plugins
+	@$(PY) -m pip install -qq --disable-pip-version-check $(PIP_OPTIONS) --constraint requirements.lock --editable '.[cluster]'
 
 bench: $(READY)  ## tokens per second of Teacher and Student, and the paired bootstrap, against the plain way
 	@$(PY) benchmarks/resampling.py

@@ -2,6 +2,8 @@
 
     .venv/bin/snakemake --directory build/demo --config profile=demo --cores all --resources gpu=1 --rerun-incomplete --dry-run
 
+The same file runs on a cluster, with a profile of profiles/ (`make reproduce CLUSTER=slurm`) in the place of cores and resources.
+
 It works in `build/<profile>`, so that two studies can run at the same time. A step is done when its stamp is there,
 `done/<notebook>[_<run>].json`, which `cyborg_utils.execute` writes last, with a fingerprint of every file the step made. Those
 files are not Snakemake's outputs, because Snakemake deletes the outputs of a step that fails: an adapter that took an hour must
@@ -44,6 +46,11 @@ def section(name, run=None):
     return sorted(STUDY.section(name, RUNS.get(run)).items())
 
 
+def all_cores(wildcards):
+    """Of this machine, for a step with a model. On a cluster the profile says how many instead (`set-threads`)."""
+    return workflow.cores
+
+
 def done(name, runs=()):
     return [f"done/{name}_{run}.json" for run in runs if f"{name}_{run}" not in KEPT] if runs else f"done/{name}.json"
 
@@ -60,6 +67,10 @@ MODELS = [] if CHEAP else done("03_label_essays", TAUGHT) + done("04_train_stude
 wildcard_constraints:
     run=r"u[\d.]+_s\d+",
     beyond="|".join(BEYOND) or "none",
+
+
+localrules:
+    html,  # seconds of work: no job of its own on a cluster
 
 
 rule html:
@@ -96,7 +107,7 @@ rule finetune_teacher:
         section=lambda wildcards: section("finetune_teacher", wildcards.run),
         fraction=lambda wildcards: RUNS[wildcards.run].fraction,
         seed=lambda wildcards: RUNS[wildcards.run].seed,
-    threads: workflow.cores
+    threads: all_cores
     priority: 1
     resources:
         gpu=1,
@@ -115,7 +126,7 @@ rule label_essays:
         section=section("label_essays"),
         fraction=lambda wildcards: RUNS[wildcards.run].fraction,
         seed=lambda wildcards: RUNS[wildcards.run].seed,
-    threads: workflow.cores
+    threads: all_cores
     priority: 2
     resources:
         gpu=1,
@@ -135,7 +146,7 @@ rule train_student:
         section=section("train_student"),
         fraction=lambda wildcards: RUNS[wildcards.run].fraction,
         seed=lambda wildcards: RUNS[wildcards.run].seed,
-    threads: workflow.cores
+    threads: all_cores
     priority: 3
     resources:
         gpu=1,
@@ -198,7 +209,7 @@ rule beyond:
         "done/{beyond}.json",
     params:
         section=lambda wildcards: section(wildcards.beyond),
-    threads: workflow.cores
+    threads: all_cores
     resources:
         gpu=1,
     shell:

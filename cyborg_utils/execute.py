@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -221,11 +222,15 @@ def locked(path: Path, what: str) -> Iterator[int]:
     with path.open("a+") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except (BlockingIOError, PermissionError) as error:
             handle.seek(0)
-            raise CyborgError(f"{what} is being executed already (process {handle.read().strip()} or one it started).") from error
+            process, _, host = handle.read().strip().partition(" ")
+            where = f" of {host}" if host not in ("", socket.gethostname()) else ""
+            raise CyborgError(f"{what} is being executed already (process {process}{where} or one it started).") from error
+        except OSError as error:
+            raise CyborgError(f"{paths.shown(path)}: this file system has no locks ({error}); mount it with them.") from error
         handle.truncate(0)
-        handle.write(str(os.getpid()))
+        handle.write(f"{os.getpid()} {socket.gethostname()}")
         handle.flush()
         yield handle.fileno()
 

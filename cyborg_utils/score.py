@@ -13,10 +13,12 @@ import argparse
 import itertools
 import shutil
 import sys
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
@@ -55,10 +57,10 @@ class Scorer:
     def score(self, ids: Sequence[str], texts: Sequence[str], prompts: Sequence[str] = ()) -> pd.DataFrame:
         """`COLUMNS` of these essays, in their order."""
         scale, corpus = self.student.scale, self.release.corpus
-        value, _ = self.student.predict(texts)
+        rows, cut = self.student.encode(texts)
+        value, _ = self.student.read(rows)
         value = self.release.match.apply(value)
         low, high = conformal.interval(value, self.width, scale)
-        rows, cut = self.student.encode(texts)
         shares = [lost / (lost + len(row)) for row, lost in zip(rows, cut, strict=True)]
         tasks = prompts or itertools.repeat("")
         flags = [
@@ -81,22 +83,33 @@ def count(file: Path, columns: Columns) -> int:
         hint = " Is the delimiter another? Give --delimiter." if len(there) == 1 else ""
         told = ", ".join(there)[:300]
         raise CyborgError(f"{paths.shown(file)}: no column {', '.join(absent)}; there are {told}. Give --id and --text.{hint}")
-    seen: dict[int, int] = {}  # hash of an id -> its row: ids themselves may be long
-    faults, wrong, total = [], 0, 0
+    ids, faulty = array("q"), False  # eight bytes an essay: ids themselves may be long
     for row in files.rows(file, encoding=columns.encoding, delimiter=columns.delimiter):
-        total += 1
         name = _cell(row.cells.get(columns.id))
-        before = seen.setdefault(hash(name), row.number)
+        ids.append(hash(name))
+        faulty = faulty or bool(_fault(row, name, row.number, columns))
+    if not ids:
+        raise CyborgError(f"{paths.shown(file)}: no essays in it.")
+    in_order = np.sort(np.frombuffer(ids, dtype=np.int64))
+    twice = in_order[1:][in_order[1:] == in_order[:-1]]
+    if faulty or len(twice):
+        raise CyborgError(_faults(file, columns, set(twice.tolist())))
+    return len(ids)
+
+
+def _faults(file: Path, columns: Columns, twice: set[int]) -> str:
+    """What is wrong with a file, the first `SHOWN` faults in full. `twice`: hashes of the ids that stand in several rows."""
+    seen: dict[int, int] = {}
+    faults, wrong = [], 0
+    for row in files.rows(file, encoding=columns.encoding, delimiter=columns.delimiter):
+        name = _cell(row.cells.get(columns.id))
+        before = seen.setdefault(hash(name), row.number) if hash(name) in twice else row.number
         if fault := _fault(row, name, before, columns):
             wrong += 1
             faults += [f"row {row.number}{fault}"] if len(faults) < SHOWN else []
-    if wrong:
-        more = f"\n  and {wrong - len(faults)} more" if wrong > len(faults) else ""
-        told = "\n".join(f"  {fault}" for fault in faults)
-        raise CyborgError(f"{paths.shown(file)}: {wrong} fault(s); mend these cells or take the rows out:\n{told}{more}")
-    if not total:
-        raise CyborgError(f"{paths.shown(file)}: no essays in it.")
-    return total
+    more = f"\n  and {wrong - len(faults)} more" if wrong > len(faults) else ""
+    told = "\n".join(f"  {fault}" for fault in faults)
+    return f"{paths.shown(file)}: {wrong} fault(s); mend these cells or take the rows out:\n{told}{more}"
 
 
 def _fault(row: files.Row, name: str, before: int, columns: Columns) -> str:

@@ -91,10 +91,14 @@ class Student:
 
         Nothing in a text can become a special token.
         """
-        options = {"split_special_tokens": True, "verbose": False}
-        whole = self.tokenizer(list(essays), **options)["input_ids"]
-        rows = self.tokenizer(list(essays), truncation=True, max_length=self.max_tokens, **options)["input_ids"]
-        return rows, np.array([len(ids) - len(row) for ids, row in zip(whole, rows, strict=True)])
+        essays, options = list(essays), {"split_special_tokens": True, "verbose": False}
+        rows, cut = self.tokenizer(essays, **options)["input_ids"], np.zeros(len(essays), dtype=int)
+        if long := [at for at, row in enumerate(rows) if len(row) > self.max_tokens]:
+            texts = [essays[at] for at in long]
+            shorter = self.tokenizer(texts, truncation=True, max_length=self.max_tokens, **options)["input_ids"]
+            for at, row in zip(long, shorter, strict=True):
+                rows[at], cut[at] = row, len(rows[at]) - len(row)
+        return rows, cut
 
     def collate(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         return {
@@ -102,13 +106,16 @@ class Student:
             "attention_mask": batching.pad([[1] * len(row) for row in rows], 0),
         }
 
-    @torch.no_grad()
     def predict(self, essays: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Values (score units, float) and levels of essays, both shape (n,); (n, T) of a Student that learnt T > 1 scores.
 
         Regression: the raw value and its nearest level. Classification: the most likely level and its score.
         """
-        rows, _ = self.encode(essays)
+        return self.read(self.encode(essays)[0])
+
+    @torch.no_grad()
+    def read(self, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+        """`predict` for essays that are encoded already."""
         self.network.to(self.device).eval()
         budget = 16384 if self.device.type == "cpu" else 131072  # tokens a batch
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import yaml
 
 from cyborg_utils import params, paths, report
 from cyborg_utils.errors import CyborgError
@@ -25,8 +29,33 @@ def steps(study: params.Study, *, tables: bool = False) -> list[str]:
     return ["01_prepare_data", *([] if tables else models), *analyses, *(() if tables else study.beyond), "00_overview"]
 
 
-def command(profile: str, *, tables: bool = False, keep: bool = False, dry_run: bool = False, cores: str = "all") -> list[str]:
+def cluster_options(name: str, profile: str) -> list[str]:
+    """Snakemake's options for the profile `profiles/<name>`, or the folder of that name.
+
+    Raises CyborgError where there is none, or where its plugins are not installed.
+    """
+    own = Path(__file__).resolve().parent.parent / "profiles"
+    folder = next((folder for folder in (own / name, Path(name)) if (folder / "config.yaml").is_file()), None)
+    if folder is None:
+        known = ", ".join(sorted(file.parent.name for file in own.glob("*/config.yaml")))
+        raise CyborgError(f"CLUSTER={name}: no such profile. There are {known}; or name a folder that holds a config.yaml.")
+    settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    plugins = {"executor": settings.get("executor"), "storage": settings.get("default-storage-provider")}
+    needed = [f"snakemake-{kind}-plugin-{plugin}" for kind, plugin in plugins.items() if plugin]
+    if absent := [plugin for plugin in needed if not importlib.util.find_spec(plugin.replace("-", "_"))]:
+        raise CyborgError(f"CLUSTER={name}: {', '.join(absent)} is not installed. `make cluster-env` installs it.")
+    options, build = ["--profile", str(folder.resolve())], str(paths.build(profile))
+    if plugins["storage"]:  # its jobs begin elsewhere, but see the same volume
+        options += ["--default-storage-prefix", build, "--precommand", f"cd {shlex.quote(build)}"]
+    return options
+
+
+def command(
+    profile: str, *, tables: bool = False, keep: bool = False, dry_run: bool = False, cores: str = "all", cluster: str = ""
+) -> list[str]:
     """The Snakemake call; with `keep` without the steps that are `execute.kept`.
+
+    On this machine steps with a model go one at a time. With `cluster` the profile says what runs at once, and where.
 
     No Snakemake lock: `run` holds one of its own, which a killed run cannot leave behind. Every step is named as a target: a step
     in the middle that is no longer done would else be left so while the last one is.
@@ -37,9 +66,12 @@ def command(profile: str, *, tables: bool = False, keep: bool = False, dry_run: 
     call = [sys.executable, "-m", "snakemake", *targets]
     call += ["html/index.html", "--snakefile", str(snakefile), "--directory", str(paths.build(profile))]
     wishes = [f"{name}=1" for name, wished in {"tables": tables, "keep": keep}.items() if wished]
-    call += ["--config", f"profile={profile}", *wishes, "--cores", cores, "--resources", "gpu=1"]
+    call += ["--config", f"profile={profile}", *wishes]
+    call += cluster_options(cluster, profile) if cluster else ["--cores", cores, "--resources", "gpu=1"]
     call += ["--rerun-incomplete", "--nolock", "--rerun-triggers", "mtime", "params", "input", "--scheduler", "greedy"]
-    return [*call, "--dry-run", "--quiet", "host"] if dry_run else [*call, "--quiet", "all"]
+    if dry_run:
+        return [*call, "--dry-run", "--quiet", "host"]
+    return [*call, "--quiet", *(("host", "rules") if cluster else ("all",))]  # jobs of a cluster do not speak here
 
 
 # glibc gives the memory of large tensors back to the system at once and takes it anew, page by page: on a CPU that cost up to two
@@ -54,20 +86,22 @@ def environment() -> dict[str, str]:
     return {"GLIBC_TUNABLES": ALLOCATOR, **os.environ, "PYTHONPATH": search}
 
 
-def run(profile: str, *, tables: bool = False, keep: bool = False, cores: str = "all") -> bool:
+def run(profile: str, *, tables: bool = False, keep: bool = False, cores: str = "all", cluster: str = "") -> bool:
     """Execute what is not up to date, print each step's time and where to look; True if anything was done.
 
     Raises CyborgError where a step failed (its own message is printed before), or where this study is at work already.
     """
-    study = params.load(profile)  # a mistake in the study file is told before anything starts
+    study = params.load(profile)  # a mistake in it, or in the cluster's name, is told before anything starts
+    _ = cluster and cluster_options(cluster, profile)
     started = time.time()
     with locked(paths.build(profile, "running", "workflow.lock"), f"the study {profile!r}") as handle:
         for line in forget_changed(profile):
             print(line)
         print(f"{study.title}\n{len(study.runs)} run(s); results in {paths.shown(paths.results(profile))}\n", flush=True)
         before = _stamps(profile)
+        call = command(profile, tables=tables, keep=keep, cores=cores, cluster=cluster)
         # Snakemake inherits the lock: if this process is killed, the study counts as running until Snakemake has ended too.
-        process = subprocess.Popen(command(profile, tables=tables, keep=keep, cores=cores), env=environment(), pass_fds=[handle])
+        process = subprocess.Popen(call, env=environment(), pass_fds=[handle])
         signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
         try:
             code = process.wait()
@@ -113,12 +147,14 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="train no model whose scores are in results/ with their record")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done")
     parser.add_argument("--cores", default="all")
+    parser.add_argument("--cluster", default="", help="run its steps as jobs of a cluster: a profile of profiles/, or a folder")
     options = parser.parse_args()
+    wished = {name: value for name, value in vars(options).items() if name != "dry_run"}
     try:
         if options.dry_run:
-            call = command(options.profile, tables=options.tables, keep=options.keep, dry_run=True, cores=options.cores)
+            call = command(dry_run=True, **wished)
             sys.exit(subprocess.run(call, env=environment(), check=False).returncode)
-        run(options.profile, tables=options.tables, keep=options.keep, cores=options.cores)
+        run(**wished)
     except CyborgError as error:
         sys.exit(f"\n{error}")
 

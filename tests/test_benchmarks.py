@@ -1,6 +1,7 @@
 """The benchmarks' own machinery on a small scale; what they measure is under results/."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +64,26 @@ def test_coverage_goes_on_where_it_was(tmp_path, monkeypatch):
     whole = sim.block("gap closed, where resolved", 0, 5)  # each trial has a seed of its own
     assert found["hits"].tolist() == whole["hits"].tolist()
     assert "gap closed" in (tmp_path / "coverage.md").read_text(encoding="utf-8") and (tmp_path / "coverage.json").is_file()
+
+
+def test_scale_makes_the_same_essays_for_every_number_of_them(tmp_path, monkeypatch):
+    bench = script("scale")
+    monkeypatch.setattr(bench, "POOL", 5)
+    few, more = list(bench.essays(8)), list(bench.essays(12))
+    assert few == more[:8] and len({row["id"] for row in more}) == 12
+    assert len({row["text"] for row in more}) > 9 and all(list(row) == bench.COLUMNS for row in more)
+    file = bench.write(tmp_path / "essays.csv", 8)
+    assert pd.read_csv(file)["text"].tolist() == [row["text"] for row in few]
+    assert [path.name for path in tmp_path.iterdir()] == ["essays.csv"]
+
+
+def test_scale_measures_a_process_and_tells_what_more_essays_would_take():
+    bench = script("scale")
+    found = bench.measured([sys.executable, "-c", "import time; big = bytes(range(256)) * 400_000; time.sleep(2)"])
+    assert found["peak_mib"] > 100 and found["peak_own_mib"] > 95 and found["seconds"] >= 2 > found["cpu_seconds"]
+    with pytest.raises(RuntimeError, match="exit code 3"):
+        bench.measured([sys.executable, "-c", "raise SystemExit(3)"])
+    rows = [["prepare", "", n, n / 1000, 1, n / 1000, 300, 100 + n / 1000, 1] for n in (10_000, 1_000_000)]
+    said = bench.told(pd.DataFrame(rows, columns=["step", "student", *bench.MEASURES]))
+    assert "10,000,000 essays would take 2.8 hours of one core and 10 GB of essays, 9.9 GiB of memory of its own" in said
+    assert "GiB" not in bench.told(pd.DataFrame(rows[:1], columns=["step", "student", *bench.MEASURES]))  # too few to tell

@@ -57,6 +57,20 @@ def test_what_is_installed_here_is_what_is_locked():
     assert {name: version for name, version in here.items() if version != PINS[name]} == {}
 
 
+@pytest.mark.parametrize("line", PROJECT["optional-dependencies"]["cluster"])
+def test_the_plugins_for_a_cluster_fit_the_lock(line):
+    """They are no part of it (`make cluster-env`), but where they are installed they must take what is locked."""
+    plugin = Requirement(line)
+    try:
+        needs = [Requirement(need) for need in metadata.requires(plugin.name)]
+    except metadata.PackageNotFoundError:
+        pytest.skip(f"{plugin.name} is not installed here: make cluster-env")
+    assert metadata.version(plugin.name) in plugin.specifier and canonical(plugin.name) not in PINS
+    for need in needs:
+        if need.marker is None or need.marker.evaluate({"extra": ""}):
+            assert PINS.get(canonical(need.name), metadata.version(need.name)) in need.specifier, need
+
+
 def test_torch_is_one_version_everywhere():
     assert "torch==2.13.0" in PROJECT["dependencies"]
     assert PINS["torch"] == "2.13.0"

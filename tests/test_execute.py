@@ -1,5 +1,6 @@
 """A notebook is executed whole, with the right parameters, or not at all: every way to fail is made to happen here."""
 
+import errno
 import json
 import os
 import subprocess
@@ -272,6 +273,24 @@ def test_two_at_once_are_refused(study, make_notebook, no_kernel):
         execute.execute("98_try", "try")
     no_kernel += [works]
     assert execute.execute("98_try", "try").is_file()  # the lock is free again
+
+
+def test_a_lock_held_on_another_machine_names_it(tmp_path, monkeypatch):
+    with execute.locked(tmp_path / "lock", "it"):
+        with pytest.raises(CyborgError, match=rf"it is being executed already .process {os.getpid()} or one"):
+            execute.locked(tmp_path / "lock", "it").__enter__()
+        monkeypatch.setattr(execute.socket, "gethostname", lambda: "another")
+        with pytest.raises(CyborgError, match=rf".process {os.getpid()} of \S+ or one"):
+            execute.locked(tmp_path / "lock", "it").__enter__()
+
+
+def test_a_file_system_without_locks_is_told_as_such(tmp_path, monkeypatch):
+    def refuses(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(execute.fcntl, "flock", refuses)
+    with pytest.raises(CyborgError, match="lock: this file system has no locks .*No locks available"):
+        execute.locked(tmp_path / "lock", "it").__enter__()
 
 
 def test_the_command_ends_with_code_1_and_one_message(study):

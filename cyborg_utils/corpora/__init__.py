@@ -1,7 +1,8 @@
 """Corpora: any of them -> one `datasets.Dataset` with the same columns, checked, split and saved.
 
 Columns: essay_id, text, prompt, assignment, score, second_score, true_score, level, traits{}, groups{}, split.
-A corpus module reads (`ellipse.read(settings)`); here its rows are split, turned into a dataset, saved and loaded.
+A corpus module reads (`ellipse.read(settings)`); here its rows are split, turned into a dataset, saved and loaded. Texts go from
+file to file and are never in memory all at once; so a corpus may be larger (`frame(text=True)` is for studies, which are not).
 """
 
 from __future__ import annotations
@@ -9,16 +10,19 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from datasets import Dataset, Features, Value, load_from_disk
+import pyarrow as pa
+from datasets import Dataset, DatasetInfo, Features, Value, load_from_disk
 
-from cyborg_utils import params, paths
+from cyborg_utils import params, paths, provenance
 from cyborg_utils.corpora import splits, table
+from cyborg_utils.corpora.store import Store
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.scale import Scale
 
@@ -27,6 +31,8 @@ BASIC = {
     **{name: Value("float64") for name in ("score", "second_score", "true_score")},
     "level": Value("int64"),
 }
+ROWS = "data-00000-of-00001.arrow"  # its name, and the state, as `Dataset.save_to_disk` has them
+STATE = {"_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": None}
 
 
 @dataclass(frozen=True)
@@ -51,14 +57,14 @@ def build(settings: dict[str, Any]) -> Prepared:
     raw = importlib.import_module(f"cyborg_utils.corpora.{settings['corpus']}").read(settings)
     essays, exclusions, notes = raw.frame, raw.exclusions, list(raw.notes)
     essays["level"] = Scale(*settings["scale"]).level(essays["score"])
-    essays["duplicate"] = essays["text"].map(table.normalised)
+    essays["duplicate"], essays["place"] = raw.store.copies(), np.arange(len(essays))
     if settings["test"] == 0:
         essays, dropped = _without_leaks(essays)
         exclusions = pd.concat([exclusions, dropped], ignore_index=True) if len(dropped) else exclusions
     copies = int(essays["duplicate"].duplicated().sum())
     notes += [f"{copies} essay(s) repeat the text of another; copies share a split."] if copies else []
     essays["split"] = splits.assign(essays, dev=settings["dev"], test=settings["test"], seed=settings["split_seed"])
-    dataset = _dataset(essays)
+    dataset = _dataset(essays, raw.store)
     counts = {"rows_read": raw.rows_read, "repeated": raw.repeated, "excluded": len(exclusions), "essays": len(essays)}
     return Prepared(dataset, exclusions, essays[["essay_id", "split"]].copy(), counts, raw.sources, notes)
 
@@ -69,7 +75,12 @@ def save(dataset: Dataset, profile: str) -> Path:
     temporary = target.with_name(f".essays.{os.getpid()}")
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(temporary, ignore_errors=True)
-    dataset.save_to_disk(str(temporary))
+    if ready := _folder_of(dataset):
+        temporary.mkdir()
+        for file in ready.iterdir():
+            _link(file, temporary / file.name)
+    else:
+        dataset.save_to_disk(str(temporary))
     shutil.rmtree(target, ignore_errors=True)
     os.replace(temporary, target)
     return target
@@ -125,26 +136,53 @@ def _without_leaks(essays: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return essays[~leaked].reset_index(drop=True), dropped[table.EXCLUSION_COLUMNS]
 
 
-def _dataset(essays: pd.DataFrame) -> Dataset:
-    columns = {name: essays[name].tolist() for name in BASIC}
+def _dataset(essays: pd.DataFrame, store: Store) -> Dataset:
+    """The essays with the store's texts, as a dataset on disk that lies in the store's folder and is removed with it."""
     features = dict(BASIC)
     for kind, value in (("traits", "float64"), ("groups", "string")):
         names = [name.removeprefix(f"{kind}.") for name in essays.columns if name.startswith(f"{kind}.")]
-        cells = [essays[f"{kind}.{name}"].tolist() for name in names]
-        columns[kind] = (
-            [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
-            if names
-            else [{} for _ in range(len(essays))]
-        )
         features[kind] = {name: Value(value) for name in names}
-    columns["split"] = essays["split"].tolist()
-    features["split"] = Value("string")
-    columns = {name: [_null(value) for value in values] for name, values in columns.items()}
-    return Dataset.from_dict(columns, features=Features(features))
+    features = Features(features | {"split": Value("string")})
+    schema, folder = features.arrow_schema, store.folder / "essays"
+    kept, at, done = np.zeros(len(store), dtype=bool), 0, 0
+    kept[essays["place"]] = True
+    folder.mkdir()
+    with pa.OSFile(str(folder / ROWS), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        for texts in store.batches():
+            at, texts = at + len(texts), texts.filter(pa.array(kept[at : at + len(texts)]))
+            rows, done = essays.iloc[done : done + len(texts)], done + len(texts)
+            writer.write_batch(pa.record_batch([_cells(field, rows, texts) for field in schema], schema=schema))
+    (store.folder / "texts.arrow").unlink()
+    DatasetInfo(features=features).write_to_directory(str(folder))
+    state = {**STATE, "_data_files": [{"filename": ROWS}], "_fingerprint": provenance.sha256(folder / ROWS)[:16]}
+    provenance.write_json(folder / "state.json", state)
+    dataset = load_from_disk(str(folder))
+    weakref.finalize(dataset, lambda held: held.remove(), store)  # the store is held until then
+    return dataset
 
 
-def _null(value: Any) -> Any:
-    """NaN as null, also inside a struct."""
-    if isinstance(value, dict):
-        return {name: _null(item) for name, item in value.items()}
-    return None if isinstance(value, float) and np.isnan(value) else value
+def _cells(field: pa.Field, rows: pd.DataFrame, texts: pa.RecordBatch) -> pa.Array:
+    """One column of a batch; what is missing is null, also inside a struct."""
+    if field.name in texts.schema.names:
+        return texts.column(field.name)
+    if not pa.types.is_struct(field.type):
+        return pa.array(rows[field.name], field.type, from_pandas=True)
+    if not field.type.num_fields:
+        return pa.array([{}] * len(rows), field.type)
+    inside = [pa.array(rows[f"{field.name}.{part.name}"], part.type, from_pandas=True) for part in field.type]
+    return pa.StructArray.from_arrays(inside, fields=list(field.type))
+
+
+def _folder_of(dataset: Dataset) -> Path | None:
+    """The folder that holds just this dataset, if `build` has made it and nothing was done to it since."""
+    folders = {Path(file["filename"]).parent for file in dataset.cache_files}
+    if len(folders) != 1 or not ((folder := folders.pop()) / "state.json").is_file():
+        return None
+    return folder if load_from_disk(str(folder))._fingerprint == dataset._fingerprint else None
+
+
+def _link(file: Path, to: Path) -> None:
+    try:
+        os.link(file, to)
+    except OSError:  # a file system without links
+        shutil.copyfile(file, to)

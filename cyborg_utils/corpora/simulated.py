@@ -14,11 +14,11 @@ from random import Random
 from statistics import NormalDist
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from cyborg_utils.corpora import table
 from cyborg_utils.corpora.simulated_text import Writer, phrases
+from cyborg_utils.corpora.store import Store
 from cyborg_utils.errors import CyborgError
 
 DEFAULTS = {"essays": 900, "seed": 1}
@@ -38,6 +38,7 @@ TRAITS = {  # a trait's true score is TRUE_MEAN + TRUE_SD * the mean of these ab
     "Vocabulary": ("vocabulary",),
     "Mechanics": ("mechanics",),
 }
+GROUPS = ("groups.ell_status", "groups.gender", "groups.economically_disadvantaged")
 ELL_SHARE, DISADVANTAGED_SHARE = 0.25, {"Yes": 0.65, "No": 0.38}
 ELL_EFFECT, DISADVANTAGED_EFFECT = -0.7, -0.3  # on quality, in SD of it within a group; gender has none
 HABIT_SHARE = {"Economically disadvantaged": 0.70, "Not economically disadvantaged": 0.04}  # who spells by sound
@@ -51,14 +52,14 @@ def read(settings: dict[str, Any]) -> table.Raw:
         raise CyborgError(f"prepare_data.options: unknown {', '.join(unknown)}; the simulated corpus has essays and seed.")
     if list(settings["scale"]) != [1, 6, 1] or settings["score"] != "score":
         raise CyborgError("prepare_data: the simulated corpus has `score: score` on `scale: [1, 6, 1]`.")
-    frame = pd.DataFrame(essays(options["essays"], options["seed"]))
     groups = [f"groups.{name}" for name in settings["groups"]]
-    known = [name for name in frame.columns if name.startswith("groups.")]
-    if absent := [name for name in groups if name not in known]:
-        raise CyborgError(f"prepare_data.groups: {', '.join(absent)} unknown; the simulated corpus has {', '.join(known)}.")
-    frame = frame.drop(columns=[name for name in known if name not in groups])
-    frame = frame.assign(split="", file="simulated", row=np.arange(1, len(frame) + 1))
-    return table.Raw(frame, pd.DataFrame(columns=table.EXCLUSION_COLUMNS), len(frame))
+    if absent := [name for name in groups if name not in GROUPS]:
+        raise CyborgError(f"prepare_data.groups: {', '.join(absent)} unknown; the simulated corpus has {', '.join(GROUPS)}.")
+    left, store = [name for name in GROUPS if name not in groups], Store(table.normalised)
+    for number, essay in enumerate(essays(options["essays"], options["seed"]), 1):
+        row = {name: value for name, value in essay.items() if name not in left}
+        store.append({**row, "split": "", "file": "simulated", "row": number})
+    return table.Raw(store.frame(), store, pd.DataFrame(columns=table.EXCLUSION_COLUMNS), len(store))
 
 
 def essays(count: int, seed: int) -> Iterator[dict[str, Any]]:

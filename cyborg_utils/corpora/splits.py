@@ -47,15 +47,20 @@ def assign(frame: pd.DataFrame, *, dev: float, test: float, seed: int) -> np.nda
     n_dev = _count(dev, len(free) - n_test)
     if n_test + n_dev >= len(free):
         raise CyborgError(f"prepare_data: test {n_test} and dev {n_dev} leave none of {len(free)} essays for training.")
-    units = frame.iloc[free].assign(position=free).groupby("duplicate", sort=True)
-    members = list(units["position"].apply(list))
-    level = units["level"].first().to_numpy()
+    unit = pd.factorize(frame["duplicate"].iloc[free], sort=True)[0]  # number of each essay's cluster, by its key's order
+    by_unit = np.argsort(unit, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(unit[by_unit]) > 0])
+    sizes = np.diff(np.r_[starts, len(free)])
+    level = frame["level"].to_numpy()[free[by_unit[starts]]]  # of the cluster's first essay
     left = {"test": n_test, "dev": n_dev}
-    for unit in stratified_order(level, np.random.default_rng(seed)):
-        name = next((name for name, room in left.items() if len(members[unit]) <= room), "train")
-        split[members[unit]] = name
+    for number in stratified_order(level, np.random.default_rng(seed)):
+        size = sizes[number]
+        name = next((name for name, room in left.items() if size <= room), "train")
         if name in left:
-            left[name] -= len(members[unit])
+            split[free[by_unit[starts[number] : starts[number] + size]]] = name
+            left[name] -= size
+        elif not any(left.values()):
+            break
     return split
 
 

@@ -31,6 +31,7 @@ import pandas as pd
 
 from cyborg_utils import paths
 from cyborg_utils.corpora import files
+from cyborg_utils.corpora.store import Store
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.scale import Scale
 
@@ -66,11 +67,12 @@ class Columns:
 class Raw:
     """A corpus as read. `rows_read == len(frame) + len(exclusions) + repeated` always holds.
 
-    `frame`: essay_id, text, prompt, assignment, score, second_score, true_score, split ("" = none), file, row, groups.<name>,
-    traits.<name>. `notes`: sentences for the reader of notebook 01.
+    `frame`: essay_id, prompt, score, second_score, true_score, split ("" = none), file, row, groups.<name>, traits.<name>;
+    `store`: text and assignment of the same rows. `notes`: sentences for the reader of notebook 01.
     """
 
     frame: pd.DataFrame
+    store: Store
     exclusions: pd.DataFrame
     rows_read: int
     repeated: int = 0
@@ -113,7 +115,7 @@ def collect(sources: list[Path], columns: Columns, settings: dict[str, Any], *, 
             f"prepare_data.groups: {', '.join(absent)} unknown; this corpus has {', '.join(columns.groups) or 'none'}."
         )
     columns = Columns(**{**columns.__dict__, "groups": {name: columns.groups[name] for name in wanted}})
-    kept, excluded, first, notes, emptied = [], [], {}, [], Counter()
+    kept, excluded, first, notes, emptied = Store(normalised), [], {}, [], Counter()
     rows_read = repeated = 0
     for source in sources:
         file = paths.shown(source)
@@ -141,13 +143,14 @@ def collect(sources: list[Path], columns: Columns, settings: dict[str, Any], *, 
             first[essay_id] = (where, content)
             kept.append({**_record(row.cells, essay_id, columns, scale, emptied), "file": file, "row": row.number})
     notes += [f"{count} value(s) of {name} could not be used and are left empty." for name, count in sorted(emptied.items())]
-    if rounded := [row["essay_id"] for row in kept if ROUNDED_ID.fullmatch(row["essay_id"])]:
+    frame = kept.frame()
+    if rounded := [name for name in frame.get("essay_id", []) if ROUNDED_ID.fullmatch(name)]:
         notes.append(f"{len(rounded)} id(s) were rounded by a spreadsheet (such as {rounded[0]}); unique still, kept as text.")
     exclusions = pd.DataFrame(excluded, columns=EXCLUSION_COLUMNS)
     _limit(exclusions, rows_read)
     if not kept:
         raise CyborgError(f"{', '.join(map(paths.shown, sources))}: no essays in it.")
-    return Raw(pd.DataFrame(kept), exclusions, rows_read, repeated, list(sources), notes)
+    return Raw(frame, kept, exclusions, rows_read, repeated, list(sources), notes)
 
 
 def normalised(text: str) -> str:
