@@ -5,7 +5,7 @@ settings. It must then load with every row accounted for and every untouched ess
 that names the place and a remedy. Anything else is a finding.
 
 Case n of a seed is always the same (`--only N` runs it and shows it). Writes results/robustness/fuzz.csv (counts, after every
-block), fuzz.md and fuzz.json (the record). A stopped run goes on where it was, `--fresh` begins anew. One core, about half an hour.
+block), fuzz.md and fuzz.json (the record). A stopped run goes on where it was, `--fresh` begins anew.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from cyborg_utils import corpora, params
 from cyborg_utils.errors import CyborgError
 
 HOME = Path(__file__).resolve().parent.parent
+FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 BLOCK, SECONDS, LONGEST = 500, 60, 4_000  # cases saved at a time; the most that one may take; characters of a message
 REMEDY = re.compile(
     r"\b(save|set|use|give|name|check|rename|mend|make|write|keep|take|remove|copy|download|needs?|must|may|has|have|there are|"
@@ -163,8 +164,8 @@ ESSAYS = [  # texts that must come out as they went in
 ]
 NASTY = [  # cells that a spreadsheet, a script or a person leaves behind
     "", " ", "\t", "NA", "NaN", "nan", "null", "None", "-", "?", "#N/A", "#REF!", "#VALUE!", "#######",
-    "1.23E+11", "1.99E+11", "1,99E+11", "2024-01-02", "02/01/2024", "Jan-02", "44927", "1:30", "TRUE", "0", "-1", "7", "99", "3.0",
-    "3,0", "3.5", " 3 ", "3.0000000001", "1e400", "-inf", "inf", "0x3", "1_0", "３", "Ⅲ", "three", "1e-320", "9" * 400,
+    "1.23E+11", "1.99E+11", "1,99E+11", "2024-01-02", "02/01/2024", "Jan-02", "44927", "1:30", "TRUE", "0", "-1", "7", "99",
+    "3.0", "3,0", "3.5", " 3 ", "3.0000000001", "1e400", "-inf", "inf", "0x3", "1_0", "３", "Ⅲ", "three", "1e-320", "9" * 400,
     "\ufeff3", "a\0b", "\x1a", "\x1b[31m", "\u202e", "é", "👍", "'", '"', '""', ",", ";", "a\nb", "a\r\nb", "a\rb",
     "../../etc/passwd", "<script>alert(1)</script>", "{{7*7}}", "x" * 200_000,
 ]  # fmt: skip
@@ -542,10 +543,10 @@ def _walk(value: Any) -> Iterator[tuple[Any, Any]]:
 def _changed(rng: random.Random, content: bytes, change: Callable[[Any, Any], None]) -> bytes:
     """A study file with one place of its tree changed; the bytes as they are where they are no tree any more."""
     try:
-        tree = yaml.safe_load(content)
+        tree = yaml.load(content, Loader=FAST)
         places = list(_walk(tree))
         change(*rng.choice(places))
-        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode()
+        return yaml.dump(tree, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False, allow_unicode=True).encode()
     except Exception:  # an earlier damage has made it unreadable
         return content
 
@@ -762,11 +763,13 @@ def _study_problems(study: params.Study) -> list[str]:
 
 def _message_problems(message: str, case: Case) -> list[str]:
     """A message names the place, says what to do, is short, and quotes no essay."""
-    places = ["prepare_data", "scale", case.name or "prepare_data"]
-    named = case.settings.get("options", {}).get("file")
-    places = [case.name] if case.loader == "params" else [*places, str(named)[:50]] if named else places
+    place = (
+        re.escape(case.name)
+        if case.loader == "params"
+        else r"prepare_data|scale|[\w. ()-]+\.(csv|tsv|parquet|jsonl)|no such file"
+    )
     wrong = []
-    if not any(place and place in message for place in places):
+    if not re.search(place, message):
         wrong.append("a message without its place")
     if not REMEDY.search(message):
         wrong.append("a message without a remedy")
@@ -813,8 +816,8 @@ def write(folder: Path, counts: pd.DataFrame, seed: int, seconds: float) -> None
 
     total, found = int(counts["cases"].sum()), int(counts.loc[counts["outcome"].str.startswith("finding"), "cases"].sum())
     head = (
-        f"{total:,} damaged inputs (seed {seed}). Each must load with every row accounted for and every untouched essay as it was, "
-        f"or be refused with a message that names its place and a remedy. Findings (anything else): {found}."
+        f"{total:,} damaged inputs (seed {seed}). Each must load with every row accounted for and every untouched essay as it "
+        f"was, or be refused with a message that names its place and a remedy. Findings (anything else): {found}."
     )
     tables = [summary(counts, by).to_markdown(index=False) for by in ("loader", "damage")]
     report.write(folder / "fuzz.md", "\n\n".join([head, *tables]) + "\n")

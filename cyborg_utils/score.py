@@ -79,8 +79,8 @@ def count(file: Path, columns: Columns) -> int:
     wanted = [name for name in (columns.id, columns.text, columns.prompt) if name]
     if absent := [name for name in wanted if name not in there]:
         hint = " Is the delimiter another? Give --delimiter." if len(there) == 1 else ""
-        told = ", ".join(there)[:300]
-        raise CyborgError(f"{paths.shown(file)}: no column {', '.join(absent)}; there are {told}. Give --id and --text.{hint}")
+        told = f"no column {files.listed(absent)}; there are {files.listed(there)}"
+        raise CyborgError(f"{paths.shown(file)}: {told}. Give --id and --text.{hint}")
     seen: dict[int, int] = {}  # hash of an id -> its row: ids themselves may be long
     faults, wrong, total = [], 0, 0
     for row in files.rows(file, encoding=columns.encoding, delimiter=columns.delimiter):
@@ -104,8 +104,10 @@ def _fault(row: files.Row, name: str, before: int, columns: Columns) -> str:
         return f": {row.fault}"
     if not name:
         return f", column {columns.id}: no id"
+    if files.UNREADABLE.search(name):
+        return f", column {columns.id}: unreadable bytes; give --encoding"
     if before != row.number:
-        return f", column {columns.id}: {name[:40]} stands in row {before} already"
+        return f", column {columns.id}: {files.printable(name[:40])} stands in row {before} already"
     for column in filter(None, (columns.text, columns.prompt)):
         cell = row.cells.get(column)
         if cell is not None and cell == cell and not isinstance(cell, str):  # NaN is no text, and no fault
