@@ -11,6 +11,7 @@ block), fuzz.md and fuzz.json (the record). A stopped run goes on where it was, 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import csv
 import gzip
@@ -25,7 +26,6 @@ import signal
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -79,6 +79,7 @@ class Table:
     id: str
     text: str
     score: str
+    types: dict[str, str] = field(default_factory=dict)  # Parquet: a column's type, where it is not Arrow's own choice
 
     def at(self, name: str) -> int:
         return self.header.index(name)
@@ -260,7 +261,7 @@ def rows_shuffled(rng, table):
 
 def row_short(rng, table):
     line = _line(rng, table)
-    line.cells, line.whole = line.cells[: rng.randrange(len(line.cells))], False
+    line.cells, line.whole = line.cells[: rng.randrange(1, len(line.cells))], False  # none at all is no row
 
 
 def row_long(rng, table):
@@ -312,11 +313,18 @@ def column_added(rng, table):
         line.cells.append(rng.choice(NASTY[:60]))
 
 
+def column_type(rng, table):
+    """A type that nobody would choose; other formats than Parquet have none."""
+    kinds = ["binary", "large_string", "string_view", "float32", "int8", "date32", "timestamp[ns]", "duration[s]", "bool"]
+    table.types[rng.choice(table.header)] = rng.choice(kinds)
+    table.spoil()
+
+
 ON_TABLES = {
     "cells": [cell_nasty, cell_of_a_used_column, cell_typed, cell_essay, cell_damaged_ids, cells_swapped, cells_of_a_column]
     + [score_one_class, cells_missing],
     "rows": [row_deleted, rows_few, row_twice, row_twice_otherwise, rows_shuffled, row_short, row_long, row_empty, row_of_header],
-    "columns": [column_deleted, column_twice, columns_reordered, column_renamed, column_added],
+    "columns": [column_deleted, column_twice, columns_reordered, column_renamed, column_added, column_type],
 }
 
 # ---------------------------------------------------------------- damage to bytes
@@ -589,6 +597,8 @@ def written(table: Table, name: str, rng: random.Random) -> bytes:
     if name.endswith((".csv", ".tsv")):
         text = io.StringIO()
         quoting = rng.choice([csv.QUOTE_MINIMAL, csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+        if any("\r" in str(cell) for line in table.lines for cell in line.cells):  # Python before 3.13 forgets to quote it
+            quoting = csv.QUOTE_ALL
         ends = rng.choice(["\n", "\r\n"])
         writer = csv.writer(text, delimiter="," if name.endswith("csv") else "\t", quoting=quoting, lineterminator=ends)
         writer.writerows([table.header, *(line.cells for line in table.lines)])
@@ -600,22 +610,18 @@ def written(table: Table, name: str, rng: random.Random) -> bytes:
         return "\n".join(f"{{{inside}}}" for inside in objects).encode() + b"\n"
     columns = [[row[at] if at < len(row) else None for row in rows] for at in range(len(table.header))]
     file = io.BytesIO()
-    arrays = [_array(cells, rng) for cells in columns]
+    arrays = [_array(cells, table.types.get(name)) for name, cells in zip(table.header, columns, strict=True)]
     pyarrow.parquet.write_table(pyarrow.Table.from_arrays(arrays, names=table.header), file)
     return file.getvalue()
 
 
-def _array(cells: list[Any], rng: random.Random) -> pyarrow.Array:
-    """A column as Arrow makes of it, else as text; now and then of a type that nobody would choose."""
-    plain = pyarrow.array([None if cell is None else str(cell) for cell in cells], pyarrow.string())
-    try:
-        found = pyarrow.array(cells)
-        if rng.random() < 0.03:
-            kinds = ["binary", "large_string", "float32", "int8", "date32", "timestamp[ns]", "bool"]
-            found = found.cast(rng.choice(kinds), safe=False)
-        return found
-    except (pyarrow.ArrowException, OverflowError, TypeError, ValueError):
-        return plain
+def _array(cells: list[Any], kind: str | None) -> pyarrow.Array:
+    """A column of a type, or as Arrow makes of it, or as text: whichever holds these cells."""
+    texts = pyarrow.array([None if cell is None else str(cell) for cell in cells], pyarrow.string())
+    for given in (lambda: pyarrow.array(cells).cast(kind, safe=False), lambda: pyarrow.array(cells)):
+        with contextlib.suppress(pyarrow.ArrowException, OverflowError, TypeError, ValueError):
+            return given()
+    return texts
 
 
 def _known(case: Case, table: Table) -> None:
@@ -695,7 +701,7 @@ def _note(case: Case, kind: str, mutator: Callable) -> None:
 # ---------------------------------------------------------------- judging it
 
 
-@contextmanager
+@contextlib.contextmanager
 def _within(seconds: int) -> Iterator[None]:
     def stop(*_):
         raise TimeoutError(f"not done after {seconds} s")
@@ -783,6 +789,7 @@ def _message_problems(message: str, case: Case) -> list[str]:
 # ---------------------------------------------------------------- many of them
 
 COLUMNS = ["loader", "damage", "outcome", "cases"]
+GOOD = {"loaded whole", "loaded, rows listed", "refused"}
 
 
 def block(start: int, count: int, seed: int, folder: Path, *, told: Callable[[str], None] = print) -> pd.DataFrame:

@@ -48,8 +48,8 @@ def load(
         if row.fault:
             faults.append(f"row {row.number}: {row.fault}")
             continue
-        if odd := [name for name in wanted if files.UNREADABLE.search(_text(row.cells.get(name)))]:
-            faults.append(f"row {row.number}, column {odd[0]}: unreadable bytes; save the file as UTF-8")
+        if odd := [(name, reason) for name in wanted if (reason := files.fault(row.cells.get(name)))]:
+            faults.append(f"row {row.number}, column {odd[0][0]}: {odd[0][1]}; save the file as UTF-8 text")
             continue
         if not found["essay_id"]:
             faults.append(f"row {row.number}, column {id}: no id")

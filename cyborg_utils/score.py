@@ -104,8 +104,8 @@ def _fault(row: files.Row, name: str, before: int, columns: Columns) -> str:
         return f": {row.fault}"
     if not name:
         return f", column {columns.id}: no id"
-    if files.UNREADABLE.search(name):
-        return f", column {columns.id}: unreadable bytes; give --encoding"
+    if reason := files.fault(row.cells.get(columns.id)):
+        return f", column {columns.id}: {reason}; give --encoding, or save it as UTF-8 text"
     if before != row.number:
         return f", column {columns.id}: {files.printable(name[:40])} stands in row {before} already"
     for column in filter(None, (columns.text, columns.prompt)):

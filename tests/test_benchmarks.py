@@ -1,6 +1,7 @@
 """The benchmarks' own machinery on a small scale; what they measure is under results/."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ HOME = Path(__file__).resolve().parent.parent
 def script(name):
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", HOME / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
     spec.loader.exec_module(module)
     return module
 

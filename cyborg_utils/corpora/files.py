@@ -79,6 +79,13 @@ def listed(names: Iterable[Any], most: int = 20) -> str:
     return ", ".join(text or '""' for text in short[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
+def fault(value: Any) -> str:
+    """Why no column can use a cell; empty for a good one."""
+    if isinstance(value, (bytes, list, dict)):
+        return f"neither text nor number but {type(value).__name__}"
+    return "unreadable bytes" if isinstance(value, str) and UNREADABLE.search(value) else ""
+
+
 def printable(value: Any) -> str:
     """A text that can be printed and written to a file: what cannot is written as `\\udc80` or `\\x00`."""
     text = str(value).encode("utf-8", "backslashreplace").decode()

@@ -187,8 +187,8 @@ def _fault(row: files.Row, columns: Columns, scale: Scale) -> tuple[str, str]:
         return columns.text, "empty text"
     for name in columns.used:
         value = row.cells.get(name)
-        if isinstance(value, str) and ("\0" in value or files.UNREADABLE.search(value)):
-            return name, "unreadable bytes" if "\0" not in value else "NUL bytes"
+        if reason := "NUL bytes" if isinstance(value, str) and "\0" in value else files.fault(value):
+            return name, reason
     if _text(score).lower() in MISSING:
         return columns.score, "no score"
     if math.isnan(number := _number(score)):
