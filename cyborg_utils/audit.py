@@ -49,7 +49,7 @@ def load(
             faults.append(f"row {row.number}: {row.fault}")
             continue
         if odd := [(name, reason) for name in wanted if (reason := files.fault(row.cells.get(name)))]:
-            faults.append(f"row {row.number}, column {odd[0][0]}: {odd[0][1]}; save the file as UTF-8 text")
+            faults += [f"row {row.number}, column {name}: {reason}; save it as UTF-8 text" for name, reason in odd]
             continue
         if not found["essay_id"]:
             faults.append(f"row {row.number}, column {id}: no id")

@@ -66,6 +66,7 @@ def plain(folder: Path, stem: str = "model") -> Path:
 
     Transformers and PEFT would take up a pickle (`pytorch_model.bin`) where there is nothing else: CyborgError instead.
     """
+    _without_code(folder / "config.json")
     index = folder / f"{stem}.safetensors.index.json"
     if (folder / f"{stem}.safetensors").is_file():
         return folder
@@ -82,6 +83,22 @@ def plain(folder: Path, stem: str = "model") -> Path:
             "Save the model as safetensors where you trust it, with `save_pretrained`, or take one that has them."
         )
     return folder
+
+
+def _without_code(config: Path) -> None:
+    """CyborgError for a model that only code of its own can read."""
+    try:
+        content = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    except ValueError as error:
+        raise CyborgError(f"{paths.shown(config)}: not readable as JSON: {error}. Fetch the model again.") from error
+    if isinstance(content, dict) and content.get("auto_map"):
+        from transformers import CONFIG_MAPPING
+
+        if content.get("model_type") not in CONFIG_MAPPING:
+            raise CyborgError(
+                f"{paths.shown(config)}: this model needs code that comes with it (auto_map), and such code is not run. "
+                "Take a model whose type transformers knows."
+            )
 
 
 def identity(name: str) -> dict[str, str]:
