@@ -109,3 +109,13 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
     pd.testing.assert_frame_equal(parts, once)
     assert "60 damaged inputs" in (tmp_path / "a" / "fuzz.md").read_text(encoding="utf-8")
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["fuzz.csv", "fuzz.json", "fuzz.md"]
+
+
+def test_the_judge_notices_a_case_that_does_not_end(tmp_path, monkeypatch):
+    def build(settings):
+        while True:
+            pass
+
+    monkeypatch.setattr(fuzz, "SECONDS", 1)
+    monkeypatch.setattr(fuzz.corpora, "build", build)
+    assert fuzz.judge(whole(), tmp_path)[0] == "finding: TimeoutError"
