@@ -25,9 +25,10 @@ class Scale:
 
     def __post_init__(self) -> None:
         try:
-            steps = (float(self.high) - float(self.low)) / self.step if self.step > 0 else -1
+            low, high, step = map(float, (self.low, self.high, self.step))
         except OverflowError:
-            steps = math.inf
+            step = math.nan
+        steps = math.nan if math.isnan(step) else (high - low) / step if step > 0 else -1
         if not math.isfinite(steps):
             raise CyborgError("scale: lowest score, highest score and step must be ordinary numbers, such as [1, 6, 1]")
         if steps < 1 or abs(steps - round(steps)) > 1e-9:

@@ -113,7 +113,7 @@ def encoding_of(path: Path) -> str:
     loses less than misreading every accent. Where broken bytes outnumber the good non-ASCII characters it is Windows-1252.
     """
     good = broken = 0
-    with path.open("rb") as handle:
+    with _readable(path), path.open("rb") as handle:
         start = handle.read(4)
         for mark, name in BYTE_ORDER_MARKS.items():
             if start.startswith(mark):
@@ -151,13 +151,19 @@ def rows(path: Path, *, encoding: str = "", delimiter: str = "") -> Iterator[Row
     if delimiter and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
         raise CyborgError(f"{paths.shown(path)}: {delimiter[:9]!r} cannot be its delimiter. Give one character, such as ';'.")
     try:
-        with path.open(encoding=encoding or encoding_of(path), errors="surrogateescape", newline="") as handle:
+        with _readable(path), path.open(encoding=encoding or encoding_of(path), errors="surrogateescape", newline="") as handle:
             if path.suffix.lower() in DELIMITERS:
                 yield from _separated(handle, path, delimiter or DELIMITERS[path.suffix.lower()])
             else:
                 yield from _json_lines(handle)
     except (UnicodeError, LookupError, ValueError) as error:  # ValueError: a NUL in the name of an encoding
         raise CyborgError(f"{paths.shown(path)}: {printable(error)[:300]}. Save it as UTF-8, or set options.encoding.") from error
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise CyborgError(f"{paths.shown(path)}: {error.strerror}. Make it readable, or name another file.") from error
 
