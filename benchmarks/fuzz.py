@@ -156,7 +156,7 @@ ESSAYS = [  # texts that must come out as they went in
     "👩‍👩‍👧‍👦 family 🇫🇷 flag 👍🏽 thumbs",
     "café naïve Ærøskøbing Straße",
     "中文作文没有空格",
-    "zero​width and ‮override‬ marks",
+    "zero\u200bwidth and \u202eoverride\u202c marks",
     "a\u2028line\u2029separator\x85next",
     '=HYPERLINK("http://x") +1 -1 @sum',
     "word " * 40_000,  # 200,000 characters
