@@ -18,7 +18,7 @@ export TOKENIZERS_PARALLELISM = false
 # export LD_PRELOAD = libtcmalloc_minimal.so.4
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce tables site verify test lint lab cluster-env bench lock clean distclean
+.PHONY: help reproduce tables site verify test lint audit lab cluster-env bench lock clean distclean
 
 help:  ## this list
 	@echo "make TARGET [PROFILE=demo]      a profile is a study: $(sort $(filter-out schema artefacts,$(basename $(notdir $(wildcard params/*.yaml)))))"
@@ -57,6 +57,9 @@ lint: $(READY)  ## ruff on code and notebooks, notebooks without outputs, a dry 
 		echo "dry run of $$file: $$(grep -m1 -E '^total|^Nothing to be done' build/dry-run.log)"; \
 	done
 
+audit:  ## known vulnerabilities of the versions in requirements.lock (pip-audit, in build/.audit); skipped without network
+	@$(PYTHON) tools/audit_lock.py
+
 lab: $(READY)  ## JupyterLab on the notebooks
 	@.venv/bin/jupyter-lab notebooks
 
@@ -71,7 +74,8 @@ lock: $(READY)  ## write requirements.lock and environment.yml from pyproject.to
 	@$(PY) tools/lock.py
 
 clean:  ## remove what a study made and can make again (build/PROFILE: data, adapters, checkpoints, pages); results stay
-	rm -rf build/$(PROFILE)
+	@case '$(PROFILE)' in ''|[!A-Za-z0-9_]*|*[!A-Za-z0-9_.-]*) echo "PROFILE='$(PROFILE)' is not the name of a study"; exit 1;; esac
+	rm -rf 'build/$(PROFILE)'
 
 distclean:  ## remove all of build/ and the environment .venv; results stay
 	rm -rf build .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

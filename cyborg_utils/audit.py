@@ -40,17 +40,23 @@ def load(
     wanted = [name for name in (id, human, machine, second, *groups) if name]
     there = files.header(path)
     if absent := [name for name in wanted if name not in there]:
-        raise CyborgError(f"{paths.shown(path)}: no column {', '.join(absent)}; there are {', '.join(there)}. Name the columns.")
+        told = f"no column {files.listed(absent)}; there are {files.listed(there)}"
+        raise CyborgError(f"{paths.shown(path)}: {told}. Name the columns.")
     rows, faults, seen = [], [], {}
     for row in files.rows(path):
         found = {"essay_id": _text(row.cells.get(id)), "score": math.nan, "value": math.nan, "second_score": math.nan}
         if row.fault:
             faults.append(f"row {row.number}: {row.fault}")
             continue
+        if odd := [(name, reason) for name in wanted if (reason := files.fault(row.cells.get(name)))]:
+            faults += [f"row {row.number}, column {name}: {reason}; save it as UTF-8 text" for name, reason in odd]
+            continue
         if not found["essay_id"]:
             faults.append(f"row {row.number}, column {id}: no id")
         elif (before := seen.setdefault(found["essay_id"], row.number)) != row.number:
-            faults.append(f"row {row.number}, column {id}: {found['essay_id']} stands in row {before} already")
+            faults.append(
+                f"row {row.number}, column {id}: {files.printable(found['essay_id'][:40])} stands in row {before} already"
+            )
         for column, role, needed in ((human, "score", True), (machine, "value", True), (second, "second_score", False)):
             if column:
                 found[role], fault = _number(row.cells.get(column), scale if role != "value" else None, needed)
@@ -120,11 +126,11 @@ def _number(cell: object, scale: Scale | None, needed: bool) -> tuple[float, str
     if text.lower() in MISSING:
         return math.nan, "no score" if needed else ""
     try:
-        number = float(text)
+        number = float(text if "_" not in text else "no")  # 1_0 is a number to Python alone
     except ValueError:
         return math.nan, f"{text[:30]!r} is not a number"
     if not math.isfinite(number):
-        return math.nan, f"{text!r} is not a finite number"
+        return math.nan, f"{text[:30]!r} is not a finite number"
     if scale is not None and not scale.contains(number):
         return math.nan, f"{number:g} is not on the scale {scale}"
     return number, ""

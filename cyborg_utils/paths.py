@@ -7,7 +7,12 @@ The project folder is the nearest one upwards that holds `cyborg_utils/`; `CYBOR
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+from cyborg_utils.errors import CyborgError
+
+NAME = re.compile(r"\w[\w.-]{0,99}")  # of a study: it becomes a folder, and a word of a command
 
 
 def home() -> Path:
@@ -17,17 +22,33 @@ def home() -> Path:
 
 def params_file(profile: str) -> Path:
     """The YAML file of a study."""
-    return home() / "params" / f"{profile}.yaml"
+    return home() / "params" / f"{_checked(profile)}.yaml"
 
 
 def build(profile: str, *parts: str) -> Path:
     """A path for what can be made again: prepared data, adapters, checkpoints, HTML (not tracked by git)."""
-    return home().joinpath("build", profile, *parts)
+    return home().joinpath("build", _checked(profile), *map(_inside, parts))
 
 
 def results(profile: str, *parts: str) -> Path:
     """A path for what is kept: tables, figures, executed notebooks, scores by essay id, records (tracked by git)."""
-    return home().joinpath("results", profile, *parts)
+    return home().joinpath("results", _checked(profile), *map(_inside, parts))
+
+
+def _checked(profile: str) -> str:
+    """A study's name; CyborgError for anything that could leave its folder or mean something to a shell."""
+    if not NAME.fullmatch(profile):
+        raise CyborgError(
+            f"{profile[:60]!r} cannot be the name of a study. Use letters, digits, `_`, `-` and `.`, such as my_essays."
+        )
+    return profile
+
+
+def _inside(part: str) -> str:
+    """A part of a path, also with folders in it, that stays below its study's folder."""
+    if Path(part).is_absolute() or ".." in Path(part).parts or "\0" in str(part):
+        raise CyborgError(f"{str(part)[:60]!r} leaves the folder of its study. Use a name without `..` and without `/` in front.")
+    return part
 
 
 def cache() -> Path:

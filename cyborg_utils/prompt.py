@@ -42,10 +42,15 @@ def rubric(corpus: str, score: str, options: dict[str, Any] | None = None) -> st
     """
     named = (options or {}).get("rubric")
     if named:
-        path = Path(named) if Path(named).is_absolute() else paths.home() / named
+        if not isinstance(named, str):
+            raise CyborgError(f"prepare_data.options.rubric: {str(named)[:60]}: must be the name of a file.")
+        path = paths.home() / named
         if not path.is_file():
             raise CyborgError(f"{paths.shown(path)}: the rubric file named in prepare_data.options.rubric is not there")
-        return path.read_text(encoding="utf-8").strip()
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise CyborgError(f"{paths.shown(path)}: not readable as a rubric: {error}. Save it as UTF-8.") from error
     for name in (f"{corpus}_{score.lower()}", corpus, "generic"):
         if (FOLDER / f"{name}.txt").is_file():
             return (FOLDER / f"{name}.txt").read_text(encoding="utf-8").strip()

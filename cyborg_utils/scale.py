@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from cyborg_utils.errors import CyborgError
+
+MOST = 1_000  # levels; a metric counts in a table of levels by levels
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,17 @@ class Scale:
     step: float = 1.0
 
     def __post_init__(self) -> None:
-        steps = (self.high - self.low) / self.step if self.step > 0 else -1
+        try:
+            low, high, step = map(float, (self.low, self.high, self.step))
+        except OverflowError:
+            step = math.nan
+        steps = math.nan if math.isnan(step) else (high - low) / step if step > 0 else -1
+        if not math.isfinite(steps):
+            raise CyborgError("scale: lowest score, highest score and step must be ordinary numbers, such as [1, 6, 1]")
         if steps < 1 or abs(steps - round(steps)) > 1e-9:
             raise CyborgError(f"scale {self.low}-{self.high} by {self.step}: needs low < high and a step that divides the range")
+        if steps >= MOST:
+            raise CyborgError(f"scale {self.low}-{self.high} by {self.step}: has over {MOST} levels. Use a coarser step.")
 
     @property
     def scores(self) -> np.ndarray:

@@ -81,8 +81,8 @@ def count(file: Path, columns: Columns) -> int:
     wanted = [name for name in (columns.id, columns.text, columns.prompt) if name]
     if absent := [name for name in wanted if name not in there]:
         hint = " Is the delimiter another? Give --delimiter." if len(there) == 1 else ""
-        told = ", ".join(there)[:300]
-        raise CyborgError(f"{paths.shown(file)}: no column {', '.join(absent)}; there are {told}. Give --id and --text.{hint}")
+        told = f"no column {files.listed(absent)}; there are {files.listed(there)}"
+        raise CyborgError(f"{paths.shown(file)}: {told}. Give --id and --text.{hint}")
     ids, faulty = array("q"), False  # eight bytes an essay: ids themselves may be long
     for row in files.rows(file, encoding=columns.encoding, delimiter=columns.delimiter):
         name = _cell(row.cells.get(columns.id))
@@ -117,8 +117,10 @@ def _fault(row: files.Row, name: str, before: int, columns: Columns) -> str:
         return f": {row.fault}"
     if not name:
         return f", column {columns.id}: no id"
+    if reason := files.fault(row.cells.get(columns.id)):
+        return f", column {columns.id}: {reason}; give --encoding, or save it as UTF-8 text"
     if before != row.number:
-        return f", column {columns.id}: {name[:40]} stands in row {before} already"
+        return f", column {columns.id}: {files.printable(name[:40])} stands in row {before} already"
     for column in filter(None, (columns.text, columns.prompt)):
         cell = row.cells.get(column)
         if cell is not None and cell == cell and not isinstance(cell, str):  # NaN is no text, and no fault

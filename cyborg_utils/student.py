@@ -151,7 +151,7 @@ def load(folder: Path) -> Student:
     content = json.loads((folder / "student.json").read_text(encoding="utf-8"))
     settings, scale = Settings(**content["settings"]), Scale(*content["scale"])
     centre, spread = np.atleast_1d(content["centre"]), np.atleast_1d(content["spread"])
-    student = _new(settings, scale, folder, len(centre))
+    student = _new(settings, scale, weights.plain(folder), len(centre))
     student.network.top.load_state_dict(load_file(folder / "top.safetensors"))
     student.centre, student.spread = centre, spread
     return student
@@ -163,18 +163,18 @@ def untrained(settings: Settings, scale: Scale, scores: int = 1) -> Student:
 
 
 def _new(settings: Settings, scale: Scale, folder: Path, scores: int) -> Student:
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)  # or it would ask whether to run a model's own code
     # No dropout: its random numbers cost a good part of a step on a CPU, and as noise on a mean it suits regression badly.
     for name in [key for key, value in config.to_dict().items() if "dropout" in key and isinstance(value, float)]:
         setattr(config, name, 0.0)
-    encoder = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32)
+    encoder = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, use_safetensors=True)
     if encoder._can_set_attn_implementation():
         encoder.set_attn_implementation(attention.name())
     # The word embeddings stay as they are: half of MiniLM's weights, which a few hundred essays cannot improve.
     encoder.get_input_embeddings().weight.requires_grad_(False)
     regression = settings.head == "regression"
     network = _Network(encoder, scores if regression else scale.size, regression=regression)
-    return Student(network, AutoTokenizer.from_pretrained(folder), scale, settings)
+    return Student(network, AutoTokenizer.from_pretrained(folder, trust_remote_code=False), scale, settings)
 
 
 def _positions(encoder) -> int:

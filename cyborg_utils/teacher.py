@@ -119,12 +119,16 @@ def load(settings: Settings, template: Prompt, *, adapter: Path | None = None) -
     Merging is done in float32 and rounded to bf16 once. A 4-bit base keeps the adapter beside it.
     """
     folder = weights.resolve(settings.model)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False
+    )  # or it would ask whether to run a model's own code
     cuda = torch.cuda.is_available()
     options: dict[str, Any] = {
         "dtype": torch.bfloat16,
         "device_map": {"": 0} if cuda else None,
         "attn_implementation": attention.name(),
+        "use_safetensors": True,
+        "trust_remote_code": False,
     }
     if settings.quantization == "nf4":
         if not cuda:
@@ -141,7 +145,7 @@ def load(settings: Settings, template: Prompt, *, adapter: Path | None = None) -
         options["dtype"] = torch.float32
     model = AutoModelForCausalLM.from_pretrained(folder, **options)
     if adapter is not None:
-        model = PeftModel.from_pretrained(model, adapter)
+        model = PeftModel.from_pretrained(model, weights.plain(adapter, "adapter_model"))
         if merge:
             model = model.merge_and_unload()
             for parameter in model.parameters():  # not `model.to`, which would round the rotary frequencies (buffers) as well

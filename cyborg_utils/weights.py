@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -51,13 +52,53 @@ def resolve(name: str) -> Path:
         return _from_wheels(name)
     folder = Path(name) if Path(name).is_absolute() else paths.home() / name
     if (folder / "config.json").is_file():
-        return folder
+        return plain(folder)
     if name.count("/") == 1 and not name.startswith((".", "/")):
         return _from_hub(name)
     raise CyborgError(
         f"model {name!r}: neither a name in cyborg_utils/weights.yaml ({', '.join(registry())}), nor a folder with a "
         "config.json, nor a hub id `owner/name@revision`"
     )
+
+
+def plain(folder: Path, stem: str = "model") -> Path:
+    """The folder, if its weights are safetensors (`<stem>.safetensors`, or an index of such files that lie in the folder).
+
+    Transformers and PEFT would take up a pickle (`pytorch_model.bin`) where there is nothing else: CyborgError instead.
+    """
+    _without_code(folder / "config.json")
+    index = folder / f"{stem}.safetensors.index.json"
+    if (folder / f"{stem}.safetensors").is_file():
+        return folder
+    try:
+        parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.is_file() else {""}
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CyborgError(
+            f"{paths.shown(index)}: not readable as an index of weights: {error}. Fetch the model again."
+        ) from error
+    if odd := sorted(str(part) for part in parts if not re.fullmatch(r"[\w.-]+\.safetensors", str(part))):
+        found = f"{index.name} names {odd[0]!r}" if odd[0] else f"no {stem}.safetensors there"
+        raise CyborgError(
+            f"{paths.shown(folder)}: {found}, and pickles (.bin, .pt) are not read: loading one can run code. "
+            "Save the model as safetensors where you trust it, with `save_pretrained`, or take one that has them."
+        )
+    return folder
+
+
+def _without_code(config: Path) -> None:
+    """CyborgError for a model that only code of its own can read."""
+    try:
+        content = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    except ValueError as error:
+        raise CyborgError(f"{paths.shown(config)}: not readable as JSON: {error}. Fetch the model again.") from error
+    if isinstance(content, dict) and content.get("auto_map"):
+        from transformers import CONFIG_MAPPING
+
+        if content.get("model_type") not in CONFIG_MAPPING:
+            raise CyborgError(
+                f"{paths.shown(config)}: this model needs code that comes with it (auto_map), and such code is not run. "
+                "Take a model whose type transformers knows."
+            )
 
 
 def identity(name: str) -> dict[str, str]:
@@ -87,7 +128,7 @@ def _from_hub(name: str) -> Path:
             f"model {name!r}: no safetensors there, and pickles are not read. Many older models have them in a pull request "
             "(`Community` on the model's page, `Adding safetensors variant`): name its commit, `owner/name@commit`."
         )
-    return folder
+    return plain(folder)
 
 
 def _from_wheels(name: str) -> Path:

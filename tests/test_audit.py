@@ -114,3 +114,21 @@ def test_thresholds_are_judged_by_value_and_unknown_stays_unknown():
     assert alone["below two people (QWK)"] == "not known" == alone["largest |SMD| of a group"]
     strict = audit.thresholds(frame.assign(value=frame["value"] - 2), SCALE, **options).set_index("criterion")["met"]
     assert strict["SMD, all essays"] == "no" and strict["Pearson r"] == "yes" and strict["SD ratio, human / machine"] == "yes"
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"ell": "\udcff"}, "row 2, column ell: unreadable bytes"),
+        ({"essay": "\ud83d"}, "row 2, column essay: unreadable bytes"),
+        ({"essay": ["e1"]}, "row 2, column essay: neither text nor number but list"),
+        ({"machine": "1_0"}, "row 2, column machine: '1_0' is not a number"),
+        ({"machine": 10**400}, "row 2, column machine: '1000000000[^ ]{20}' is not a finite number"),
+    ],
+)
+def test_a_cell_that_no_table_can_hold_is_a_fault(tmp_path, changes, told):
+    rows = table(6).astype(object).to_dict("records")
+    rows[1] |= changes
+    (tmp_path / "bad.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(CyborgError, match=rf"bad.jsonl: 1 fault.*\n *{told}"):
+        audit.load(tmp_path / "bad.jsonl", scale=SCALE, **COLUMNS)

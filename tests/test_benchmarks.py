@@ -16,6 +16,7 @@ HOME = Path(__file__).resolve().parent.parent
 def script(name):
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", HOME / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
     spec.loader.exec_module(module)
     return module
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import corpus_samples as samples
 import pandas as pd
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from cyborg_utils import corpora
@@ -235,3 +237,181 @@ def test_declared_split_is_kept_with_test_0_and_ignored_else(data: Path):
     samples.write_csv(data / "own.csv", rows)
     listed = prepare(split="part", changes={"test": 0, "dev": 0}).exclusions.iloc[0]
     assert listed["column"] == "part" and "'holdout' is none of train" in listed["reason"]
+
+
+# --- what the fuzzer found (benchmarks/fuzz.py) -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"delimiter": "ab"}, r"own\.csv: 'ab' cannot be its delimiter. Give one character"),
+        ({"delimiter": "\n"}, "cannot be its delimiter"),
+        ({"encoding": "a\0b"}, "own.csv: .*Save it as UTF-8, or set options.encoding"),
+        ({"encoding": "rot13"}, "own.csv: .*Save it as UTF-8"),
+        ({"file": 3}, "options.file: must be a str"),
+        ({"file": ""}, r"options: give file \(the name of a file\)"),
+        ({"file": "~nobody-at-all/own.csv"}, "~nobody-at-all/own.csv: no such file"),
+        ({"file": "x" * 5_000}, r"x{20}\.\.\. \(5000 characters\): no such file"),
+        ({"groups": {"gender": None}}, "options.groups: .*must give the name of a column"),
+        ({"groups": {1: "sex"}}, "options.groups: .*must give the name of a column"),
+        ({"id": ""}, "options.id: .*must give the name of a column"),
+        ({1: "x"}, "unknown 1. A table needs file"),
+    ],
+)
+def test_a_wrong_option_is_an_error_of_ours(data: Path, options: dict, message: str):
+    samples.write_csv(data / "own.csv", samples.own())
+    with pytest.raises(CyborgError, match=message):
+        corpora.build(samples.settings("table", groups=["gender"], options={**samples.OWN, **options}))
+
+
+@pytest.mark.parametrize("corpus", ["table", "persuade"])
+@pytest.mark.parametrize(
+    "named", [{"files": []}, {"files": "own.csv"}, {"files": [3]}, {"files": ["own.csv"], "file": "own.csv"}]
+)
+def test_files_are_a_list_of_names(data: Path, corpus: str, named: dict):
+    samples.write_csv(data / "own.csv", samples.own())
+    options = named | ({"id": "no", "text": "body"} if corpus == "table" else {})
+    with pytest.raises(CyborgError, match="prepare_data.options"):
+        corpora.build(samples.settings(corpus, options=options))
+
+
+def test_a_file_named_twice_is_refused(data: Path):
+    samples.write_csv(data / "own.csv", samples.own())
+    with pytest.raises(CyborgError, match="own.csv: a file stands twice. Name each once"):
+        corpora.build(samples.settings("table", options={"files": ["own.csv", "own.csv"], "id": "no", "text": "body"}))
+
+
+def test_a_rubric_is_an_option_of_every_corpus(data: Path):
+    """It was documented for all and accepted by none."""
+    samples.write_csv(data / "own.csv", samples.own())
+    assert prepare(rubric="mine.txt").counts["essays"] == 30
+    samples.write_csv(data / "essays.csv", samples.persuade())
+    settings = samples.settings("persuade", score="holistic_essay_score", options={"file": "essays.csv", "rubric": "mine.txt"})
+    assert corpora.build(settings).counts["essays"] == 40
+    simulated = corpora.build(samples.settings("simulated", options={"essays": 30, "rubric": "mine.txt"}))
+    assert simulated.counts["essays"] == 30
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32"])
+def test_wide_encodings_are_recognised(data: Path, encoding: str):
+    rows = samples.own()
+    rows[4]["body"] += " café 👍"
+    samples.write_csv(data / "own.csv", rows, encoding=encoding)
+    prepared = prepare()
+    assert prepared.counts["essays"] == 30 and prepared.dataset[4]["text"].endswith("café 👍")
+    assert any(encoding in note for note in prepared.notes)
+
+
+JSON_FAULTS = {
+    '{"no": "e1", "body": "a", "score": 3, "score": 4}': "the line is not JSON: the key score stands twice",
+    '{"no": "e1", "body": "a", "score": ' + "9" * 5_000 + "}": "the line is not JSON: Exceeds the limit",
+    "[" * 100_000: "the line is not JSON: maximum recursion depth",
+    '{"no": "e1", "body": "half \\ud83d of a sign", "score": 3}': "unreadable bytes",
+    '{"no": "e\\udcff1", "body": "a text", "score": 3}': "unreadable bytes",
+    '{"no": "e1", "body": "a text", "score": 1' + "0" * 400 + "}": "is not a number",
+    '{"no": ["e1"], "body": "a text", "score": 3}': "neither text nor number but list",
+    '{"no": "' + "long " * 100 + '", "body": "a text", "score": 3}': "an id of 499 characters, more than 200",
+    '{"no": "e1", "body": "a text", "score": "1_0"}': "score '1_0' is not a number",
+}
+
+
+@pytest.mark.parametrize("line", JSON_FAULTS, ids=lambda line: JSON_FAULTS[line][:40])
+def test_a_line_that_json_or_we_cannot_use_is_listed(data: Path, line: str):
+    lines = [json.dumps(row) for row in samples.own()]
+    lines[12] = line
+    (data / "own.jsonl").write_text("\n".join(lines))
+    prepared = prepare(file="own.jsonl", changes={"scale": [1, 61, 1]})
+    assert accounted(prepared) and prepared.counts["essays"] == 29
+    listed = prepared.exclusions.iloc[0]
+    assert listed["row"] == 13 and listed["reason"].startswith(JSON_FAULTS[line]) or JSON_FAULTS[line] in listed["reason"]
+    assert listed["column"] != "" and prepared.exclusions.to_csv().encode()
+
+
+def test_a_parquet_file_is_refused_for_what_no_row_can_answer_for(data: Path):
+    table = pyarrow.table(pd.DataFrame(samples.own()))
+    pyarrow.parquet.write_table(table.append_column("body", table["sex"]), data / "own.parquet")
+    with pytest.raises(CyborgError, match=r"own\.parquet: column names stand twice: body. Rename one"):
+        prepare(file="own.parquet")
+    far = pyarrow.array([10**9] * 30, pyarrow.date32())  # in the year 2,700,000
+    pyarrow.parquet.write_table(table.append_column("when", far), data / "own.parquet")
+    with pytest.raises(CyborgError, match=r"own\.parquet: not readable as Parquet: .*Download it, or write it, again"):
+        prepare(file="own.parquet")
+    bad = pyarrow.array([b"\xff\xfe"] * 30, pyarrow.binary()).view(pyarrow.string())
+    pyarrow.parquet.write_table(table.append_column("remark", bad), data / "own.parquet")
+    with pytest.raises(CyborgError, match=r"own\.parquet: not readable as Parquet"):
+        prepare(file="own.parquet")
+
+
+def test_text_as_bytes_is_no_text(data: Path):
+    frame = pd.DataFrame(samples.own())
+    frame["no"] = frame["no"].str.encode("utf-8")
+    frame.to_parquet(data / "own.parquet")
+    with pytest.raises(CyborgError, match="row 1, column no: neither text nor number but bytes"):
+        prepare(file="own.parquet")
+
+
+def test_an_unreadable_id_can_be_listed_in_a_file(data: Path):
+    rows = samples.own()
+    rows[3]["body"] += " é è ê"
+    samples.write_csv(data / "own.csv", rows)
+    (data / "own.csv").write_bytes((data / "own.csv").read_bytes().replace(b"e9,", b"e\xff9,"))
+    listed = prepare().exclusions
+    assert listed["essay_id"].tolist() == ["e\\udcff9"] and listed.to_csv().encode("utf-8")
+
+
+def test_a_message_never_quotes_an_essay_in_place_of_a_column(data: Path):
+    samples.write_csv(data / "own.csv", samples.own())
+    lines = (data / "own.csv").read_text().splitlines()
+    (data / "own.csv").write_text("\n".join(lines[1:]) + "\n")  # the header is gone: an essay stands in its place
+    with pytest.raises(
+        CyborgError, match=r"own\.csv, row 1: no column .*It has: e0, Text 0: .{1,20}\.\.\. \(\d+ characters\)"
+    ) as error:
+        prepare()
+    assert samples.text(0)[30:] not in str(error.value)
+
+
+def test_further_rows_of_an_essay_that_say_something_else_are_told(data: Path):
+    rows = samples.discourse(samples.persuade(), 3)
+    rows[4]["gender"], rows[7]["competition_set"] = "?", "train"
+    samples.write_csv(data / "elements.csv", rows)
+    settings = samples.settings("persuade", score="holistic_essay_score", groups=["gender"], options={"file": "elements.csv"})
+    prepared = corpora.build(settings | {"test": 0})
+    assert prepared.counts == {"rows_read": 120, "repeated": 80, "excluded": 0, "essays": 40}
+    told = [note for note in prepared.notes if "further row" in note]
+    assert told == [
+        f"1 further row(s) of an essay give another {name}; the first counts." for name in ("gender", "competition_set")
+    ]
+
+
+@pytest.mark.parametrize("size", [float("nan"), float("inf"), -1, 0.001, 1e300])
+@pytest.mark.parametrize("part", ["dev", "test"])
+def test_a_size_that_is_none_or_gives_no_essay_is_refused(data: Path, part: str, size: float):
+    samples.write_csv(data / "own.csv", samples.own())
+    with pytest.raises(CyborgError, match="prepare_data") as error:
+        prepare(changes={part: size})
+    assert "Give" in str(error.value) and len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "options", [{"essays": 0}, {"essays": -3}, {"essays": "many"}, {"essays": True}, {"seed": 1.5}, {"seed": None}]
+)
+def test_simulated_essays_need_a_number_and_a_seed(options: dict):
+    with pytest.raises(CyborgError, match=rf"prepare_data\.options\.{next(iter(options))}: .* must be a whole number"):
+        corpora.build(samples.settings("simulated", options=options))
+
+
+def test_an_unknown_option_of_the_simulated_corpus_need_not_be_text():
+    with pytest.raises(CyborgError, match="unknown 1; the simulated corpus has essays and seed"):
+        corpora.build(samples.settings("simulated", options={1: 2}))
+
+
+def test_an_unreadable_file_is_an_error_of_ours(data: Path, monkeypatch: pytest.MonkeyPatch):
+    samples.write_csv(data / "own.csv", samples.own())
+
+    def refuse(self, *_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)  # the tests may run as root, who may read everything
+    with pytest.raises(CyborgError, match=r"own\.csv: Permission denied. Make it readable"):
+        prepare()

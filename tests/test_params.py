@@ -122,3 +122,72 @@ def test_settings_of_models_come_from_every_study(profile):
     model, head = study.headline
     made = student.Settings.of(study.section("train_student"), model=model, head=head)
     assert (made.model, made.head, made.epochs) == (model, head, study.section("train_student")["epochs"])
+
+
+# --- what the fuzzer found (benchmarks/fuzz.py) -----------------------------------------------------------------------------
+
+LAUGHS = "a: &a [x, x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("title: again", r"line \d+: title stands in line 1 already. Keep one"),
+        ("x: {a: 1, a: 2}", r"line \d+: a stands in line \d+ already"),
+        ("when: 2024-13-45", "not readable as YAML: month must be in 1..12"),
+        ("n: !!int abc", "not readable as YAML"),
+        ("b: !!bool perhaps", "not readable as YAML"),
+        ("d: !!timestamp soon", "not readable as YAML"),
+        ("big: " + "9" * 5_000, "not readable as YAML"),
+        ("deep: " + "[" * 5_000, "not readable as YAML"),
+        ("me: &me [*me, *me]", "too many values, or too deep"),
+        (LAUGHS, "too many values, or too deep"),
+        ("x: .nan", "x: needs an ordinary number"),
+        ("x: " + "9" * 400, "x: needs an ordinary number"),
+    ],
+)
+def test_what_yaml_lets_pass_or_breaks_on_is_an_error_of_ours(project, make_study, line, words):
+    make_study("try")
+    file = project / "params" / "try.yaml"
+    text = file.read_text(encoding="utf-8")
+    assert text.startswith("title:")
+    file.write_text(text + line + "\n", encoding="utf-8")
+    with pytest.raises(CyborgError, match=f"params/try.yaml: .*{words}") as error:
+        params.load("try")
+    assert len(str(error.value)) < 2_000
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"train_student": {"epochs": 3.0}}, r"train_student\.epochs: 3\.0 is not of type 'integer'"),
+        ({"runs": [{"fraction": 0.1, "seeds": [1.0]}]}, r"seeds\.0: 1\.0 is not of type 'integer'"),
+        ({"runs": [{"fraction": 0.1, "seeds": [2**40]}]}, "greater than the maximum"),
+        ({"runs": [{"fraction": float("nan"), "seeds": [1]}]}, r"runs\.0\.fraction: needs an ordinary number"),
+        ({"runs": [{"fraction": 1e-9, "seeds": [1]}]}, "this fraction is too small. Give"),
+        ({"runs": [{"fraction": 0.12345671, "seeds": [1]}, {"fraction": 0.12345672, "seeds": [1]}]}, "stand twice"),
+        ({"prepare_data": {"scale": [1, float("inf"), 1]}}, r"scale\.1: needs an ordinary number"),
+        ({"prepare_data": {"scale": [1, 6, 1e-9]}}, r"prepare_data\.scale: .*Use a coarser step"),
+        ({"finetune_teacher": {"lora_rank": "x" * 9_000}}, "is not of type 'integer'"),
+    ],
+)
+def test_numbers_that_are_none_and_names_that_clash_are_refused(project, make_study, changes, words):
+    make_study("try", **changes)
+    with pytest.raises(CyborgError, match=f"params/try.yaml: .*{words}") as error:
+        params.load("try")
+    assert len(str(error.value)) < 2_000
+
+
+def test_a_mistake_tells_where_the_rules_stand(project, make_study):
+    make_study("try", train_student={"epoch": 3})
+    with pytest.raises(CyborgError, match="What a study may say stands in params/schema.yaml"):
+        params.load("try")
+
+
+def test_aliases_that_stand_for_little_are_kept(project, make_study):
+    shared = ["Grammar"]
+    make_study("try", score_traits={"traits": shared, "alone": shared})
+    assert "*id001" in (project / "params" / "try.yaml").read_text(encoding="utf-8")
+    assert params.load("try").section("score_traits")["alone"] == ["Grammar"]

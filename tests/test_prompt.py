@@ -167,5 +167,10 @@ def test_the_rubric_of_the_trait_of_the_corpus_or_any(tmp_path, monkeypatch):
     Path(tmp_path / "mine.txt").write_text(" My own rubric \n", encoding="utf-8")
     assert prompt.rubric("persuade", "score", {"rubric": "mine.txt"}) == "My own rubric"
     assert prompt.rubric("persuade", "score", {"rubric": str(tmp_path / "mine.txt")}) == "My own rubric"
+    (tmp_path / "latin.txt").write_bytes("Größe".encode("latin-1"))
+    with pytest.raises(CyborgError, match=r"latin\.txt: not readable as a rubric: .*Save it as UTF-8"):
+        prompt.rubric("persuade", "score", {"rubric": "latin.txt"})
+    with pytest.raises(CyborgError, match=r"options\.rubric: 3: must be the name of a file"):
+        prompt.rubric("persuade", "score", {"rubric": 3})
     with pytest.raises(CyborgError, match=r"nothing\.txt: the rubric file"):
         prompt.rubric("persuade", "score", {"rubric": "nothing.txt"})

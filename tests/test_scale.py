@@ -1,5 +1,7 @@
 """Scores and levels."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -61,3 +63,17 @@ def test_nan_has_no_nearest_level():
 def test_an_impossible_scale_is_refused(low, high, step):
     with pytest.raises(CyborgError, match="needs low < high"):
         Scale(low, high, step)
+
+
+@pytest.mark.parametrize(
+    "three", [(math.nan, 6, 1), (1, math.inf, 1), (1, 6, math.nan), (-1e308, 1e308, 1), (10**400, 6, 1), (1, 6, 1e-320)]
+)
+def test_numbers_that_are_none_are_no_scale(three):
+    with pytest.raises(CyborgError, match="scale: .* must be ordinary numbers"):
+        Scale(*three)
+
+
+def test_a_scale_of_a_million_levels_is_refused():
+    with pytest.raises(CyborgError, match="over 1000 levels. Use a coarser step"):
+        Scale(0, 1, 1e-6)
+    assert Scale(0, 999).size == 1_000

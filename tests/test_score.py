@@ -190,3 +190,18 @@ def test_the_command(folder, given, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr("sys.argv", [*call, *wrong])
         with pytest.raises(SystemExit, match=message):
             score.main()
+
+
+@pytest.mark.parametrize("line, told", [('"e\\udcff"', "unreadable bytes"), ('["e1"]', "neither text nor number but list")])
+def test_an_id_that_no_file_can_hold_is_a_fault(scorer, tmp_path, line, told):
+    """It would stop the scoring only when the first part is written."""
+    (tmp_path / "bad.jsonl").write_text('{"id": "a", "text": "One."}\n{"id": ' + line + ', "text": "Two."}\n')
+    with pytest.raises(CyborgError, match=f"bad.jsonl.*\n.*row 2, column id: {told}"):
+        score.score_file(tmp_path / "bad.jsonl", tmp_path / "out.csv", scorer, score.Columns())
+
+
+def test_a_message_never_quotes_an_essay(tmp_path):
+    (tmp_path / "bad.csv").write_text("a1," + "these are words of an essay " * 20 + "\na2,short\n")
+    with pytest.raises(CyborgError, match=r"there are a1, these are words of a\.\.\. \(\d+ characters\)\. Give --id") as error:
+        score.count(tmp_path / "bad.csv", score.Columns())
+    assert len(str(error.value)) < 300

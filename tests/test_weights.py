@@ -141,6 +141,7 @@ def test_a_folder_is_taken_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setenv("CYBORG_HOME", str(tmp_path))
     (tmp_path / "models" / "mine").mkdir(parents=True)
     (tmp_path / "models" / "mine" / "config.json").write_text("{}")
+    (tmp_path / "models" / "mine" / "model.safetensors").touch()
     assert weights.resolve("models/mine") == tmp_path / "models" / "mine"
     assert weights.resolve(str(tmp_path / "models" / "mine")) == tmp_path / "models" / "mine"
     before = weights.identity("models/mine")

@@ -9,7 +9,7 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +19,15 @@ import pyarrow.parquet
 from cyborg_utils import paths
 from cyborg_utils.errors import CyborgError
 
-BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-UNREADABLE = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of a byte that is no UTF-8
+BYTE_ORDER_MARKS = {  # the longer ones first: that of UTF-32 begins like that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+# What `surrogateescape` makes of a byte that is no UTF-8, and halves of a character, which JSON can spell: no file can hold them.
+UNREADABLE = re.compile("[\ud800-\udfff]")
 NOT_ASCII = re.compile("[^\x00-\x7f]")
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 KINDS = {**DELIMITERS, ".parquet": "", ".jsonl": "", ".ndjson": ""}
@@ -40,10 +47,10 @@ def locate(corpus: str, sets: list[list[str]], options: dict[str, Any], advice: 
 
     Raises CyborgError that lists the folders looked in and ends with `advice` (what to do).
     """
-    if unknown := sorted(set(options) - {"file", "files"}):
-        raise CyborgError(f"prepare_data.options: unknown {', '.join(unknown)}; {corpus} knows file (or files).")
-    if options:
-        return [given(name) for name in options.get("files", [options.get("file")])]
+    if unknown := sorted(set(options) - {"file", "files", "rubric"}, key=str):
+        raise CyborgError(f"prepare_data.options: unknown {listed(unknown)}; {corpus} knows file (or files), and rubric.")
+    if "file" in options or "files" in options:
+        return named(options)
     folders = [folder / sub for folder in paths.data_folders() for sub in (corpus, "")]
     for names in sets:
         for folder in folders:
@@ -54,15 +61,48 @@ def locate(corpus: str, sets: list[list[str]], options: dict[str, Any], advice: 
     raise CyborgError(f"{wanted}: not found. Looked in {looked}. Set CYBORG_DATA_DIR to the folder that holds it, or: {advice}")
 
 
+def named(options: dict[str, Any]) -> list[Path]:
+    """The files that `options` names: `file` (a name) or `files` (a list of names), one of the two."""
+    names = options.get("files", [options.get("file")])
+    wrong = not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names)
+    if wrong or ("file" in options) == ("files" in options):
+        raise CyborgError("prepare_data.options: give file (the name of a file), or files (a list of such names).")
+    if len(set(names)) < len(names):
+        raise CyborgError(f"prepare_data.options.files: {listed(names)}: a file stands twice. Name each once.")
+    return [given(name) for name in names]
+
+
+def listed(names: Iterable[Any], most: int = 20) -> str:
+    """Names for a message. What is long or cannot be shown may be essay text in the wrong place: of that only the beginning."""
+    texts = [str(name) for name in names]
+    short = [printable(text) if len(text) <= 40 else f"{printable(text[:20])}... ({len(text)} characters)" for text in texts]
+    return ", ".join(text or '""' for text in short[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
+
+
+def fault(value: Any) -> str:
+    """Why no column can use a cell; empty for a good one."""
+    if isinstance(value, (bytes, list, dict)):
+        return f"neither text nor number but {type(value).__name__}"
+    return "unreadable bytes" if isinstance(value, str) and UNREADABLE.search(value) else ""
+
+
+def printable(value: Any) -> str:
+    """A text that can be printed and written to a file: what cannot is written as `\\udc80` or `\\x00`."""
+    text = str(value).encode("utf-8", "backslashreplace").decode()
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
 def given(name: str) -> Path:
     """The file a user named in the params file: absolute, or relative to the project or a data folder."""
     bases = [paths.home(), *paths.data_folders()]
-    for path in [base / Path(name).expanduser() for base in bases]:
-        if path.is_file():
-            return path
+    with contextlib.suppress(OSError, RuntimeError):  # a name too long for a file system; a home of nobody (`~nobody/a.csv`)
+        for path in [base / Path(name).expanduser() for base in bases]:
+            if path.is_file():
+                return path
     looked = ", ".join(dict.fromkeys(paths.shown(base) for base in bases))
     raise CyborgError(
-        f"{name}: no such file. Looked in {looked}. Name it relative to one of them, or set CYBORG_DATA_DIR to its folder."
+        f"{listed([name])}: no such file. Looked in {looked}. "
+        "Name it relative to one of them, or set CYBORG_DATA_DIR to its folder."
     )
 
 
@@ -73,11 +113,13 @@ def encoding_of(path: Path) -> str:
     loses less than misreading every accent. Where broken bytes outnumber the good non-ASCII characters it is Windows-1252.
     """
     good = broken = 0
-    with path.open("rb") as handle:
+    with _readable(path), path.open("rb") as handle:
         start = handle.read(4)
         for mark, name in BYTE_ORDER_MARKS.items():
             if start.startswith(mark):
                 return name
+        if start[1::2] == b"\0\0" or start[::2] == b"\0\0":  # every other byte is none
+            return "utf-16-le" if start[1] == 0 else "utf-16-be"
         handle.seek(0)
         strict = codecs.getincrementaldecoder("utf-8")()
         try:
@@ -106,14 +148,24 @@ def rows(path: Path, *, encoding: str = "", delimiter: str = "") -> Iterator[Row
     if path.suffix.lower() == ".parquet":
         yield from _parquet(path)
         return
+    if delimiter and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
+        raise CyborgError(f"{paths.shown(path)}: {delimiter[:9]!r} cannot be its delimiter. Give one character, such as ';'.")
     try:
-        with path.open(encoding=encoding or encoding_of(path), errors="surrogateescape", newline="") as handle:
+        with _readable(path), path.open(encoding=encoding or encoding_of(path), errors="surrogateescape", newline="") as handle:
             if path.suffix.lower() in DELIMITERS:
                 yield from _separated(handle, path, delimiter or DELIMITERS[path.suffix.lower()])
             else:
                 yield from _json_lines(handle)
-    except (UnicodeError, LookupError) as error:
-        raise CyborgError(f"{paths.shown(path)}: {error}. Save it as UTF-8, or set options.encoding.") from error
+    except (UnicodeError, LookupError, ValueError) as error:  # ValueError: a NUL in the name of an encoding
+        raise CyborgError(f"{paths.shown(path)}: {printable(error)[:300]}. Save it as UTF-8, or set options.encoding.") from error
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CyborgError(f"{paths.shown(path)}: {error.strerror}. Make it readable, or name another file.") from error
 
 
 def header(path: Path, *, encoding: str = "", delimiter: str = "") -> list[str]:
@@ -132,7 +184,7 @@ def _separated(handle, path: Path, delimiter: str) -> Iterator[Row]:
         names = [name.strip().lstrip("\ufeff") for name in next(reader, [])]
         if len(set(names)) < len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
-            raise CyborgError(f"{paths.shown(path)}, row 1: column names stand twice: {', '.join(twice)}. Rename one of each.")
+            raise CyborgError(f"{paths.shown(path)}, row 1: column names stand twice: {listed(twice)}. Rename one of each.")
         number = 1
         for number, cells in enumerate(reader, start=2):
             if cells:
@@ -151,11 +203,20 @@ def _json_lines(handle) -> Iterator[Row]:
     for number, line in enumerate(handle, start=1):
         if line.strip():
             try:
-                cells = json.loads(line.lstrip("\ufeff"))
+                cells = json.loads(line.lstrip("\ufeff"), object_pairs_hook=_object)
                 fault = "" if isinstance(cells, dict) else "the line is not a JSON object"
-            except json.JSONDecodeError as error:
-                cells, fault = {}, f"the line is not JSON: {error.msg}"
+            except (ValueError, RecursionError) as error:  # ValueError: also a key that stands twice, a number of 5,000 digits
+                cells, fault = {}, f"the line is not JSON: {getattr(error, 'msg', error)}"
             yield Row(number, cells if isinstance(cells, dict) else {}, fault)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a key that stands twice one value would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {listed(name for name in found if names.count(name) > 1)} stands twice")
+    return found
 
 
 def _parquet(path: Path) -> Iterator[Row]:
@@ -169,12 +230,17 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 def _parquet_file(path: Path) -> pyarrow.parquet.ParquetFile:
     with _reported(path):
-        return pyarrow.parquet.ParquetFile(path)
+        file = pyarrow.parquet.ParquetFile(path)
+        names = file.schema_arrow.names
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise CyborgError(f"{paths.shown(path)}: column names stand twice: {listed(twice)}. Rename one of each.")
+    return file
 
 
 @contextlib.contextmanager
 def _reported(path: Path) -> Iterator[None]:
     try:
         yield
-    except (pyarrow.ArrowException, OSError) as error:
-        raise CyborgError(f"{paths.shown(path)}: not readable as Parquet: {error}") from error
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # broken text or dates are ValueErrors
+        told = printable(error)[:300]
+        raise CyborgError(f"{paths.shown(path)}: not readable as Parquet: {told} Download it, or write it, again.") from error

@@ -48,8 +48,13 @@ HABIT_RATE = 0.7  # of their -ing, and, because: written -in, an, cuz
 def read(settings: dict[str, Any]) -> table.Raw:
     """`options: {essays: N, seed: S}` -> N essays; raises CyborgError for other options, another scale or a split of its own."""
     options = {**DEFAULTS, **settings.get("options", {})}
-    if unknown := sorted(set(options) - set(DEFAULTS)):
-        raise CyborgError(f"prepare_data.options: unknown {', '.join(unknown)}; the simulated corpus has essays and seed.")
+    if unknown := sorted(set(options) - set(DEFAULTS) - {"rubric"}, key=str):
+        raise CyborgError(
+            f"prepare_data.options: unknown {', '.join(map(str, unknown))}; the simulated corpus has essays and seed."
+        )
+    for key, least in (("essays", 1), ("seed", 0)):
+        if type(options[key]) is not int or options[key] < least:
+            raise CyborgError(f"prepare_data.options.{key}: {str(options[key])[:40]!r} must be a whole number from {least} on.")
     if list(settings["scale"]) != [1, 6, 1] or settings["score"] != "score":
         raise CyborgError("prepare_data: the simulated corpus has `score: score` on `scale: [1, 6, 1]`.")
     groups = [f"groups.{name}" for name in settings["groups"]]

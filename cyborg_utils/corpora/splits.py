@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 
@@ -43,10 +45,12 @@ def assign(frame: pd.DataFrame, *, dev: float, test: float, seed: int) -> np.nda
                 raise CyborgError("the corpus brings its own dev split: set prepare_data.dev to 0 to keep it.")
             split[own == "dev"] = "dev"
     free = np.flatnonzero(split == "train")
-    n_test = _count(test, len(free))
-    n_dev = _count(dev, len(free) - n_test)
+    n_test = _count("test", test, len(free))
+    n_dev = _count("dev", dev, max(0, len(free) - n_test))
     if n_test + n_dev >= len(free):
-        raise CyborgError(f"prepare_data: test {n_test} and dev {n_dev} leave none of {len(free)} essays for training.")
+        raise CyborgError(
+            f"prepare_data: test {test:g} and dev {dev:g} leave none of {len(free)} essays for training. Give smaller numbers."
+        )
     unit = pd.factorize(frame["duplicate"].iloc[free], sort=True)[0]  # number of each essay's cluster, by its key's order
     by_unit = np.argsort(unit, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(unit[by_unit]) > 0])
@@ -64,5 +68,11 @@ def assign(frame: pd.DataFrame, *, dev: float, test: float, seed: int) -> np.nda
     return split
 
 
-def _count(size: float, of: int) -> int:
-    return round(size * of) if size < 1 else round(size)
+def _count(name: str, size: float, of: int) -> int:
+    """A number of essays, or a share of them; CyborgError where that is no number, or where a share comes to no essay at all."""
+    if not 0 <= size < math.inf:
+        raise CyborgError(f"prepare_data.{name}: {size} is no number of essays. Give a number from 0 on, below 1 a share.")
+    count = round(size * of) if size < 1 else round(size)
+    if size and of and not count:
+        raise CyborgError(f"prepare_data.{name}: {size:g} of {of} essays is none. Give a larger share, or a number of essays.")
+    return count

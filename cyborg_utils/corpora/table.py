@@ -15,6 +15,7 @@ prepare_data:
     traits: {grammar: gram}
     encoding: latin-1
     delimiter: ";"
+    rubric: my_rubric.txt        # what the Teacher is told of the scale
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ MISSING = {"", "na", "n/a", "nan", "none", "null"}  # of a group or an optional 
 SPLITS = {"train": "train", "training": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}
 ROUNDED_ID = re.compile(r"\d(\.\d+)?E\+\d+")  # a spreadsheet's idea of a long number
 MOST_EXCLUDED = 0.10
+LONGEST_ID = 200  # characters; a longer one is a text in the wrong column
+ROW = "-"  # the column of an exclusion that is not about one cell
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,10 @@ class Raw:
 def read(settings: dict[str, Any]) -> Raw:
     """A user's own file(s), declared in `options`; raises CyborgError for an unknown or missing key, column or file."""
     options = settings.get("options", {})
-    known = (set(Columns.__dataclass_fields__) - {"score", "repeats"}) | {"file", "files", "encoding", "delimiter"}
-    unknown, missing = sorted(set(options) - known), sorted({"id", "text"} - set(options))
+    known = (set(Columns.__dataclass_fields__) - {"score", "repeats"}) | {"file", "files", "encoding", "delimiter", "rubric"}
+    unknown, missing = sorted(set(options) - known, key=str), sorted({"id", "text"} - set(options))
     if unknown or missing or ("file" in options) == ("files" in options):
-        problem = f"unknown {', '.join(unknown)}" if unknown else f"missing {', '.join(missing) or 'file (or files)'}"
+        problem = f"unknown {files.listed(unknown)}" if unknown else f"missing {', '.join(missing) or 'file (or files)'}"
         raise CyborgError(
             f"prepare_data.options: {problem}. A table needs file, id, text; it may have {', '.join(sorted(known))}."
         )
@@ -94,11 +97,14 @@ def read(settings: dict[str, Any]) -> Raw:
         kind = {"groups": dict, "traits": dict, "files": list}.get(key, str)
         if not isinstance(value, kind):
             raise CyborgError(
-                f"prepare_data.options.{key}: must be a {'mapping' if kind is dict else kind.__name__}, not {value!r}."
+                f"prepare_data.options.{key}: must be a {'mapping' if kind is dict else kind.__name__}, not {repr(value)[:60]}."
             )
+        names = [*value, *value.values()] if kind is dict else [value] if key in ("id", "text") else []
+        if not all(isinstance(name, str) and name for name in names):
+            raise CyborgError(f"prepare_data.options.{key}: {repr(value)[:60]}: must give the name of a column, as text.")
     roles = {key: value for key, value in options.items() if key in Columns.__dataclass_fields__}
     roles |= {} if settings["test"] == 0 else {"split": ""}  # a declared split counts where the params keep it: `test: 0`
-    sources = [files.given(name) for name in options.get("files", [options.get("file")])]
+    sources = files.named(options)
     how = {key: options.get(key, "") for key in ("encoding", "delimiter")}
     return collect(sources, Columns(**{"score": settings["score"], **roles}), settings, **how)
 
@@ -112,10 +118,12 @@ def collect(sources: list[Path], columns: Columns, settings: dict[str, Any], *, 
     scale, wanted = Scale(*settings["scale"]), list(settings["groups"])
     if absent := [name for name in wanted if name not in columns.groups]:
         raise CyborgError(
-            f"prepare_data.groups: {', '.join(absent)} unknown; this corpus has {', '.join(columns.groups) or 'none'}."
+            f"prepare_data.groups: {files.listed(absent)} unknown; this corpus has {', '.join(columns.groups) or 'none'}."
         )
     columns = Columns(**{**columns.__dict__, "groups": {name: columns.groups[name] for name in wanted}})
-    kept, excluded, first, notes, emptied = Store(normalised), [], {}, [], Counter()
+    kept, excluded, first, notes = Store(normalised), [], {}, []
+    emptied, unlike = Counter(), Counter()
+    beside = [name for name in columns.used if name not in (columns.id, columns.text, columns.score)]
     rows_read = repeated = 0
     for source in sources:
         file = paths.shown(source)
@@ -129,19 +137,22 @@ def collect(sources: list[Path], columns: Columns, settings: dict[str, Any], *, 
             column, reason = _fault(row, columns, scale)
             if not reason:
                 content = hash((row.cells[columns.text], str(row.cells[columns.score])))
-                where, before = first.setdefault(essay_id, (f"{file}, row {row.number}", None))
+                others = [hash(str(row.cells.get(name))) for name in beside] if columns.repeats else []
+                where, before, stood = first.setdefault(essay_id, (f"{file}, row {row.number}", None, others))
                 if before == content and columns.repeats:
                     repeated += 1
+                    unlike.update(name for name, one, other in zip(beside, stood, others, strict=True) if one != other)
                     continue
                 if before is not None:
                     column, reason = columns.id, f"id stands already in {where}"
                     reason += "" if before == content else ", with another text or score"
                     reason += "; a spreadsheet has rounded this id" if ROUNDED_ID.fullmatch(essay_id) else ""
             if reason:
-                excluded.append((file, row.number, column, reason, essay_id))
+                excluded.append((file, row.number, column, reason, files.printable(essay_id[:LONGEST_ID])))
                 continue
-            first[essay_id] = (where, content)
+            first[essay_id] = (where, content, others)
             kept.append({**_record(row.cells, essay_id, columns, scale, emptied), "file": file, "row": row.number})
+    notes += [f"{count} further row(s) of an essay give another {name}; the first counts." for name, count in unlike.items()]
     notes += [f"{count} value(s) of {name} could not be used and are left empty." for name, count in sorted(emptied.items())]
     frame = kept.frame()
     if rounded := [name for name in frame.get("essay_id", []) if ROUNDED_ID.fullmatch(name)]:
@@ -149,7 +160,7 @@ def collect(sources: list[Path], columns: Columns, settings: dict[str, Any], *, 
     exclusions = pd.DataFrame(excluded, columns=EXCLUSION_COLUMNS)
     _limit(exclusions, rows_read)
     if not kept:
-        raise CyborgError(f"{', '.join(map(paths.shown, sources))}: no essays in it.")
+        raise CyborgError(f"{', '.join(map(paths.shown, sources))}: no essays in it. Check that it was saved whole.")
     return Raw(frame, kept, exclusions, rows_read, repeated, list(sources), notes)
 
 
@@ -162,24 +173,26 @@ def normalised(text: str) -> str:
 def _require(present: list[str], used: list[str], file: str) -> None:
     if missing := [name for name in used if name not in present]:
         hint = " Is the delimiter another? Set options.delimiter." if len(present) == 1 else ""
-        raise CyborgError(f"{file}, row 1: no column {', '.join(missing)}. It has: {', '.join(present)[:500]}.{hint}")
+        raise CyborgError(f"{file}, row 1: no column {files.listed(missing)}. It has: {files.listed(present)}.{hint}")
 
 
 def _fault(row: files.Row, columns: Columns, scale: Scale) -> tuple[str, str]:
-    """(column, reason) that excludes a row; two empty strings for a good one."""
+    """(column, reason) that excludes a row, the column being `ROW` where it is no cell's; two empty strings for a good one."""
     if row.fault:
-        return "", row.fault
+        return ROW, row.fault
     text, score = row.cells.get(columns.text), row.cells.get(columns.score)
-    if not _text(row.cells.get(columns.id)):
+    if not (own := _text(row.cells.get(columns.id))):
         return columns.id, "no id"
+    if len(own) > LONGEST_ID:
+        return columns.id, f"an id of {len(own)} characters, more than {LONGEST_ID}"
     if text is not None and not isinstance(text, str):
         return columns.text, f"not a text but {type(text).__name__}"
     if not (text or "").strip():
         return columns.text, "empty text"
     for name in columns.used:
         value = row.cells.get(name)
-        if isinstance(value, str) and ("\0" in value or files.UNREADABLE.search(value)):
-            return name, "unreadable bytes" if "\0" not in value else "NUL bytes"
+        if reason := "NUL bytes" if isinstance(value, str) and "\0" in value else files.fault(value):
+            return name, reason
     if _text(score).lower() in MISSING:
         return columns.score, "no score"
     if math.isnan(number := _number(score)):
@@ -217,7 +230,7 @@ def _record(cells: dict[str, Any], essay_id: str, columns: Columns, scale: Scale
 
 def _limit(exclusions: pd.DataFrame, rows_read: int) -> None:
     if len(exclusions) > MOST_EXCLUDED * rows_read:
-        head = "; ".join(f"{e.file}, row {e.row}, column {e.column or '-'}: {e.reason}" for e in exclusions.head(3).itertuples())
+        head = "; ".join(f"{e.file}, row {e.row}, column {e.column}: {e.reason}" for e in exclusions.head(3).itertuples())
         raise CyborgError(
             f"{len(exclusions)} of {rows_read} rows cannot be used, more than {MOST_EXCLUDED:.0%}. {head}; ... "
             "Check the declared columns, the scale and the file."
@@ -237,10 +250,10 @@ def _group(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float:
-    """A finite number, or NaN."""
+    """A finite number, or NaN. `1_0` is a number to Python alone."""
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+        number = math.nan if isinstance(value, bool) or "_" in str(value) else float(value)
+    except (TypeError, ValueError, OverflowError):
         return math.nan
     return number if math.isfinite(number) else math.nan
 
