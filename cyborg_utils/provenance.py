@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cyborg_utils import paths
+from cyborg_utils import paths, whole
 
 STARTED = time.time()  # of this process, which is one notebook
 SHOWN_PACKAGES = ("torch", "transformers", "peft", "datasets", "scikit-learn", "scipy", "statsmodels", "numpy", "pandas")
@@ -108,13 +108,8 @@ def record(
 
 
 def write_json(path: str | Path, content: Any) -> Path:
-    """Write JSON whole or not at all: to a temporary name in the same folder, then renamed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(_plain(content), indent=1, sort_keys=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    """Write JSON whole or not at all."""
+    return whole.write(path, json.dumps(_plain(content), indent=1, sort_keys=False) + "\n")
 
 
 def _plain(value: Any) -> Any:

@@ -7,8 +7,6 @@ A corpus module reads (`ellipse.read(settings)`); here its rows are split, turne
 from __future__ import annotations
 
 import importlib
-import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset, Features, Value, load_from_disk
 
-from cyborg_utils import params, paths
+from cyborg_utils import params, paths, whole
 from cyborg_utils.corpora import splits, table
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.scale import Scale
@@ -66,12 +64,8 @@ def build(settings: dict[str, Any]) -> Prepared:
 def save(dataset: Dataset, profile: str) -> Path:
     """Write the essays to `build/<profile>/essays`, whole or not at all; replaces an earlier copy."""
     target = paths.build(profile, "essays")
-    temporary = target.with_name(f".essays.{os.getpid()}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(temporary, ignore_errors=True)
-    dataset.save_to_disk(str(temporary))
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(temporary, target)
+    with whole.folder(target) as temporary:
+        dataset.save_to_disk(str(temporary))
     return target
 
 
