@@ -52,7 +52,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores, memory (GiB) and GPU of this machine."""
+    """Processor, cores, threads that PyTorch uses (they decide last digits), memory (GiB) and GPU of this machine."""
     import torch
 
     model = platform.processor() or platform.machine()
@@ -68,7 +68,14 @@ def hardware() -> dict[str, Any]:
         cores = os.cpu_count() or 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else float("nan")
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
-    return {"processor": model, "cores": cores, "memory_gib": round(memory, 1), "gpu": gpu, "system": platform.system()}
+    return {
+        "processor": model,
+        "cores": cores,
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(memory, 1),
+        "gpu": gpu,
+        "system": platform.system(),
+    }
 
 
 def commit() -> str:
