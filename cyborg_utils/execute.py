@@ -164,10 +164,10 @@ def _set_aside(working: Path, failed: Path) -> str:
     return f"\nThe copy with the failure: {paths.shown(failed)}"
 
 
-class _Kernels(AsyncKernelManager):
+class LockedKernels(AsyncKernelManager):
     """Kernels that hold the step's lock too: one that outlives its runner for a moment keeps the step closed that long."""
 
-    lock = Int()
+    lock = Int().tag(config=True)
 
     async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
         await super()._async_launch_kernel(kernel_cmd, pass_fds=[self.lock], **options)
@@ -197,8 +197,8 @@ def _execute(path: Path, working: Path, values: dict[str, Any], profile: str, lo
                     cwd=paths.home(),
                     start_timeout=180,
                     progress_bar=False,
-                    kernel_manager_class=_Kernels,
-                    config=Config({"_Kernels": kernels}),
+                    kernel_manager_class=LockedKernels,
+                    config=Config({"LockedKernels": kernels}),
                     extra_arguments=["--log-level=CRITICAL"],
                 )
         except PapermillExecutionError as error:

@@ -51,6 +51,7 @@ def resolve(name: str) -> Path:
         return _from_wheels(name)
     folder = Path(name) if Path(name).is_absolute() else paths.home() / name
     if (folder / "config.json").is_file():
+        check(folder, "Copy the model anew.")
         return folder
     if name.count("/") == 1 and not name.startswith((".", "/")):
         return _from_hub(name)
@@ -82,6 +83,7 @@ def _from_hub(name: str) -> Path:
             f"({type(error).__name__}: {str(error).splitlines()[0][:200]}). "
             "Check the network, the spelling, and for a gated model `hf auth login`; or name a local folder."
         ) from error
+    check(folder, "Remove the model from the hub's cache (`hf cache`) and run again.")
     if not any(folder.glob("*.safetensors")):
         raise CyborgError(
             f"model {name!r}: no safetensors there, and pickles are not read. Many older models have them in a pull request "

@@ -107,7 +107,7 @@ def told(path: Path) -> Iterator[None]:
     except OSError as error:
         if not (words := remedy(error)):
             raise
-        raise CyborgError(f"{paths.shown(error.filename or path)}: {words}") from error
+        raise CyborgError(f"{paths.shown(path)}: {words}") from error
 
 
 # ---------------------------------------------------------------- helpers
