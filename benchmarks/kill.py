@@ -11,6 +11,7 @@ for byte; only measured seconds, a column of two tables, are left out.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import re
@@ -45,7 +46,9 @@ SEPARATORS = {".csv": ",", ".md": "|", ".tex": "&"}
 
 
 def project(folder: Path) -> Path:
-    """A project folder with the study and its tiny models."""
+    """A project folder with the study and its tiny models; one that is there stays."""
+    if (folder / "log.txt").is_file():
+        return folder
     for name in ("params", "notebooks"):
         shutil.copytree(HOME / name, folder / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     rules = yaml.safe_load((HOME / "params" / "schema.yaml").read_text(encoding="utf-8"))["properties"]
@@ -135,20 +138,29 @@ def watch(run: Run, until=lambda step, seconds: False) -> tuple[dict[str, float]
 
 
 def undisturbed(folder: Path, targets: tuple[str, ...] = ()) -> dict[str, float]:
-    run = Run(folder, targets)
-    took, _ = watch(run)
-    if run.process.returncode:
-        raise SystemExit(f"the undisturbed run failed: {folder / 'log.txt'}")
-    return took
+    """Run the study, once: the seconds of each step."""
+    file = folder / "steps.json"
+    if not file.is_file():
+        run = Run(folder, targets)
+        took, _ = watch(run)
+        if run.process.returncode:
+            raise SystemExit(f"the undisturbed run failed: {folder / 'log.txt'}")
+        file.write_text(json.dumps(took), encoding="utf-8")
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def killed(folder: Path, took: dict[str, float], kills: int, *, seed: int, targets: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Run the study, `kills` times killed in each step of `took`; the kills: step, seconds into it.
+    """Run the study, `kills` times killed in each step of `took`; the kills: step, seconds into it, commit of the code.
 
-    A step's moments are spread over the time it takes: the first falls into the first part of it, and so on.
+    A step's moments are spread over the time it takes: the first falls into the first part of it, and so on. A step that ended
+    before its moment (the machine had become faster) is done again. The kills so far are in `kills.csv`: this too goes on.
     """
-    rng, made, counts = random.Random(seed), [], Counter()
-    while True:
+    from cyborg_utils import provenance
+
+    file, commit, expected = folder / "kills.csv", provenance.commit(), dict(took)
+    made = pd.read_csv(file).to_dict("records") if file.is_file() else []
+    rng, counts, short = random.Random(f"{seed} {len(made)}"), Counter(row["step"] for row in made), list(took)
+    while short:
         run, moments = Run(folder, targets), {}
 
         def due(step: str, seconds: float) -> bool:
@@ -156,17 +168,23 @@ def killed(folder: Path, took: dict[str, float], kills: int, *, seed: int, targe
             if place >= kills or step not in took:
                 return False
             share = moments.setdefault(step, 0.95 * (place + rng.random()) / kills)  # noqa: B023
-            return seconds >= share * took[step]
+            return seconds >= share * expected[step]
 
-        _, (step, seconds) = watch(run, due)
-        if run.ended():
-            break
-        run.kill()
-        counts[step] += 1
-        made.append({"step": step, "seconds": seconds, "share": seconds / took[step]})
-        print(f"{len(made)} kills; the last after {seconds:.1f} s of {step}", flush=True)
-    if run.process.returncode:
-        raise SystemExit(f"the run that went on after {len(made)} kills failed: {folder / 'log.txt'}")
+        seen, (step, seconds) = watch(run, due)
+        if not run.ended():
+            run.kill()
+            counts[step] += 1
+            made.append({"step": step, "seconds": seconds, "commit": commit})
+            file.write_text(pd.DataFrame(made).to_csv(index=False), encoding="utf-8")
+            print(f"{len(made)} kills; the last after {seconds:.1f} s of {step}", flush=True)
+            continue
+        if run.process.returncode:
+            raise SystemExit(f"the run that went on after {len(made)} kills failed: {folder / 'log.txt'}")
+        short = [step for step in took if counts[step] < kills]
+        for step in short:
+            expected[step] = min(expected[step], seen.get(step, expected[step]))
+            stamp = "html/index.html" if step == "pages" else f"done/{step}.json"
+            (folder / "build" / PROFILE / stamp).unlink(missing_ok=True)
     return pd.DataFrame(made)
 
 
@@ -211,15 +229,12 @@ def left_behind(folder: Path) -> list[str]:
 def trial(folder: Path, kills: int, *, seed: int, targets: tuple[str, ...] = ()) -> tuple[pd.DataFrame, dict]:
     """Both runs and their comparison: the kills, and what was found."""
     first, second = project(folder / "undisturbed"), project(folder / "killed")
-    started = time.monotonic()
     took = undisturbed(first, targets)
     print(f"undisturbed: {sum(took.values()):.0f} s", flush=True)
-    between = time.monotonic()
     made = killed(second, took, kills, seed=seed, targets=targets)
-    ended = time.monotonic()
     number, unlike = differing(first, second)
     found = {"kills": len(made), "steps": made["step"].nunique(), "files": number, "differing": unlike}
-    found |= {"left_behind": left_behind(second), "seconds_undisturbed": between - started, "seconds_killed": ended - between}
+    found |= {"left_behind": left_behind(second), "seconds_undisturbed": sum(took.values())}
     return made.assign(step_seconds=made["step"].map(took)), found
 
 
@@ -238,7 +253,7 @@ def write(folder: Path, made: pd.DataFrame, found: dict, settings: dict) -> None
         f"{found['kills']} kills (SIGKILL to every process) in {found['steps']} places of a study of tiny models, each followed "
         f"by the same command. Of {found['files']} files (tables, scores, figures, essays, weights) {len(found['differing'])} "
         f"differ from the undisturbed run's ({unlike}); half-written files left behind: {len(found['left_behind'])}. "
-        f"Undisturbed {found['seconds_undisturbed']:.0f} s, with all kills {found['seconds_killed']:.0f} s.\n\n"
+        f"Undisturbed the study took {found['seconds_undisturbed']:.0f} s.\n\n"
     )
     report.write(folder / "kills.md", text + table.reset_index().to_markdown(index=False) + "\n")
     provenance.write_json(folder / "kills.json", provenance.record(settings, measured=found))
