@@ -171,6 +171,7 @@ def killed(folder: Path, took: dict[str, float], kills: int, *, seed: int, targe
             return seconds >= share * expected[step]
 
         seen, (step, seconds) = watch(run, due)
+        expected |= {name: min(expected.get(name, now), now) for name, now in seen.items() if name != step or run.ended()}
         if not run.ended():
             run.kill()
             counts[step] += 1
@@ -182,7 +183,6 @@ def killed(folder: Path, took: dict[str, float], kills: int, *, seed: int, targe
             raise SystemExit(f"the run that went on after {len(made)} kills failed: {folder / 'log.txt'}")
         short = [step for step in took if counts[step] < kills]
         for step in short:
-            expected[step] = min(expected[step], seen.get(step, expected[step]))
             stamp = "html/index.html" if step == "pages" else f"done/{step}.json"
             (folder / "build" / PROFILE / stamp).unlink(missing_ok=True)
     return pd.DataFrame(made)
