@@ -171,7 +171,8 @@ def killed(folder: Path, took: dict[str, float], kills: int, *, seed: int, targe
             return seconds >= share * expected[step]
 
         seen, (step, seconds) = watch(run, due)
-        expected |= {name: min(expected.get(name, now), now) for name, now in seen.items() if name != step or run.ended()}
+        whole = seen.items() if run.ended() else list(seen.items())[:-1]
+        expected.update({name: min(expected.get(name, now), now) for name, now in whole})
         if not run.ended():
             run.kill()
             counts[step] += 1
