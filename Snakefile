@@ -152,6 +152,7 @@ rule train_student:
         gpu=1,
     shell:
         "{EXECUTE} 04_train_student {PROFILE} " + OF_RUN + " --done {output} --promise {SCORES}/students_{wildcards.run}.csv"
+        " --watch students/{wildcards.run}"
 
 
 rule test_significance:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm.auto import tqdm
+
+from cyborg_utils import whole
 
 
 class LengthBatches(torch.utils.data.Sampler[list[int]]):
@@ -76,8 +77,7 @@ def in_parts(
         marker = folder / "mark.json"
         if not (marker.is_file() and json.loads(marker.read_text()) == mark):
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            marker.write_text(json.dumps(mark))
+            whole.write(marker, json.dumps(mark))
     rows: dict[int, np.ndarray] = {}
     groups = [batches[start : start + every] for start in range(0, len(batches), every)]
     bar = tqdm(total=sum(map(len, batches)), desc=show, unit="essay", disable=not show, mininterval=2)
@@ -93,10 +93,9 @@ def in_parts(
                 bar.update(len(batch))
             part = np.concatenate(done)
             if file is not None:
-                file.with_suffix(".seconds").write_text(f"{time.monotonic() - started:.3f}\n")
-                temporary = file.with_suffix(f".{os.getpid()}.tmp.npy")
-                np.save(temporary, part, allow_pickle=False)
-                os.replace(temporary, file)
+                whole.write(file.with_suffix(".seconds"), f"{time.monotonic() - started:.3f}\n")
+                with whole.file(file) as temporary:
+                    np.save(temporary, part, allow_pickle=False)
         rows.update(zip(np.concatenate(group).tolist(), part, strict=True))
     bar.close()
     return np.stack([rows[index] for index in range(len(rows))])

@@ -12,25 +12,28 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import socket
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import nbformat
 import papermill
+from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
+from traitlets import Int
 from traitlets.config import Config
 
-from cyborg_utils import params, paths, provenance, report, tidy
+from cyborg_utils import params, paths, provenance, report, tidy, whole
 from cyborg_utils.errors import CyborgError
 
 TRIES = 3  # of a kernel that dies before its first cell
+PATIENCE = 15.0  # seconds to wait for a step's lock: a kernel whose runner was killed notices that within a second or two
+LARGE = 64_000_000  # bytes
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -112,12 +115,14 @@ def execute(
     *,
     values: dict[str, Any] | None = None,
     promised: Iterable[str | Path] = (),
+    watched: Iterable[str | Path] = (),
     done: Path | None = None,
 ) -> Path:
     """Execute a notebook in a fresh kernel of this Python and return its executed copy, which is replaced only by a whole one.
 
     A success is: no cell failed, the kernel lived, the record and every artefact that the registry expects were written by this
-    execution, and the `promised` data are there. Then `done` (a JSON file) names them all with their fingerprints.
+    execution, and the `promised` data are there. Then `done` (a JSON file) names them all with their fingerprints, and those of
+    the `watched` that are there.
     `values` are the notebook's parameters where no study gives them (`compose` does otherwise).
     Otherwise raises CyborgError, keeps the earlier copy and leaves the failed one in `build/<profile>/failed`.
     """
@@ -127,11 +132,12 @@ def execute(
     values = compose(notebook, profile, run) if values is None else values
     record = report.record_file(profile, path.stem, run_name)
     written = [record, *(file for name in report.expected(path.stem, run_name) for file in report.files(profile, name))]
-    with locked(paths.build(profile, "running", f"{stem}.lock"), f"{stem} of the study {profile!r}"):
+    lock = paths.build(profile, "running", f"{stem}.lock")
+    with locked(lock, f"{stem} of the study {profile!r}", patience=PATIENCE) as handle:
         before = [_state(file) for file in written]
         working = paths.build(profile, "running", f"{stem}.ipynb")
         try:
-            executed = _execute(path, working, values, profile)
+            executed = _execute(path, working, values, profile, handle)
             if missing := [
                 paths.shown(file) for file, state in zip(written, before, strict=True) if _state(file) in (None, state)
             ]:
@@ -139,21 +145,36 @@ def execute(
             if missing := [paths.shown(file) for file in promised if not Path(file).exists()]:
                 raise CyborgError(f"ended without error, but there is no {', '.join(missing)}.")
         except CyborgError as error:
-            failed = paths.build(profile, "failed", f"{stem}.ipynb")
-            failed.parent.mkdir(parents=True, exist_ok=True)
-            if working.is_file():
-                shutil.move(working, failed)
-            raise CyborgError(f"{stem}: {error}\nThe copy with the failure: {paths.shown(failed)}") from error
+            raise CyborgError(f"{stem}: {error}{_set_aside(working, paths.build(profile, 'failed', f'{stem}.ipynb'))}") from error
         copy = paths.results(profile, "notebooks", f"{stem}.ipynb")
         report.write(copy, nbformat.writes(tidy.clean(executed, path, copy)) + "\n")
         working.unlink(missing_ok=True)
         paths.build(profile, "failed", f"{stem}.ipynb").unlink(missing_ok=True)
         if done:
-            _stamp(done, values, [*promised, copy, *written])
+            _stamp(done, values, [*promised, *(file for file in watched if Path(file).exists()), copy, *written])
     return copy
 
 
-def _execute(path: Path, working: Path, values: dict[str, Any], profile: str) -> nbformat.NotebookNode:
+def _set_aside(working: Path, failed: Path) -> str:
+    """Move a failed copy where it stays; words that say where, none where there is no copy or no room for it."""
+    try:
+        failed.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(working, failed)
+    except OSError:
+        return ""
+    return f"\nThe copy with the failure: {paths.shown(failed)}"
+
+
+class LockedKernels(AsyncKernelManager):
+    """Kernels that hold the step's lock too: one that outlives its runner for a moment keeps the step closed that long."""
+
+    lock = Int().tag(config=True)
+
+    async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
+        await super()._async_launch_kernel(kernel_cmd, pass_fds=[self.lock], **options)
+
+
+def _execute(path: Path, working: Path, values: dict[str, Any], profile: str, lock: int) -> nbformat.NotebookNode:
     """Run papermill, again where the kernel never began; every other end is a CyborgError with its cause in plain words."""
     os.environ.update(
         JUPYTER_PREFER_ENV_PATH="1",  # the kernel `python3` of this environment, before one that a user installed elsewhere
@@ -168,7 +189,7 @@ def _execute(path: Path, working: Path, values: dict[str, Any], profile: str) ->
         try:
             # Sockets in a folder of their own (their paths must be short), not ports, which parallel kernels race for.
             with tempfile.TemporaryDirectory(prefix="cyborg-", dir="/tmp") as folder:
-                sockets = {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}
+                kernels = {"transport": "ipc", "connection_file": f"{folder}/kernel.json", "lock": lock}
                 return papermill.execute_notebook(
                     path,
                     working,
@@ -177,16 +198,20 @@ def _execute(path: Path, working: Path, values: dict[str, Any], profile: str) ->
                     cwd=paths.home(),
                     start_timeout=180,
                     progress_bar=False,
-                    config=Config({"KernelManager": sockets}),
+                    kernel_manager_class=LockedKernels,
+                    config=Config({"LockedKernels": kernels}),
                     extra_arguments=["--log-level=CRITICAL"],
                 )
         except PapermillExecutionError as error:
             raise CyborgError(_cause(error)) from error
         except Exception as error:  # a kernel that died, did not start or lost its port: all sorts
+            if advice := whole.remedy(error):
+                raise CyborgError(f"{paths.shown(working)}: {advice}") from error
             begun = _cells_begun(working)
             if begun:
                 raise CyborgError(
-                    f"the kernel was killed in its code cell {begun}; most often this means that memory ran out ({error})."
+                    f"the kernel was killed in its code cell {begun}; most often this means that memory ran out ({error}). "
+                    f"Close other programs or take a machine with more of it, then {whole.GOES_ON}."
                 ) from error
             if attempt == TRIES:
                 raise CyborgError(f"no kernel could be started in {TRIES} tries: {error}") from error
@@ -197,15 +222,18 @@ def _execute(path: Path, working: Path, values: dict[str, Any], profile: str) ->
 
 def _cells_begun(working: Path) -> int:
     """How many code cells were begun. The cell that killed the kernel counts: papermill marks it as completed all the same."""
-    if not working.is_file():
+    try:
+        cells = nbformat.read(working, as_version=4).cells
+    except (OSError, nbformat.reader.NotJSONError):  # none, or cut short
         return 0
-    cells = nbformat.read(working, as_version=4).cells
     return sum(c.cell_type == "code" and c.metadata.get("papermill", {}).get("status", "pending") != "pending" for c in cells)
 
 
 def _cause(error: PapermillExecutionError) -> str:
     if error.ename == "CyborgError":
         return str(error.evalue)
+    if advice := whole.remedy(str(error.evalue)):
+        return f"{error.ename} in code cell {error.exec_count}: {tidy.without_machine(str(error.evalue))}: {advice}"
     lines = [line for line in ANSI.sub("", "\n".join(error.traceback)).splitlines() if line.strip()]
     return f"{error.ename} in code cell {error.exec_count}: {error.evalue}\n" + "\n".join(f"  | {line}" for line in lines[-12:])
 
@@ -216,33 +244,58 @@ def _state(file: Path) -> tuple[int, int] | None:
 
 
 @contextmanager
-def locked(path: Path, what: str) -> Iterator[int]:
-    """Hold a lock that ends with this process, however it ends; CyborgError where another process holds it. Yields its handle."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            handle.seek(0)
-            process, _, host = handle.read().strip().partition(" ")
-            where = f" of {host}" if host not in ("", socket.gethostname()) else ""
-            raise CyborgError(f"{what} is being executed already (process {process}{where} or one it started).") from error
-        except OSError as error:
-            raise CyborgError(f"{paths.shown(path)}: this file system has no locks ({error}); mount it with them.") from error
-        handle.truncate(0)
-        handle.write(f"{os.getpid()} {socket.gethostname()}")
-        handle.flush()
+def locked(path: Path, what: str, *, patience: float = 0) -> Iterator[int]:
+    """Hold a lock that ends with this process, however it ends, and with those that inherit its handle, which it yields.
+
+    CyborgError where another process holds it for longer than `patience` seconds.
+    """
+    with whole.told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("a+")
+    with handle:
+        until = time.monotonic() + patience
+        while not _has(handle):
+            if time.monotonic() > until:
+                handle.seek(0)
+                process, _, host = handle.read().strip().partition(" ")
+                where = f" of {host}" if host not in ("", socket.gethostname()) else ""
+                raise CyborgError(f"{what} is being executed already (process {process}{where} or one it started).")
+            time.sleep(0.1)
+        with suppress(OSError):  # the number is only for a reader; the disk may be full
+            handle.truncate(0)
+            handle.write(f"{os.getpid()} {socket.gethostname()}")
+            handle.flush()
         yield handle.fileno()
+
+
+def _has(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # the latter on some network file systems
+        return False
+    except OSError as error:
+        raise CyborgError(f"{paths.shown(handle.name)}: this file system has no locks ({error}); mount it with them.") from error
+    return True
 
 
 # ---------------------------------------------------------------- what is left behind
 
 
 def _stamp(done: Path, values: dict[str, Any], files: Iterable[str | Path]) -> None:
-    """The finished step as Snakemake sees it: its parameters, and what it made with fingerprints (none for a folder)."""
-    made = {str(file): None if Path(file).is_dir() else provenance.sha256(file)[:16] for file in files}
-    content = {"parameters": values, "made": {paths.shown(file): digest for file, digest in made.items()}}
+    """The finished step as Snakemake sees it: its parameters, and what it made with fingerprints."""
+    content = {"parameters": values, "made": {paths.shown(file): _digest(Path(file)) for file in files}}
     report.write(done, json.dumps(content, indent=1) + "\n")
+
+
+def _digest(path: Path) -> str:
+    """Fingerprint of a file; of a folder that of its essays and weights, large ones (they would take seconds) by their size."""
+    if path.is_file():
+        return provenance.sha256(path)[:16]
+    files = [file for file in path.rglob("*") if file.suffix in (".arrow", ".safetensors") and not file.name.startswith("cache-")]
+    sizes = {str(file.relative_to(path)): file.stat().st_size for file in files if "checkpoints" not in file.parts}
+    return provenance.fingerprint(
+        {name: size if size > LARGE else provenance.sha256(path / name) for name, size in sizes.items()}
+    )
 
 
 def kept(profile: str) -> list[str]:
@@ -280,7 +333,7 @@ def forget_changed(profile: str) -> list[str]:
         made = json.loads(stamp.read_text(encoding="utf-8"))["made"]
         for name, digest in made.items():
             file = paths.home() / name
-            if not file.exists() or (digest and provenance.sha256(file)[:16] != digest):
+            if not file.exists() or (digest and _digest(file) != digest):
                 told.append(f"{stamp.stem}: {name} {'was changed' if file.exists() else 'is gone'}; this step is done again.")
                 stamp.unlink()
                 break
@@ -294,6 +347,9 @@ def main() -> None:
     parser.add_argument("--fraction", type=float, help="share of human scores, for a notebook of one run")
     parser.add_argument("--seed", type=int, help="seed, for a notebook of one run")
     parser.add_argument("--promise", action="append", default=[], help="a file or folder that must be there afterwards")
+    parser.add_argument(
+        "--watch", action="append", default=[], help="a file or folder whose loss redoes the step, if there is one"
+    )
     parser.add_argument("--done", type=Path, help="file to write after success (Snakemake's output)")
     options = parser.parse_args()
     started = time.time()
@@ -301,7 +357,7 @@ def main() -> None:
         if (options.fraction is None) != (options.seed is None):
             raise CyborgError("--fraction and --seed go together.")
         run = None if options.seed is None else params.Run(options.fraction, options.seed)
-        copy = execute(options.notebook, options.profile, run, promised=options.promise, done=options.done)
+        copy = execute(options.notebook, options.profile, run, promised=options.promise, watched=options.watch, done=options.done)
     except CyborgError as error:
         sys.exit(f"\n{error}\n")  # exit code 1, the text on standard error
     except KeyboardInterrupt:

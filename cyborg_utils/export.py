@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import importlib
 import logging
-import os
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from cyborg_utils import whole
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.student import Student
 
@@ -74,9 +74,8 @@ def export(student: Student, file: Path) -> Path:
         network.encoder.set_attn_implementation("eager")  # ours is an autograd function, which has no ONNX form
     ids = torch.ones(2, 8, dtype=torch.int64)
     free = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("length", min=2, max=student.max_tokens)}
-    temporary = file.with_name(f".{os.getpid()}.{file.name}")
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with whole.file(file) as temporary, warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             logging.getLogger("torch.onnx").setLevel(logging.ERROR)
             torch.onnx.export(
@@ -90,28 +89,26 @@ def export(student: Student, file: Path) -> Path:
                 external_data=False,
                 verbose=False,
             )
-        os.replace(temporary, file)
+    except CyborgError:
+        raise
     except Exception as error:  # the exporter raises what its stages raise: one remedy serves
         first = (str(error).strip().splitlines() or ["no reason given"])[0][:300]
         raise CyborgError(
             f"{student.settings.model}: cannot be exported to ONNX ({type(error).__name__}: {first}). Score without --onnx."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return file
 
 
 def quantised(file: Path, target: Path) -> Path:
     """Write an ONNX file anew with weights of matrix products as 8-bit numbers, activations turned into such as they come."""
     quantization = _package("onnxruntime.quantization")
-    temporary, level = target.with_name(f".{os.getpid()}.{target.name}"), logging.getLogger().level
+    level = logging.getLogger().level
     logging.getLogger().setLevel(logging.ERROR)  # it recommends a preparation that is of no use here
     try:
-        quantization.quantize_dynamic(str(file), str(temporary), weight_type=quantization.QuantType.QInt8, per_channel=True)
-        os.replace(temporary, target)
+        with whole.file(target) as temporary:
+            quantization.quantize_dynamic(str(file), str(temporary), weight_type=quantization.QuantType.QInt8, per_channel=True)
     finally:
         logging.getLogger().setLevel(level)
-        temporary.unlink(missing_ok=True)
     return target
 
 

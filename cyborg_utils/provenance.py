@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cyborg_utils import paths
+from cyborg_utils import paths, whole
 
 STARTED = time.time()  # of this process, which is one notebook
 SHOWN_PACKAGES = ("torch", "transformers", "peft", "datasets", "scikit-learn", "scipy", "statsmodels", "numpy", "pandas")
@@ -52,7 +52,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores, memory (GiB) and GPU of this machine."""
+    """Processor, cores, threads that PyTorch uses (they decide last digits), memory (GiB) and GPU of this machine."""
     import torch
 
     model = platform.processor() or platform.machine()
@@ -68,7 +68,14 @@ def hardware() -> dict[str, Any]:
         cores = os.cpu_count() or 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else float("nan")
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
-    return {"processor": model, "cores": cores, "memory_gib": round(memory, 1), "gpu": gpu, "system": platform.system()}
+    return {
+        "processor": model,
+        "cores": cores,
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(memory, 1),
+        "gpu": gpu,
+        "system": platform.system(),
+    }
 
 
 def commit() -> str:
@@ -108,13 +115,8 @@ def record(
 
 
 def write_json(path: str | Path, content: Any) -> Path:
-    """Write JSON whole or not at all: to a temporary name in the same folder, then renamed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(_plain(content), indent=1, sort_keys=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    """Write JSON whole or not at all."""
+    return whole.write(path, json.dumps(_plain(content), indent=1, sort_keys=False) + "\n")
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from tabulate import tabulate
 
 from cyborg_utils import paths, provenance
 from cyborg_utils.errors import CyborgError
+from cyborg_utils.whole import write
 
 RUN_SUFFIX = re.compile(r"_(u[\d.]+_s\d+)$")
 PNG_LIMIT = 300_000  # bytes: results are tracked by git, and executed notebooks hold each figure a second time
@@ -176,20 +176,6 @@ def save_record(
 def record_file(profile: str, notebook: str, run: str = "") -> Path:
     """Where the record of a notebook's execution stands."""
     return paths.results(profile, "records", f"{notebook}_{run}.json" if run else f"{notebook}.json")
-
-
-def write(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all, also when the machine stops: temporary name, flushed to disk, renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(content.encode("utf-8") if isinstance(content, str) else content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------- reading

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from cyborg_utils import conformal, export, paths, provenance, release, report, student, unlike
+from cyborg_utils import conformal, export, paths, provenance, release, report, student, unlike, whole
 from cyborg_utils.corpora import files
 from cyborg_utils.errors import CyborgError
 
@@ -165,16 +165,14 @@ def score_file(file: Path, out: Path, scorer: Scorer, columns: Columns) -> pd.Se
             if not made.is_file():
                 report.write(made, scorer.score(ids, texts, prompts).to_csv(index=False, header=False, lineterminator="\n"))
             bar.update(len(ids))
-    temporary = out.with_name(f".{out.name}.making")
-    with temporary.open("w", encoding="utf-8") as whole:
-        whole.write(",".join(COLUMNS) + "\n")
+    with whole.file(out) as temporary, temporary.open("w", encoding="utf-8") as handle:
+        handle.write(",".join(COLUMNS) + "\n")
         for made in sorted(folder.glob("*.csv")):
-            whole.write(made.read_text(encoding="utf-8"))
+            handle.write(made.read_text(encoding="utf-8"))
             cells = pd.read_csv(made, names=COLUMNS, usecols=["flags"], dtype=str, keep_default_na=False)["flags"]
             for names in cells.map(unlike.names):
                 flagged["unlike"] += any(name in unlike.UNLIKE for name in names)
                 flagged |= {name: flagged.get(name, 0) + 1 for name in names}
-    temporary.replace(out)
     shutil.rmtree(folder)
     return pd.Series(flagged)
 

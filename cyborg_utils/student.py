@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoTokenizer, set_seed
 
-from cyborg_utils import attention, batching, provenance, weights
+from cyborg_utils import attention, batching, provenance, weights, whole
 from cyborg_utils.constraint import ConstrainedTrainer, MeanConstraint
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.scale import Scale
@@ -132,22 +132,24 @@ class Student:
         level = output.argmax(1)
         return self.scale.score(level), level
 
-    def save(self, folder: Path, mark: str = "") -> None:
-        """Write the Student as safetensors and JSON; `student.json` comes last: a folder without it is not a whole one."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self.network.encoder.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-        save_file(
-            {key: value.contiguous().cpu() for key, value in self.network.top.state_dict().items()}, folder / "top.safetensors"
-        )
+    def save(self, folder: Path, mark: str = "", curve: pd.DataFrame | None = None) -> None:
+        """Write the Student as safetensors and JSON, whole or not at all; it takes the place of all that was in `folder`."""
+        top = {key: value.contiguous().cpu() for key, value in self.network.top.state_dict().items()}
         scale = [self.scale.low, self.scale.high, self.scale.step]
         content = {"settings": asdict(self.settings), "scale": scale, "mark": mark}
         content |= {"centre": self.centre.tolist(), "spread": self.spread.tolist()}
-        provenance.write_json(folder / "student.json", content)
+        with whole.folder(folder) as temporary:
+            self.network.encoder.save_pretrained(temporary)
+            self.tokenizer.save_pretrained(temporary)
+            save_file(top, temporary / "top.safetensors")
+            if curve is not None:
+                curve.to_csv(temporary / "curve.csv", index=False)
+            provenance.write_json(temporary / "student.json", content)
 
 
 def load(folder: Path) -> Student:
-    """A saved Student."""
+    """A saved Student. Raises CyborgError where a file of its weights was cut short."""
+    weights.check(folder, "Remove this folder and train the Student again (notebook 04).")
     content = json.loads((folder / "student.json").read_text(encoding="utf-8"))
     settings, scale = Settings(**content["settings"]), Scale(*content["scale"])
     centre, spread = np.atleast_1d(content["centre"]), np.atleast_1d(content["spread"])
@@ -210,7 +212,8 @@ def train(
     data = [part.drop(columns="source").round(6).to_numpy().tolist() for part in sets]
     said = asdict(settings) | {"seed": seed, "recipe": RECIPE} | ({"constraint": constraint.mark()} if constraint else {})
     mark = provenance.fingerprint(said, data=data)
-    if (folder / "student.json").is_file() and json.loads((folder / "student.json").read_text())["mark"] == mark:
+    finished = folder / "student.json"
+    if finished.is_file() and json.loads(finished.read_text())["mark"] == mark and not weights.cut_short(folder):
         return load(folder), pd.read_csv(folder / "curve.csv")
     shutil.rmtree(folder / "checkpoints", ignore_errors=True) if not (folder / "checkpoints" / mark).is_dir() else None
     scores = np.concatenate([_values(part) for part in sets])
@@ -222,10 +225,7 @@ def train(
         for stage, part in enumerate(sets, 1)
     ]
     curve = pd.concat(curves, ignore_index=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    curve.to_csv(folder / "curve.csv", index=False)
-    student.save(folder, mark)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    student.save(folder, mark, curve)  # the checkpoints go with all that was in the folder
     return student, curve
 
 

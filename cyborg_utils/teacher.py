@@ -25,7 +25,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_t
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
-from cyborg_utils import attention, batching, metrics, provenance, weights
+from cyborg_utils import attention, batching, metrics, provenance, weights, whole
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.prompt import Prompt
 from cyborg_utils.scale import Scale
@@ -145,6 +145,7 @@ def load(settings: Settings, template: Prompt, *, adapter: Path | None = None) -
         options["dtype"] = torch.float32
     model = AutoModelForCausalLM.from_pretrained(folder, **options)
     if adapter is not None:
+        weights.check(adapter, "Remove this folder and fine-tune the Teacher again (notebook 02).")
         model = PeftModel.from_pretrained(model, weights.plain(adapter, "adapter_model"))
         if merge:
             model = model.merge_and_unload()
@@ -241,10 +242,10 @@ def finetune(
         if curve["qwk"].max() > FAILED:
             break
         if attempt < attempts:
-            curve.to_csv(failed, index=False)
-    whole = pd.concat(curves, ignore_index=True)
-    whole["best"] &= whole["attempt"] == whole["attempt"].max()
-    return whole[["attempt", *whole.columns.drop("attempt")]]
+            whole.write(failed, curve.to_csv(index=False))
+    found = pd.concat(curves, ignore_index=True)
+    found["best"] &= found["attempt"] == found["attempt"].max()
+    return found[["attempt", *found.columns.drop("attempt")]]
 
 
 def _attempt(
@@ -253,7 +254,8 @@ def _attempt(
     """One fine-tuning, or its curve where `folder/adapter` is that of `mark` already."""
     set_seed(seed)
     adapter, checkpoints = folder / "adapter", folder / "checkpoints"
-    if (adapter / "teacher.json").is_file() and saved(adapter)[2] == mark:
+    if (adapter / "teacher.json").is_file() and saved(adapter)[2] == mark and not weights.cut_short(adapter):
+        shutil.rmtree(checkpoints, ignore_errors=True)  # a kill may have left some
         return pd.read_csv(adapter / "curve.csv")
     if not (checkpoints / f"{mark}.mark").is_file():
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -308,14 +310,12 @@ def _attempt(
         trainer.train(resume_from_checkpoint=checkpoint(checkpoints))
     else:
         trainer.evaluate()  # zero-shot: the adapter is saved as it was initialised, which changes nothing
-    (adapter / "teacher.json").unlink(missing_ok=True)  # of an earlier Teacher
-    teacher.model.save_pretrained(adapter)
     curve = _curve(trainer.state.log_history)
-    curve.to_csv(adapter / "curve.csv", index=False)
-    # Written last: an adapter without this file is not a finished one.
-    provenance.write_json(
-        adapter / "teacher.json", {"settings": asdict(settings), "seed": seed, "mark": mark, "rubric": template.rubric}
-    )
+    said = {"settings": asdict(settings), "seed": seed, "mark": mark, "rubric": template.rubric}
+    with whole.folder(adapter) as temporary:
+        teacher.model.save_pretrained(temporary)
+        curve.to_csv(temporary / "curve.csv", index=False)
+        provenance.write_json(temporary / "teacher.json", said)
     shutil.rmtree(checkpoints)
     return curve
 

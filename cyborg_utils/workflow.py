@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from cyborg_utils import params, paths, report
+from cyborg_utils import params, paths, report, whole
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.execute import forget_changed, kept, locked
 
@@ -95,6 +95,7 @@ def run(profile: str, *, tables: bool = False, keep: bool = False, cores: str = 
     _ = cluster and cluster_options(cluster, profile)
     started = time.time()
     with locked(paths.build(profile, "running", "workflow.lock"), f"the study {profile!r}") as handle:
+        whole.sweep(paths.build(profile)), whole.sweep(paths.results(profile))
         for line in forget_changed(profile):
             print(line)
         print(f"{study.title}\n{len(study.runs)} run(s); results in {paths.shown(paths.results(profile))}\n", flush=True)

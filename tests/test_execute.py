@@ -263,7 +263,8 @@ def test_registered_artefacts_must_be_written(study, make_notebook, no_kernel, m
         execute.execute("98_try", "try")
 
 
-def test_two_at_once_are_refused(study, make_notebook, no_kernel):
+def test_two_at_once_are_refused(study, make_notebook, no_kernel, monkeypatch):
+    monkeypatch.setattr(execute, "PATIENCE", 0.2)
     make_notebook("98_try", "profile = 'demo'")
     lock = paths.build("try", "running", "98_try.lock")
     with (

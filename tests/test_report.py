@@ -7,7 +7,7 @@ import pytest
 from conftest import CHECKOUT
 from PIL import Image
 
-from cyborg_utils import paths, report
+from cyborg_utils import paths, report, whole
 from cyborg_utils.errors import CyborgError
 
 NOTEBOOKS = {file.stem for file in (CHECKOUT / "notebooks").glob("*.ipynb")}
@@ -174,7 +174,7 @@ def test_the_map_names_every_artefact_once():
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     file = tmp_path / "a.csv"
     report.write(file, "old")
-    monkeypatch.setattr(report.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(whole.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         report.write(file, "new")
     assert file.read_text() == "old"

@@ -171,7 +171,7 @@ def test_a_hub_id_is_fetched_at_its_revision_without_code_or_pickles(tmp_path, m
     with pytest.raises(CyborgError, match="no safetensors there.*name its commit"):
         weights.resolve("a/b@0123abc")
     calls.clear()
-    (snapshot / "model.safetensors").touch()
+    (snapshot / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"{}")
     assert weights.identity("a/b@0123abc") == {"name": "a/b@0123abc", "commit": "0123abc"}
     weights.resolve("a/b")
     assert [call[:2] for call in calls] == [("a/b", "0123abc"), ("a/b", None)]

@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 from datasets import Dataset, DatasetInfo, Features, Value, load_from_disk
 
-from cyborg_utils import params, paths, provenance
+from cyborg_utils import params, paths, provenance, whole
 from cyborg_utils.corpora import splits, table
 from cyborg_utils.corpora.store import Store
 from cyborg_utils.errors import CyborgError
@@ -72,17 +72,12 @@ def build(settings: dict[str, Any]) -> Prepared:
 def save(dataset: Dataset, profile: str) -> Path:
     """Write the essays to `build/<profile>/essays`, whole or not at all; replaces an earlier copy."""
     target = paths.build(profile, "essays")
-    temporary = target.with_name(f".essays.{os.getpid()}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(temporary, ignore_errors=True)
-    if ready := _folder_of(dataset):
-        temporary.mkdir()
-        for file in ready.iterdir():
-            _link(file, temporary / file.name)
-    else:
-        dataset.save_to_disk(str(temporary))
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(temporary, target)
+    with whole.folder(target) as temporary:
+        if ready := _folder_of(dataset):
+            for file in ready.iterdir():
+                _link(file, temporary / file.name)
+        else:
+            dataset.save_to_disk(str(temporary))
     return target
 
 
