@@ -9,7 +9,9 @@ import subprocess
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from cyborg_utils import weights
 from cyborg_utils.errors import CyborgError
@@ -141,7 +143,7 @@ def test_a_folder_is_taken_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setenv("CYBORG_HOME", str(tmp_path))
     (tmp_path / "models" / "mine").mkdir(parents=True)
     (tmp_path / "models" / "mine" / "config.json").write_text("{}")
-    (tmp_path / "models" / "mine" / "model.safetensors").touch()
+    save_file({"weight": np.zeros(1)}, tmp_path / "models" / "mine" / "model.safetensors")
     assert weights.resolve("models/mine") == tmp_path / "models" / "mine"
     assert weights.resolve(str(tmp_path / "models" / "mine")) == tmp_path / "models" / "mine"
     before = weights.identity("models/mine")
