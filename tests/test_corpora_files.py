@@ -413,5 +413,5 @@ def test_an_unreadable_file_is_an_error_of_ours(data: Path, monkeypatch: pytest.
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)  # the tests may run as root, who may read everything
-    with pytest.raises(CyborgError, match=r"own\.csv: Permission denied. Make it readable"):
+    with pytest.raises(CyborgError, match=r"own\.csv: this user has no permission for it. Grant it"):
         prepare()

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pyarrow
 import pyarrow.parquet
 
-from cyborg_utils import paths
+from cyborg_utils import paths, whole
 from cyborg_utils.errors import CyborgError
 
 BYTE_ORDER_MARKS = {  # the longer ones first: that of UTF-32 begins like that of UTF-16
@@ -165,7 +165,8 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CyborgError(f"{paths.shown(path)}: {error.strerror}. Make it readable, or name another file.") from error
+        advice = whole.remedy(error) or f"{error.strerror}. Make it readable, or name another file."
+        raise CyborgError(f"{paths.shown(path)}: {advice}") from error
 
 
 def header(path: Path, *, encoding: str = "", delimiter: str = "") -> list[str]:
