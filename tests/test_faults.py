@@ -36,7 +36,9 @@ def one_message(ended: subprocess.CompletedProcess, words: str) -> None:
 
     assert ended.returncode == 1, ended.stderr
     assert re.search(words, ended.stderr) and "Traceback" not in ended.stderr, ended.stderr
-    assert len(ended.stderr.strip().splitlines()) <= 2, ended.stderr
+    # A kernel that ends while its sockets are still read may add a line of ZeroMQ's own.
+    lines = [line for line in ended.stderr.strip().splitlines() if line and "(src/signaler.cpp" not in line]
+    assert len(lines) <= 2, ended.stderr
 
 
 # ---- the disk
