@@ -59,9 +59,12 @@ def found(profile: str = "ellipse") -> str:
     lines = []
     for number, (notebook, question) in enumerate(QUESTIONS.items(), 1):
         file = report.record_file(profile, notebook, "")
-        said = json.loads(file.read_text(encoding="utf-8"))["measured"].get("finding") if file.is_file() else None
-        folder = f"results/{profile}/notebooks" if said else "notebooks"
-        said = said or "*Not run on these essays yet.*"
+        ran = file.is_file()
+        said = (
+            json.loads(file.read_text(encoding="utf-8"))["measured"].get("finding") if ran else "*Not run on these essays yet.*"
+        )
+        folder = f"results/{profile}/notebooks" if ran else "notebooks"
+        said = said or "*Run before this sentence was asked for: see the notebook.*"
         lines.append(f"{number}. **{question}** {said} ([{notebook[:2]}]({folder}/{notebook}.ipynb))")
     return "\n".join(lines)
 
