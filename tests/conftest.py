@@ -46,6 +46,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty data folder, the only one that is looked in."""
+    monkeypatch.setenv("CYBORG_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("CYBORG_HOME", str(tmp_path / "home"))
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+@pytest.fixture
 def make_notebook(project: Path) -> Callable[..., Path]:
     """A function that writes a small notebook into the project: its name, the parameters cell, and further code cells."""
 

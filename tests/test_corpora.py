@@ -19,15 +19,6 @@ needs_ellipse = pytest.mark.skipif(REAL_ELLIPSE is None, reason=f"{ellipse.TEST_
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty data folder, the only one that is looked in."""
-    monkeypatch.setenv("CYBORG_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("CYBORG_HOME", str(tmp_path / "home"))
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
-
-
-@pytest.fixture
 def own(data: Path) -> corpora.Prepared:
     samples.write_csv(data / "own.csv", samples.own(120))
     return corpora.build(samples.settings("table", groups=["gender"], options=samples.OWN))

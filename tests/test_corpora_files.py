@@ -16,14 +16,6 @@ from cyborg_utils.corpora import files
 from cyborg_utils.errors import CyborgError
 
 
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("CYBORG_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("CYBORG_HOME", str(tmp_path / "home"))
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
-
-
 def prepare(*, changes: dict | None = None, **options) -> corpora.Prepared:
     settings = samples.settings("table", groups=["gender"], options={**samples.OWN, **options})
     return corpora.build(settings | (changes or {}))

@@ -21,14 +21,6 @@ from cyborg_utils.errors import CyborgError
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "tests")])}
 
 
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("CYBORG_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("CYBORG_HOME", str(tmp_path / "home"))
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
-
-
 def own(data: Path) -> dict:
     """Copies in other spelling, letters beyond ASCII, texts of signs only, bad rows, an id twice."""
     rows = samples.own(300)

@@ -59,12 +59,11 @@ def found(profile: str = "ellipse") -> str:
     lines = []
     for number, (notebook, question) in enumerate(QUESTIONS.items(), 1):
         file = report.record_file(profile, notebook, "")
-        ran = file.is_file()
-        said = (
-            json.loads(file.read_text(encoding="utf-8"))["measured"].get("finding") if ran else "*Not run on these essays yet.*"
-        )
-        folder = f"results/{profile}/notebooks" if ran else "notebooks"
-        said = said or "*Run before this sentence was asked for: see the notebook.*"
+        folder, said = "notebooks", "*Not run on these essays yet.*"
+        if file.is_file():
+            measured = json.loads(file.read_text(encoding="utf-8"))["measured"]
+            said = measured.get("finding", "*Run before this sentence was asked for: see the notebook.*")
+            folder = f"results/{profile}/notebooks"
         lines.append(f"{number}. **{question}** {said} ([{notebook[:2]}]({folder}/{notebook}.ipynb))")
     return "\n".join(lines)
 
