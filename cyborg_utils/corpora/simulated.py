@@ -22,6 +22,7 @@ from cyborg_utils.corpora.store import Store
 from cyborg_utils.errors import CyborgError
 
 DEFAULTS = {"essays": 900, "seed": 1}
+MOST = 10_000_000  # essays, about an hour's work; a slip of the finger should not ask for days
 TRUE_MEAN, TRUE_SD = 3.2, 0.95  # of true_score, before it is trimmed to 1-6
 RATER_SD = 0.46  # of one rater's error, in score points: human-human QWK about 0.75
 LOADINGS = {  # correlation of each ability with quality; the rest is the writer's own profile
@@ -52,9 +53,10 @@ def read(settings: dict[str, Any]) -> table.Raw:
         raise CyborgError(
             f"prepare_data.options: unknown {', '.join(map(str, unknown))}; the simulated corpus has essays and seed."
         )
-    for key, least in (("essays", 1), ("seed", 0)):
-        if type(options[key]) is not int or options[key] < least:
-            raise CyborgError(f"prepare_data.options.{key}: {str(options[key])[:40]!r} must be a whole number from {least} on.")
+    for key, least, most in (("essays", 1, MOST), ("seed", 0, math.inf)):
+        if type(options[key]) is not int or not least <= options[key] <= most:
+            limits = f"from {least} " + ("on" if most == math.inf else f"to {most:,}")
+            raise CyborgError(f"prepare_data.options.{key}: {str(options[key])[:40]!r} must be a whole number {limits}.")
     if list(settings["scale"]) != [1, 6, 1] or settings["score"] != "score":
         raise CyborgError("prepare_data: the simulated corpus has `score: score` on `scale: [1, 6, 1]`.")
     groups = [f"groups.{name}" for name in settings["groups"]]
