@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import subprocess
 import sys
 
@@ -32,23 +33,38 @@ def compare(committed: pd.DataFrame, now: pd.DataFrame, tolerance: dict[str, flo
         return [f"rows: committed {len(committed)}; now {len(now)}"]
     found = []
     for column in committed.columns:
-        allowed = float(tolerance.get(column, tolerance.get("default", 0)))
-        if allowed == float("inf"):
+        most = allowed(column, tolerance)
+        if most == math.inf:
             continue
         for row, (old, new) in enumerate(zip(committed[column], now[column], strict=True)):
-            if not _agree(old, new, allowed):
+            if gap(old, new) > most + 1e-9:
                 name = f"row {row + 1} ({committed.iloc[row, 0]}), column {column}"
-                found.append(f"{name}: committed {old}, now {new}, tolerance {allowed:g}")
+                found.append(f"{name}: committed {old}, now {new}, tolerance {most:g}")
     return found
 
 
-def _agree(old: object, new: object, allowed: float) -> bool:
+def allowed(column: str, tolerance: dict[str, float]) -> float:
+    """How far a column's cells may differ; inf where it is not compared."""
+    return float(tolerance.get(column, tolerance.get("default", 0)))
+
+
+def gap(old: object, new: object) -> float:
+    """Distance of two cells: 0 for two undefined ones, the same words or nine same digits; inf for other words."""
     if pd.isna(old) or pd.isna(new):
-        return pd.isna(old) and pd.isna(new)
+        return 0.0 if pd.isna(old) and pd.isna(new) else math.inf
     try:
-        return abs(float(new) - float(old)) <= allowed + 1e-9 * abs(float(old))
-    except (TypeError, ValueError):
-        return str(old) == str(new)
+        old_number, new_number = float(old), float(new)
+        return 0.0 if math.isclose(old_number, new_number, rel_tol=1e-9) else abs(new_number - old_number)
+    except (TypeError, ValueError):  # words
+        return 0.0 if str(old) == str(new) else math.inf
+
+
+def committed(profile: str, kind: str, commit: str, ending: str = ".csv") -> dict[str, str]:
+    """A study's committed files of one kind ("tables", "records"), by name without its ending."""
+    folder = paths.shown(paths.results(profile, kind))
+    names = _git("ls-tree", "-r", "--name-only", commit, "--", folder).splitlines()
+    texts = {name: _git("show", f"{commit}:./{name}") for name in names if name.endswith(ending)}
+    return {name.rsplit("/", 1)[-1].removesuffix(ending): text for name, text in texts.items()}
 
 
 def verify(profile: str, *, against: str = "HEAD") -> tuple[int, list[str]]:
@@ -56,25 +72,23 @@ def verify(profile: str, *, against: str = "HEAD") -> tuple[int, list[str]]:
 
     Raises CyborgError where the commit holds no table of the study.
     """
-    folder = paths.shown(paths.results(profile, "tables"))
-    names = [name for name in _git("ls-tree", "-r", "--name-only", against, "--", folder).splitlines() if name.endswith(".csv")]
-    if not names:
+    folder, tables = paths.shown(paths.results(profile, "tables")), committed(profile, "tables", against)
+    if not tables:
         raise CyborgError(f"{folder}: the commit {against} holds no table to compare with.")
     found = []
-    for name in names:
-        table = name.rsplit("/", 1)[-1].removesuffix(".csv")
-        file = paths.home() / name
+    for table, text in tables.items():
+        name, file = f"{folder}/{table}.csv", paths.results(profile, "tables", f"{table}.csv")
         if not file.is_file():
             found.append(f"{name}: committed, but not there now")
             continue
         tolerance = report.artefact(table, "table").get("tolerance", {})
-        old = pd.read_csv(io.StringIO(_git("show", f"{against}:./{name}")))
-        differences = compare(old, pd.read_csv(file), tolerance)
+        differences = compare(pd.read_csv(io.StringIO(text)), pd.read_csv(file), tolerance)
         found += [f"{name}: {line}" for line in differences[:SHOWN]]
         if len(differences) > SHOWN:
             found.append(f"{name}: and {len(differences) - SHOWN} more")
-    present = {f"{folder}/{file.name}" for file in paths.results(profile, "tables").glob("*.csv")}
-    return len(names), found + [f"{name}: there now, but not committed" for name in sorted(present - set(names))]
+    present = {file.stem for file in paths.results(profile, "tables").glob("*.csv")}
+    new = [f"{folder}/{name}.csv: there now, but not committed" for name in sorted(present - set(tables))]
+    return len(tables), found + new
 
 
 def _git(*arguments: str) -> str:

@@ -88,3 +88,15 @@ def test_scale_measures_a_process_and_tells_what_more_essays_would_take():
     said = bench.told(pd.DataFrame(rows, columns=["step", "student", *bench.MEASURES]))
     assert "10,000,000 essays would take 2.8 hours of one core and 10 GB of essays, 9.9 GiB of memory of its own" in said
     assert "GiB" not in bench.told(pd.DataFrame(rows[:1], columns=["step", "student", *bench.MEASURES]))  # too few to tell
+
+
+def test_how_far_another_machine_moves_the_numbers_is_counted_by_tolerance():
+    machines = script("machines")
+    old = pd.DataFrame({"arm": ["human", "full"], "qwk": [0.5, 0.7], "r": [0.5, float("nan")], "seconds": [1.0, 2.0]})
+    new = old.assign(qwk=[0.53, 0.71], r=[0.5, 0.4], seconds=[9.0, 9.0])
+    rows = machines.differences("t", old, new, {"default": 0, "qwk": 0.02, "seconds": float("inf")})
+    assert [tuple(row.values()) for row in rows] == [
+        ("t", 0.0, 4, 1, float("inf"), "r", 1),
+        ("t", 0.02, 2, 2, pytest.approx(0.03), "qwk", 1),
+    ]
+    assert machines.differences("t", old, new.iloc[:1], {})[0]["over"] == 1

@@ -386,7 +386,8 @@ def test_a_size_that_is_none_or_gives_no_essay_is_refused(data: Path, part: str,
 
 
 @pytest.mark.parametrize(
-    "options", [{"essays": 0}, {"essays": -3}, {"essays": 10**400}, {"essays": "many"}, {"essays": True}, {"seed": 1.5}, {"seed": None}]
+    "options",
+    [{"essays": 0}, {"essays": -3}, {"essays": 10**400}, {"essays": "many"}, {"essays": True}, {"seed": 1.5}, {"seed": None}],
 )
 def test_simulated_essays_need_a_number_and_a_seed(options: dict):
     with pytest.raises(CyborgError, match=rf"prepare_data\.options\.{next(iter(options))}: .* must be a whole number"):
