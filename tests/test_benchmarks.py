@@ -95,8 +95,10 @@ def test_how_far_another_machine_moves_the_numbers_is_counted_by_tolerance():
     old = pd.DataFrame({"arm": ["human", "full"], "qwk": [0.5, 0.7], "r": [0.5, float("nan")], "seconds": [1.0, 2.0]})
     new = old.assign(qwk=[0.53, 0.71], r=[0.5, 0.4], seconds=[9.0, 9.0])
     rows = machines.differences("t", old, new, {"default": 0, "qwk": 0.02, "seconds": float("inf")})
-    assert [tuple(row.values()) for row in rows] == [
-        ("t", 0.0, 4, 1, float("inf"), "r", 1),
-        ("t", 0.02, 2, 2, pytest.approx(0.03), "qwk", 1),
+    assert rows == [
+        ("t", "arm", 2, 0, 0.0, 0.0, 0),
+        ("t", "qwk", 2, 2, pytest.approx(0.03), 0.02, 1),
+        ("t", "r", 2, 1, float("inf"), 0.0, 1),
     ]
-    assert machines.differences("t", old, new.iloc[:1], {})[0]["over"] == 1
+    assert machines.nearest(pd.DataFrame(rows, columns=machines.COLUMNS))["column"].tolist() == ["r"]
+    assert machines.differences("t", old, new.iloc[:1], {})[0][-1] == 1
