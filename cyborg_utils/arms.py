@@ -7,17 +7,17 @@ the arm `full` has fraction 1 and is the upper bound of every other fraction. Th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
-from cyborg_utils.fairness import SIGNS, osa_osd_csd, smd_by_group, suppression
+from cyborg_utils.fairness import SIGNS, conditional_bias, judged_anew, osa_osd_csd, smd_by_group, suppression
 from cyborg_utils.metrics import agreement
 from cyborg_utils.power import qwk_power
 from cyborg_utils.scale import Scale
 from cyborg_utils.scores import ARM
-from cyborg_utils.significance import across_seeds, contrast, gap_closed, holm
+from cyborg_utils.significance import across_seeds, contrast, gap_closed, holm, widened
 
 Runs = dict[int, np.ndarray]  # seed -> one number an essay, essays in the order of their ids
 TEACHER = {"teacher": "most likely", "teacher-expected": "expected"}  # the Teacher's two readings (`scores.raters`), as systems
@@ -55,8 +55,8 @@ def agreement_table(
 ) -> pd.DataFrame:
     """One row an arm: QWK with interval (`across_seeds`), and the means over seeds of the other figures of agreement.
 
-    Columns: fraction, n_human, labels, student, head, seeds, qwk, low, high, interval_of, seed_sd, test_sd, exact, adjacent, r,
-    sd_ratio, smd, qwk_raw, smd_raw. `raw` is without the match of mean and SD on the development split.
+    Columns: fraction, n_human, labels, student, head, seeds, n, qwk, low, high, interval_of, seed_sd, test_sd, exact, adjacent,
+    r, sd_ratio, smd, qwk_raw, smd_raw. n counts the essays; `raw` is without the match of mean and SD on the development split.
     """
     h, score = human(raters), human(raters, "score")
     rows = []
@@ -68,7 +68,7 @@ def agreement_table(
         hits = [(np.mean(level == h), np.mean(np.abs(level - h) <= 1)) for level in levels.values()]
         rows.append(
             dict(zip(ARM, key, strict=True))
-            | {"n_human": arm["n_human"].iloc[0], "seeds": len(levels), "qwk": pooled["mean"]}
+            | {"n_human": arm["n_human"].iloc[0], "seeds": len(levels), "n": len(h), "qwk": pooled["mean"]}
             | {name: pooled[name] for name in ("low", "high", "interval_of", "seed_sd", "test_sd")}
             | dict(zip(("exact", "adjacent"), np.mean(hits, axis=0), strict=True))
             | {name: main[name] for name in ("r", "sd_ratio", "smd")}
@@ -96,7 +96,7 @@ def comparisons(
     Pairs: every kind of Cyborg labels against `human` and against `full`; `full` and the Teacher's two readings against `human`.
     Columns: fraction, student, head, system, baseline, seeds (those that both have), n, qwk, qwk_baseline, difference, low, high
     (`across_seeds`), p, p_holm (permutation over essays, all seeds of an essay together), tost_low, tost_high (the
-    2 confidence - 1 interval), margin, equivalence.
+    2 confidence - 1 interval), margin, equivalence, least_margin (the smallest margin that the pair would have passed).
     """
     h, rows = human(raters), []
     for place, arms in _settings(raters, column):
@@ -113,7 +113,8 @@ def comparisons(
                 | contrast(h, ours, theirs, **options)
             )
     table = pd.DataFrame(rows, columns=None if rows else _COMPARED)
-    return table.assign(p_holm=holm(table["p"]))[_COMPARED]
+    least = table[["tost_low", "tost_high"]].abs().max(axis=1)
+    return table.assign(p_holm=holm(table["p"]), least_margin=least)[_COMPARED]
 
 
 _COMPARED = [
@@ -130,13 +131,13 @@ _COMPARED = [
     "low",
     "high",
 ]
-_COMPARED += ["p", "p_holm", "tost_low", "tost_high", "margin", "equivalence"]
+_COMPARED += ["p", "p_holm", "tost_low", "tost_high", "margin", "equivalence", "least_margin"]
 
 
 def gaps(raters: pd.DataFrame, *, resamples: int, confidence: float, seed: int, column: str = "matched_level") -> pd.DataFrame:
     """Share of the gap between `human` and `full` that each kind of Cyborg labels closes (`significance.gap_closed`).
 
-    Columns: fraction, student, head, labels, seeds, gap_closed, low, high, gained, gap, gap_low, gap_high, resolved.
+    Columns: fraction, student, head, labels, seeds, n, gap_closed, low, high, gained, gap, gap_low, gap_high, resolved.
     """
     h, rows = human(raters), []
     for place, arms in _settings(raters, column):
@@ -145,8 +146,8 @@ def gaps(raters: pd.DataFrame, *, resamples: int, confidence: float, seed: int, 
         for labels in (name for name in arms if name.startswith("cyborg")):
             options = {"resamples": resamples, "confidence": confidence, "seed": seed}
             found = gap_closed(h, arms["human"], arms[labels], arms["full"], **options)
-            rows.append(place | {"labels": labels, "seeds": len(arms[labels])} | {k: v for k, v in found.items() if k != "n"})
-    columns = ["fraction", "student", "head", "labels", "seeds", "gap_closed", "low", "high", "gained", "gap", "gap_low"]
+            rows.append(place | {"labels": labels, "seeds": len(arms[labels])} | found)
+    columns = ["fraction", "student", "head", "labels", "seeds", "n", "gap_closed", "low", "high", "gained", "gap", "gap_low"]
     return pd.DataFrame(rows, columns=[*columns, "gap_high", "resolved"])
 
 
@@ -159,50 +160,107 @@ def power_table(
     margin: float,
     seed: int,
     sizes: Sequence[float] = (0.02, 0.05, 0.10),
+    groups: Sequence[str] = (),
+    min_group: int = 10,
     column: str = "matched_level",
 ) -> pd.DataFrame:
-    """What the test essays and seeds can tell about the main pairs of one Student (`power.qwk_power`); empty without a pair."""
-    wanted, asked = {"fraction": fraction, "student": student, "head": head}, {}
-    for place, arms in _settings(raters, column):
-        for system, baseline in (("cyborg", "human"), ("cyborg", "full"), ("cyborg-soft", "full")):
-            ours, theirs = _shared(arms, system, baseline)
-            if place == wanted and ours:
-                asked[f"{system} - {baseline}"] = (ours, theirs)
-    return qwk_power(human(raters), asked, sizes=sizes, margins=(margin,), seed=seed)
+    """What the test essays and seeds can tell about the main pairs of one Student (`power.qwk_power`); empty without a pair.
 
-
-def smd_table(
-    raters: pd.DataFrame, *, groups: Sequence[str], scale: Scale, seed: int, column: str = "matched_value", **options: object
-) -> pd.DataFrame:
-    """`fairness.smd_by_group` of every arm: its columns, after fraction, labels, student, head, seeds; and smd_seed_sd.
-
-    The machine score of an essay is its mean over the seeds, so that `smd` is the mean of the seeds' SMDs (they have the same
-    denominator) with its interval over essays; `smd_seed_sd` is their SD (NaN with one seed). DSM, QWK and exact agreement are
-    of that mean score too. `options` go to `smd_by_group`.
+    Once for all essays and once for those of the smallest group of at least `min_group` essays, where `groups` are named; the
+    first column, `essays`, says which.
     """
-    tables = []
-    for key, arm in raters.groupby(ARM, sort=False):
-        table = smd_by_group(averaged(arm, column), groups=groups, scale=scale, seed=seed, **options)
-        seeds, one_by_one = arm["seed"].unique(), {"groups": groups, "scale": scale, "seed": 1, "resamples": 1}
-        single = [averaged(pick(arm, seed=one), column) for one in (seeds if len(seeds) > 1 else [])]
-        alone = [smd_by_group(rows, **one_by_one) for rows in single]
-        spread = np.std([one["smd"] for one in alone], axis=0, ddof=1) if alone else np.nan
-        tables.append(table.assign(**dict(zip(ARM, key, strict=True)), seeds=len(seeds), smd_seed_sd=spread))
+    wanted, tables = {"fraction": fraction, "student": student, "head": head}, []
+    for name, rows in {"all": raters, **_smallest_group(raters, groups, min_group)}.items():
+        asked = {}
+        for place, arms in _settings(rows, column):
+            for system, baseline in (("cyborg", "human"), ("cyborg", "full"), ("cyborg-soft", "full")):
+                ours, theirs = _shared(arms, system, baseline)
+                if place == wanted and ours:
+                    asked[f"{system} - {baseline}"] = (ours, theirs)
+        found = qwk_power(human(rows), asked, sizes=sizes, margins=(margin,), seed=seed)
+        found.insert(0, "essays", name)
+        tables.append(found)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _smallest_group(raters: pd.DataFrame, groups: Sequence[str], min_group: int) -> dict[str, pd.DataFrame]:
+    """Name and rows of the smallest group that is judged, or nothing."""
+    essays = raters.drop_duplicates("essay_id")
+    sizes = {(column, group): n for column in groups for group, n in essays[column].value_counts().items() if n >= min_group}
+    if not sizes:
+        return {}
+    column, group = min(sizes, key=sizes.__getitem__)
+    return {f"{column.removeprefix('groups.')}: {group}": raters[raters[column] == group]}
+
+
+def smd_table(raters: pd.DataFrame, *, column: str = "matched_value", **options: object) -> pd.DataFrame:
+    """`smd_of_runs` of every arm: its columns, after fraction, labels, student, head, seeds. `options` go there."""
+    tables = [
+        smd_of_runs(arm, column, **options).assign(**dict(zip(ARM, key, strict=True)), seeds=arm["seed"].nunique())
+        for key, arm in raters.groupby(ARM, sort=False)
+    ]
     first = ["fraction", "labels", "student", "head", "seeds"]
     whole = pd.concat(tables, ignore_index=True)
     return whole[[*first, *(name for name in whole if name not in first)]]
 
 
+def smd_of_runs(arm: pd.DataFrame, column: str, *, confidence: float = 0.95, **options: object) -> pd.DataFrame:
+    """`fairness.smd_by_group` of an arm that several seeds have run: its columns, then smd_seed_sd (NaN with one seed).
+
+    smd, dsm, qwk and exact are those of one trained model, their means over the seeds. Intervals and verdicts hold for other
+    seeds and other essays (`significance.widened`); smd_se is over essays alone. `options` go to `smd_by_group`.
+    """
+    table, alone = _by_runs(smd_by_group, ["attribute", "group"], arm, column, confidence=confidence, **options)
+    if not alone:
+        return table.assign(smd_seed_sd=np.nan)
+    # by the SD of all seeds' essays: a seed may have two essays of a group (of U), whose own SD says nothing
+    scaled = [one["human_sd"].to_numpy() / table["human_sd"].to_numpy() for one in alone]
+    smd = [np.array([one[name] * by for one, by in zip(alone, scaled, strict=True)]) for name in ("smd", "smd_low", "smd_high")]
+    dsm = [np.array([one[name] for one in alone]) for name in ("dsm", "dsm_low", "dsm_high")]
+    means = pd.concat(alone).groupby(level=0)[["dsm", "qwk", "exact"]].mean()
+    table[["dsm_low", "dsm_high"]] = table[["dsm_low", "dsm_high"]].sub(table["dsm"] - means["dsm"], axis=0)
+    table[list(means)] = means
+    for name, runs in (("smd", smd), ("dsm", dsm)):
+        ends = widened(table[name], table[f"{name}_low"], table[f"{name}_high"], runs, confidence=confidence)
+        table[f"{name}_low"], table[f"{name}_high"] = ends
+    table["smd_seed_sd"] = pd.DataFrame(smd[0]).std(ddof=1)
+    return judged_anew(table, "smd", "smd_low", "smd_high")
+
+
+def conditional_of_runs(arm: pd.DataFrame, column: str, *, confidence: float = 0.95, **options: object) -> pd.DataFrame:
+    """`fairness.conditional_bias` of an arm that several seeds have run: means over them, with intervals as in `smd_of_runs`."""
+    place = ["attribute", "group", "score"]
+    table, alone = _by_runs(conditional_bias, place, arm, column, confidence=confidence, **options)
+    for names in (("bias", "low", "high"), ("gap", "gap_low", "gap_high")) if alone else ():
+        runs = [np.array([one[name] for one in alone]) for name in names]
+        value, low, high = (table[name] for name in names)
+        table[names[1]], table[names[2]] = widened(value, low, high, runs, confidence=confidence)
+    return judged_anew(table, "gap", "gap_low", "gap_high")
+
+
+def _by_runs(
+    measure: Callable[..., pd.DataFrame], place: list[str], arm: pd.DataFrame, column: str, **options: object
+) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+    """A measure of the arm's mean scores over seeds and, where there are several seeds, of each seed's own, row by row.
+
+    `place` names the columns that tell a row from another; what a seed does not have is NaN there.
+    """
+    seeds = sorted(arm["seed"].unique()) if arm["seed"].nunique() > 1 else []
+    whole = measure(averaged(arm, column), **options)
+    alone = [measure(averaged(pick(arm, seed=one), column), **options) for one in seeds]
+    return whole, [whole[place].merge(one, on=place, how="left") for one in alone]
+
+
 def stage_table(
     teachers: pd.DataFrame, raters: pd.DataFrame, *, student: str, head: str, scale: Scale, **options: object
 ) -> pd.DataFrame:
-    """`fairness.smd_by_group` of every stage at which a bias can enter, by fraction: its columns, after fraction, stage, essays.
+    """`smd_of_runs` of every stage at which a bias can enter, by fraction: its columns, after fraction, stage, essays.
 
     `teachers` is the frame of `scores.teachers`. On X, which the Student learns from: the Teacher (most likely level) on U, on
     which it was fine-tuned, and on the pool, its synthetic scores; Cyborg Data, which joins these to the human scores of U. On Y,
     the test essays: the second rater where there is one, the Teacher, and Students on few human scores, on Cyborg Data (as they
     come, and matched on the development split) and on all human scores. Where seeds differ, an essay counts with its mean over
-    the seeds in which it has that place; the Teacher's seeds are those of the Cyborg Student. `options` go to `smd_by_group`.
+    the seeds in which it has that place; the Teacher's seeds are those of the Cyborg Student. `options` go to `smd_of_runs`.
     """
     double = raters.drop_duplicates("essay_id").dropna(subset=["second_score"])
     own, tables = pick(raters, student=student, head=head), []
@@ -224,7 +282,7 @@ def stage_table(
         ]
         for stage, essays, rows, column in stages:
             if len(rows):
-                found = smd_by_group(averaged(rows, column), scale=scale, **options)
+                found = smd_of_runs(rows, column, scale=scale, **options)
                 tables.append(found.assign(fraction=fraction, stage=stage, essays=essays))
     whole = pd.concat(tables, ignore_index=True)
     return whole[["fraction", "stage", "essays", *whole.columns.drop(["fraction", "stage", "essays"])]]
@@ -260,11 +318,9 @@ def smd_wide(table: pd.DataFrame, column: str, *, index: Sequence[str] = ("attri
 
 
 def osa_table(raters: pd.DataFrame, *, groups: Sequence[str], min_group: int, column: str = "matched_value") -> pd.DataFrame:
-    """`fairness.osa_osd_csd` of every arm, the seeds' mean score; Holm's correction over the whole table."""
-    tables = [
-        osa_osd_csd(averaged(arm, column), groups=groups, min_group=min_group).assign(**dict(zip(ARM, key, strict=True)))
-        for key, arm in raters.groupby(ARM, sort=False)
-    ]
+    """`fairness.osa_osd_csd` of every arm, an essay's errors averaged over the seeds; Holm's correction over the whole table."""
+    how = {"groups": groups, "min_group": min_group, "machine": column, "essay": "essay_id"}
+    tables = [osa_osd_csd(arm, **how).assign(**dict(zip(ARM, key, strict=True))) for key, arm in raters.groupby(ARM, sort=False)]
     whole = pd.concat(tables, ignore_index=True)
     first = ["fraction", "labels", "student", "head"]
     return whole[[*first, *(name for name in whole if name not in first)]].assign(p_holm=holm(whole["p"]))

@@ -26,6 +26,7 @@ from cyborg_utils.scale import Scale
 
 NOTEBOOK = "14_audit_scores"
 SHOWN = 5  # faults told in full
+LARGEST = "largest |SMD| of a group"
 
 
 def load(
@@ -71,25 +72,29 @@ def load(
 
 
 def of_study(profile: str, labels: str) -> pd.DataFrame:
-    """The test essays of a study as `load` gives them, scored by its first Student on these labels (matched; mean over seeds)."""
+    """The test essays of a study as `load` gives them, scored by its first Student on these labels, of its first seed (matched).
+
+    One Student, not the mean over seeds: an average of several scores agrees better with people than any of them would in use.
+    """
     raters = scores.raters(profile)
     fraction = arms.headline_fraction(raters) if labels != "full" else 1.0
     student, head = params.load(profile).headline
     own = arms.pick(raters, student=student, head=head, labels=labels, fraction=fraction)
     if own.empty:
         raise CyborgError(f"{profile}: no Student with labels {labels!r}; there are {', '.join(raters['labels'].unique())}.")
-    chosen = arms.averaged(own, "matched_value")
+    chosen = arms.pick(own, seed=own["seed"].min()).assign(value=lambda rows: rows["matched_value"]).sort_values("essay_id")
     keep = ["essay_id", "score", "value", "second_score", *(name for name in chosen if name.startswith("groups."))]
     return chosen[keep].reset_index(drop=True)
 
 
 def thresholds(
-    frame: pd.DataFrame, scale: Scale, *, worst_group: float = float("nan"), smd_limit: float = 0.10, **options: object
+    frame: pd.DataFrame, scale: Scale, *, by_group: pd.DataFrame, smd_limit: float = 0.10, **options: object
 ) -> pd.DataFrame:
-    """The field's operational thresholds, one row a criterion: criterion, value, low, high, threshold, from, met.
+    """The field's operational thresholds, one row a criterion: criterion, group, value, low, high, threshold, from, met.
 
-    `frame` as `load` gives it; `worst_group` is the largest |SMD| of a judged group (NaN: none). Intervals are over essays;
-    `options` (resamples, confidence, seed) go to `resampling.bootstrap_interval`. `met` is judged by the value, as the
+    `frame` as `load` gives it; `by_group` the groups that are judged, as `fairness.smd_by_group` has them (no row: none), of
+    which the largest |SMD| counts; `group` names it. Intervals are over essays; `options` (resamples, confidence, seed) go to
+    `resampling.bootstrap_interval`. `met` is judged by the value, as the
     conventions are: "yes", "no", or "not known" (no second human score, no group). They are conventions, not laws.
     """
     human, value = frame["score"].to_numpy(), frame["value"].to_numpy()
@@ -98,17 +103,32 @@ def thresholds(
     own = bootstrap_interval(scale.level(human), scale.nearest(value), metric="qwk", **options)
     r, smd, ratio = (bootstrap_interval(human, value, metric=name, **options) for name in ("r", "smd", "sd_ratio"))
     group = metrics.Threshold(f"at most {smd_limit:.2f}", metrics.WILLIAMSON, lambda size: size <= smd_limit)
+    name, worst = _largest(by_group)
     rows = [
         ("QWK", own, metrics.THRESHOLDS["qwk"]),
         ("Pearson r", r, metrics.THRESHOLDS["r"]),
         ("below two people (QWK)", Interval(people - own.value, math.nan, math.nan), metrics.THRESHOLDS["below_people"]),
         ("SMD, all essays", smd, metrics.THRESHOLDS["smd"]),
-        ("largest |SMD| of a group", Interval(worst_group, math.nan, math.nan), group),
+        (LARGEST, worst, group),
         ("SD ratio, human / machine", ratio, metrics.THRESHOLDS["sd_ratio"]),
     ]
     met = ["not known" if math.isnan(found.value) else "yes" if rule.met(found.value) else "no" for _, found, rule in rows]
-    told = [(name, *found, rule.words, rule.source, answer) for (name, found, rule), answer in zip(rows, met, strict=True)]
-    return pd.DataFrame(told, columns=["criterion", "value", "low", "high", "threshold", "from", "met"])
+    told = [
+        (criterion, *found, rule.words, rule.source, answer) for (criterion, found, rule), answer in zip(rows, met, strict=True)
+    ]
+    table = pd.DataFrame(told, columns=["criterion", "value", "low", "high", "threshold", "from", "met"])
+    table.insert(1, "group", [name if criterion == LARGEST else "" for criterion in table["criterion"]])
+    return table
+
+
+def _largest(by_group: pd.DataFrame) -> tuple[str, Interval]:
+    """Name and |SMD| of the group where it is largest; the interval is that of its SMD, turned round where that is below 0."""
+    if by_group.empty:
+        return "", Interval(math.nan, math.nan, math.nan)
+    worst = by_group.loc[by_group["smd"].abs().idxmax()]
+    low, high = worst["smd_low"], worst["smd_high"]
+    ends = (low, high) if worst["smd"] >= 0 else (-high, -low)
+    return f"{worst['attribute']}: {worst['group']}", Interval(abs(worst["smd"]), *ends)
 
 
 def _text(cell: object) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
@@ -121,9 +122,13 @@ def osa_osd_csd(
     groups: Sequence[str],
     human: str = "score",
     machine: str = "value",
+    essay: str | None = None,
     min_group: int = 10,
 ) -> pd.DataFrame:
     """How much of the machine's error goes with the group, after Loukina, Madnani & Zechner (2019); three rows an attribute.
+
+    With `essay`, a column of ids, the rows of one essay (of several seeds) count once, with the mean of their errors and of their
+    squared errors: an average of scores, which nobody will use, would look more accurate than any of its machines.
 
     OSA, overall score accuracy: OLS of (M - H)^2 on group. OSD, overall score difference: OLS of M - H on group. CSD, conditional
     score difference: OLS of M - H on group and human score (as categories) against the same on human score alone; the fair one
@@ -135,6 +140,10 @@ def osa_osd_csd(
     """
     h, m = paired(_column(frame, human), _column(frame, machine))
     essays = pd.DataFrame({"score": h, "error": m - h, "squared": (m - h) ** 2})
+    if essay is not None:
+        ids = _column(frame, essay).to_numpy()
+        essays = essays.groupby(ids).mean()
+        frame = frame.drop_duplicates(essay).set_index(essay, drop=False).loc[essays.index]
     rows = []
     for column in groups:
         named = pd.Series(_named(_column(frame, column)), index=essays.index)
@@ -247,8 +256,9 @@ def suppression(
     Levels in, (n,). With `essay`, ids (n,), the rows of one essay (of several seeds) count once, with their mean. Returned: n,
     shift, shift_low, shift_high (mean machine - mean human, in points of the scale), human_top and machine_top (share of essays
     at the `top` highest levels), change, change_low, change_high (machine_top - human_top), ratio, ratio_low, ratio_high
-    (machine_top / human_top; below 1 = suppressed). Expanded percentile bootstrap over essays. NaN where people give no top
-    score.
+    (machine_top / human_top; below 1 = suppressed). Expanded percentile bootstrap over essays; where the machine gives no top
+    score at all, which no resample can change, its share has the exact upper end of Clopper & Pearson (1934), people's share as
+    it is. NaN where people give no top score.
     """
     human, machine = paired_levels(human_level, machine_level, levels=scale.size)
     scored = {
@@ -270,6 +280,10 @@ def suppression(
     ):
         ends = percentile_interval(float(value(sums[part])), value(drawn[part]), confidence=confidence, n=n)
         found |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+    if found["machine_top"] == 0 < found["human_top"]:
+        most = stats.binomtest(0, n).proportion_ci(confidence, method="exact").high
+        found["change_high"] = max(found["change_high"], most - found["human_top"])
+        found["ratio_high"] = most / found["human_top"]
     return found
 
 
@@ -294,6 +308,15 @@ def score_distribution(sources: Mapping[str, ArrayLike], scale: Scale, *, top: i
     table["top_share"] = table[labels[-top:]].sum(axis=1, skipna=False)
     first = table["top_share"].iloc[0]
     return table.assign(top_ratio=table["top_share"] / first if first > 0 else np.nan)
+
+
+def judged_anew(table: pd.DataFrame, value: str, low: str, high: str) -> pd.DataFrame:
+    """A table whose intervals have changed, with its verdicts on `value` by them and the column `limit`; rows without stay so."""
+    given = [
+        verdict(row[value], row[low], row[high], limit=row["limit"]) if row["verdict"] in SIGNS else row["verdict"]
+        for row in table.to_dict("records")
+    ]
+    return table.assign(verdict=given)
 
 
 def _judged(group: str, n: int, min_group: int) -> str:

@@ -143,9 +143,12 @@ def smd_power(
     return pd.DataFrame(rows)
 
 
-def hardest(table: pd.DataFrame, *, unknown: str = "not recorded") -> pd.DataFrame:
-    """Of a table of `smd_power`, the rows of each attribute's smallest group (essays without a group are none)."""
-    real = table[table["group"] != unknown]
+def hardest(table: pd.DataFrame, *, min_group: int, unknown: str = "not recorded") -> pd.DataFrame:
+    """Of a table of `smd_power`, the rows of each attribute's smallest group of at least `min_group` essays.
+
+    A smaller one cannot answer anything, and essays without a group are none.
+    """
+    real = table[(table["group"] != unknown) & (table["n"] >= min_group)]
     smallest = real.groupby("attribute", sort=False)["n"].transform("min")
     rows = real[real["n"] == smallest]
     return rows[rows["group"] == rows.groupby("attribute")["group"].transform("first")].reset_index(drop=True)

@@ -84,11 +84,12 @@ def raters(profile: str, *, part: str = "test") -> pd.DataFrame:
 
     The Teacher has labels "teacher" and two heads: "most likely" (the score it gives, and that `cyborg` Students learn) and
     "expected" (its mean, rounded for the level). `matched_*` are matched in mean and SD to people's scores on the development
-    split; most likely levels and classifiers give levels, which are not matched: there they are the same numbers. Raises
+    split; most likely levels and classifiers give levels, which are not matched: there they are the same numbers. The classical
+    Student learns from one set, so it has no `cyborg-staged` (files written before have it, as `cyborg-soft` once more). Raises
     CyborgError where two rows of a rater score the same essay, or a rater leaves out an essay of the part.
     """
     scale = params.load(profile).scale
-    found = students(profile).query("part == @part").copy()
+    found = students(profile).query("part == @part and not (student == 'ridge' and labels == 'cyborg-staged')").copy()
     order = list(dict.fromkeys(found["student"]))
     if runs(profile, "teacher")[0]:
         given = teachers(profile).assign(student="teacher", labels="teacher")

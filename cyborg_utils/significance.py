@@ -6,6 +6,7 @@ essays. Levels (0 .. K-1) are wanted for QWK, exact and adjacent agreement.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ __all__ = [
     "intervals",
     "paired_bootstrap",
     "paired_permutation",
+    "widened",
 ]
 
 
@@ -172,6 +174,30 @@ def across_seeds(
         "high": float(high),
         "interval_of": "essays and seeds" if count > 1 else "essays",
     }
+
+
+def widened(
+    value: ArrayLike, low: ArrayLike, high: ArrayLike, runs: Sequence[ArrayLike], *, confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of intervals that hold for new seeds and new essays, from those over essays of the S seeds' mean, (n,) each.
+
+    `runs` are the seeds' own values, low and high ends, (S, n) each; NaN where a seed has none. As in `across_seeds`, other
+    essays bring what they bring to all seeds alike, the covariance between seeds: of the interval's half-width that share which
+    the seeds' own widths leave, (S w^2 - mean w_s^2) / ((S - 1) w^2). The seeds bring t sd / sqrt(S), Student's quantile with
+    S - 1 degrees of freedom. Where fewer than two seeds have a value the ends stay as they are.
+    """
+    value, low, high = (np.asarray(part, dtype=float) for part in (value, low, high))
+    values, lows, highs = (np.asarray(part, dtype=float) for part in runs)
+    there = np.isfinite(values)
+    count = np.maximum(there.sum(axis=0), 2)  # of one seed nothing is known, and nothing is changed below
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # no seed has a value
+        own, sd = np.nanmean((highs - lows) ** 2, axis=0), np.nanstd(values, axis=0, ddof=1)
+        share = np.clip((count * (high - low) ** 2 - own) / ((count - 1) * (high - low) ** 2), 0, 1)
+    more = (stats.t.ppf((1 + confidence) / 2, count - 1) * sd) ** 2 / count
+    known = (there.sum(axis=0) > 1) & np.isfinite(share)
+    ends = value - np.sqrt(share * (value - low) ** 2 + more), value + np.sqrt(share * (high - value) ** 2 + more)
+    return np.where(known, ends[0], low), np.where(known, ends[1], high)
 
 
 def contrast(

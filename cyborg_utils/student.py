@@ -229,6 +229,12 @@ def train(
     return student, curve
 
 
+def schedule(essays: int, settings: Settings) -> tuple[int, int]:
+    """Updates an epoch, and epochs, of a training set; one of few essays is passed until it has brought `min_steps` updates."""
+    steps = -(-essays // settings.batch_size)
+    return steps, max(settings.epochs, -(-settings.min_steps // steps))
+
+
 def _values(part: pd.DataFrame) -> np.ndarray:
     """The scores of a training set, (n, scores)."""
     return part[[name for name in part if name == "value" or name.startswith("value.")]].to_numpy(dtype=float)
@@ -244,8 +250,7 @@ def _stage(
     else:
         targets = part[[f"p_{level + 1}" for level in range(student.scale.size)]].to_numpy()
     rows = [{"ids": row, "target": target} for row, target in zip(ids, targets, strict=True)]
-    steps_an_epoch = -(-len(rows) // settings.batch_size)
-    epochs = max(settings.epochs, -(-settings.min_steps // steps_an_epoch))
+    steps_an_epoch, epochs = schedule(len(rows), settings)
 
     def collate(batch: list[dict]) -> dict[str, torch.Tensor]:
         targets = torch.tensor(np.stack([row["target"] for row in batch]), dtype=torch.float32)

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy import stats
 
-from cyborg_utils import arms, corpora, metrics, params, published, resampling, scores
+from cyborg_utils import arms, corpora, fairness, metrics, params, published, resampling, scores
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.scale import Scale
 
@@ -140,9 +141,55 @@ def test_smd_over_seeds_and_without_groups(raters):
     assert table.loc[(0.1, "teacher", "B"), "smd"] == pytest.approx(np.mean(each))
     assert table.loc[(0.1, "teacher", "B"), "smd_seed_sd"] == pytest.approx(np.std(each, ddof=1))
     assert table.loc[(0.1, "teacher", "B"), "verdict"] == "biased" and np.isnan(table.loc[(0.25, "teacher", "B"), "smd_seed_sd"])
+    qwks = [metrics.qwk(rows["human_level"], rows["level"], levels=6) for _, rows in part.groupby("seed")]
+    assert table.loc[(0.1, "teacher", "B"), "qwk"] == pytest.approx(np.mean(qwks))
     assert set(arms.smd_table(raters, groups=[], **options)["group"]) == {"all"}
     explained = arms.osa_table(teacher, groups=["groups.kind"], min_group=10).set_index("measure")
     assert explained.loc["CSD", "p_holm"] < 0.001 < explained.loc["CSD", "r2_adjusted"]
+
+
+def test_intervals_of_bias_hold_for_other_seeds_too(raters):
+    """One seed is a point more lenient than the other: essays alone would call their mean biased, though seeds differ so much."""
+    two = arms.pick(raters, fraction=0.1, labels="cyborg")
+    for column in ("value", "matched_value"):
+        two = two.assign(**{column: two[column] + np.where(two["seed"] == 2, 1.0, 0.0)})
+    how = {"groups": ["groups.kind"], "seed": 1, "resamples": 200}
+    essays_only = fairness.smd_by_group(arms.averaged(two, "value"), scale=SCALE, **how)
+    found = arms.smd_of_runs(two, "value", scale=SCALE, **how)
+    assert found["smd"].tolist() == pytest.approx(essays_only["smd"].tolist())
+    least = stats.t.ppf(0.975, 1) * found["smd_seed_sd"] / np.sqrt(2)  # what the seeds alone bring
+    assert ((found["smd_high"] - found["smd"]) >= least).all() and (found["smd_seed_sd"] > 0.3).all()
+    assert set(essays_only["verdict"]) == {"biased"} and set(found["verdict"]) == {"undecided"}
+    curves, alone = arms.conditional_of_runs(two, "value", **how), fairness.conditional_bias(arms.averaged(two, "value"), **how)
+    assert curves["bias"].tolist() == pytest.approx(alone["bias"].tolist(), nan_ok=True)
+    assert ((curves["high"] - curves["low"]) > (alone["high"] - alone["low"])).all()
+    one = arms.pick(two, seed=1)
+    assert arms.smd_of_runs(one, "value", scale=SCALE, **how)["smd_high"].tolist() == pytest.approx(
+        fairness.smd_by_group(arms.averaged(one, "value"), scale=SCALE, **how)["smd_high"].tolist()
+    )
+
+
+def test_accuracy_by_group_is_that_of_one_model_not_of_their_average(raters):
+    two = arms.pick(raters, fraction=0.1, labels="cyborg")
+    how = {"groups": ["groups.kind"], "essay": "essay_id"}
+    squares = two.assign(squared=(two["value"] - two["score"]) ** 2).groupby("essay_id", sort=True)["squared"].mean()
+    kind = two.drop_duplicates("essay_id").sort_values("essay_id")["groups.kind"].to_numpy()
+    expected = stats.f_oneway(squares[kind == "A"], squares[kind == "B"])
+    found = fairness.osa_osd_csd(two, **how).set_index("measure")
+    assert found.loc["OSA", ["n", "f", "p"]].tolist() == pytest.approx([120, expected.statistic, expected.pvalue])
+    averaged = fairness.osa_osd_csd(arms.averaged(two, "value"), groups=["groups.kind"]).set_index("measure")
+    assert found.loc["OSD", "f"] == pytest.approx(averaged.loc["OSD", "f"]) and found.loc["CSD", "p"] == pytest.approx(
+        averaged.loc["CSD", "p"]
+    )
+    assert found.loc["OSA", "f"] != pytest.approx(averaged.loc["OSA", "f"])
+
+
+def test_power_for_the_smallest_group_that_is_judged(raters):
+    how = {"fraction": 0.1, "student": "net", "head": "regression", "margin": 0.05, "seed": 1}
+    some = raters.assign(**{"groups.rare": np.where(raters["essay_id"] < "e005", "few", "many")})
+    found = arms.power_table(some, groups=["groups.kind", "groups.rare"], min_group=10, **how)
+    assert found["essays"].unique().tolist() == ["all", "kind: A"] and found.groupby("essays")["n"].first().tolist() == [120, 60]
+    assert arms.power_table(raters, **how)["essays"].unique().tolist() == ["all"]
 
 
 @pytest.fixture

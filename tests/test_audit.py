@@ -103,7 +103,13 @@ def test_rubbish_is_an_error_of_ours_or_loads_whole(tmp_path_factory, cells):
 def test_thresholds_are_judged_by_value_and_unknown_stays_unknown():
     frame = table(400).rename(columns={"human": "score", "machine": "value", "other": "second_score"})
     options = {"resamples": 200, "confidence": 0.95, "seed": 1}
-    found = audit.thresholds(frame, SCALE, worst_group=0.12, **options).set_index("criterion")
+    judged = pd.DataFrame(
+        {"attribute": "ell", "group": ["No", "Yes"], "smd": [0.02, -0.12], "smd_low": [0, -0.2], "smd_high": 0.1}
+    )
+    found = audit.thresholds(frame, SCALE, by_group=judged, **options).set_index("criterion")
+    worst = found.loc["largest |SMD| of a group", ["group", "value", "low", "high"]].tolist()
+    assert worst == ["ell: Yes", 0.12, -0.1, 0.2]
+    options["by_group"] = judged[:0]
     level, given_level = SCALE.level(frame["score"]), SCALE.nearest(frame["value"])
     assert found.loc["QWK", "value"] == pytest.approx(metrics.qwk(level, given_level, levels=6))
     assert (found["low"].dropna() < found["value"][found["low"].notna()]).all()

@@ -239,6 +239,15 @@ def test_conditional_bias_at_the_edges():
         curves(essays(n=9).assign(value=np.nan))
 
 
+def test_suppression_of_a_machine_that_never_gives_high_scores():
+    """0 of 40 is not proof of never: the exact upper end, 1 - (alpha / 2) ** (1 / n) (Clopper & Pearson)."""
+    human = np.array([0, 1, 2, 3] * 10)
+    found = fairness.suppression(human, np.minimum(human, 1), scale=Scale(1, 4), seed=1, resamples=400)
+    most = 1 - 0.025 ** (1 / 40)
+    assert found["machine_top"] == found["ratio"] == 0 and found["human_top"] == 0.5
+    assert found["ratio_high"] == pytest.approx(most / 0.5) and found["change_high"] >= most - 0.5
+
+
 def test_suppression_by_hand_and_over_seeds():
     human, machine = np.array([0, 1, 2, 3, 3, 3]), np.array([0, 1, 2, 2, 3, 1])
     found = fairness.suppression(human, machine, scale=Scale(1, 4), top=1, seed=1, resamples=400)

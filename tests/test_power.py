@@ -106,8 +106,9 @@ def test_smd_power_says_what_a_group_can_answer():
     assert row["smallest"] == pytest.approx(power.smallest(power.SEEN, 1.0) * row["se"])
     assert row["n_needed"] == pytest.approx(row["n"] * (row["smallest"] / row["size"]) ** 2, abs=1)
     assert (found["answerable"] == (found["n_needed"] <= found["n"])).all()
-    hardest = power.hardest(found)
-    assert set(hardest["group"]) == {"all", "C"}
+    assert set(power.hardest(found, min_group=2)["group"]) == {"all", "C"}
+    above = int(found.loc[found["group"] == "C", "n"].iloc[0]) + 1
+    assert "C" not in set(power.hardest(found, min_group=above)["group"])
     one = table.assign(smd_se=np.nan)
     assert not power.smd_power(one)["answerable"].any() and power.smd_power(one)["n_needed"].isna().all()
 
