@@ -351,13 +351,12 @@ def block(name: str, start: int, count: int) -> pd.DataFrame:
 
 
 def judge(counts: pd.DataFrame) -> pd.DataFrame:
-    """With share, mc_error (its standard error) and holds: 0.93-0.97, or within two standard errors of at least or at most that."""
+    """With share, mc_error (its standard error) and holds: 0.93-0.97, or at least or at most what is stated, within two of them."""
     share = counts["hits"] / counts["counted"]
     error = np.sqrt(share * (1 - share) / counts["counted"])
     covers = counts["claim"] == "covers"
-    one_sided = np.where(
-        counts["claim"] == "at least", share + 2 * error >= counts["stated"], share - 2 * error <= counts["stated"]
-    )
+    stated, least = counts["stated"], counts["claim"] == "at least"
+    one_sided = np.where(least, share + 2 * error >= stated, share - 2 * error <= stated)
     good = np.where(covers, share.between(0.93, 0.97), one_sided)
     return counts.assign(share=share, mc_error=error, holds=good)
 

@@ -210,7 +210,7 @@ def conditional_bias(
     even with a fair machine; a perfect reading needs true scores (or a second rating).
 
     Columns: attribute, group, score, n, bias, low, high, gap, gap_low, gap_high, limit (in points: `limit` in SDs of all human
-    scores), verdict (of the gap; "too few" under `min_group` essays, "not a group" where the group is unknown, "" for
+    scores), verdict (of the gap; "too few" under `min_group` essays, "not a group" where the group is unknown, else "" for
     everyone). Intervals: expanded percentile bootstrap within each cell. NaN where undefined (no others, one essay).
     """
     h, m = paired(_column(frame, human), _column(frame, machine))
@@ -235,7 +235,8 @@ def conditional_bias(
             for score, count, *both in [*curves, (np.nan, n[place].sum(), whole[0][:, place], whole[1][:, place])]:
                 ends = [percentile_interval(one[0], one[1:], confidence=confidence, n=int(count)) for one in both]
                 judged = _judged(name, count, min_group) or verdict(*ends[1], limit=points)
-                rows.append((attribute, name, score, count, *ends[0], *ends[1], points, "" if attribute == "all" else judged))
+                told = _judged(name, count, min_group) if attribute == "all" else judged
+                rows.append((attribute, name, score, count, *ends[0], *ends[1], points, told))
     columns = ["attribute", "group", "score", "n", "bias", "low", "high", "gap", "gap_low", "gap_high", "limit", "verdict"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -218,7 +218,7 @@ def smd_forest(
                 (right - tip, np.fmax(row[value], high) > right, ">"),
             ):
                 if beyond:
-                    ax.plot(end, y, arrow, ms=3.5, color=look.color)
+                    ax.plot(end, y, arrow, ms=3.5, color="white" if hollow else look.color, mec=look.color, mew=0.8)
             if stage is None:
                 _beside(ax, y, row.get("verdict", ""), weight="bold" if row.get("verdict") == "biased" else "normal")
     _group_axis(ax, frame, places, bottom)
@@ -263,8 +263,8 @@ def conditional_bias_curves(
 ) -> Figure:
     """Mean error against human score, a line a group and a panel an attribute, as `fairness.conditional_bias` gives it.
 
-    Dashed: all essays together; hollow and not joined: too few essays to judge (they may leave the picture). `value` may be "gap"
-    (the group against the others at the same score), with a band of +-limit. Essays without a group are left out. The groups of
+    Dashed: all essays together; hollow and not joined: too few essays to judge. What leaves the picture ends in an arrow. `value`
+    may be "gap" (the group against the others at the same score), with a band of +-limit. Essays without a group are left out. The groups of
     one panel stand side by side at a score.
     """
     low, high = ("low", "high") if value == "bias" else ("gap_low", "gap_high")
@@ -277,7 +277,7 @@ def conditional_bias_curves(
         down, across, figsize=(width, 0.4 + 2.6 * down), sharex=True, sharey=True, squeeze=False, layout="constrained"
     )
     step = np.diff(np.unique(cells["score"])).min(initial=1.0)
-    solid = cells.loc[~cells["verdict"].isin(HOLLOW), [value, low, high]].to_numpy(dtype=float)
+    solid, spans = cells.loc[~cells["verdict"].isin(HOLLOW), [value, low, high]].to_numpy(dtype=float), []
     for ax, name in zip(axes.flat, names, strict=False):
         part = cells[cells["attribute"] == name]
         groups = list(dict.fromkeys(part["group"]))
@@ -286,13 +286,15 @@ def conditional_bias_curves(
         if value == "gap" and len(part):
             ax.axhspan(-part["limit"].max(), part["limit"].max(), color=BAND, lw=0, zorder=0)
         elif name != "all" and len(everyone):
-            ax.plot(everyone["score"], everyone[value], color=INK, ls=(0, (2, 1)), lw=0.9, label="All essays")
+            enough = everyone[~everyone["verdict"].isin(HOLLOW)]
+            ax.plot(enough["score"], enough[value], color=INK, ls=(0, (2, 1)), lw=0.9, label="All essays")
         for at, group in enumerate(groups):
             rows, look = part[part["group"] == group].sort_values("score"), styles[group]
             x = rows["score"] + 0.09 * step * (at - (len(groups) - 1) / 2)
             hollow = rows["verdict"].isin(HOLLOW).to_numpy()
             ax.plot(x[~hollow], rows.loc[~hollow, value], color=look.color, ls=look.line, lw=0.9)
             ax.vlines(x, rows[low], rows[high], color=np.where(hollow, FAINT, look.color), lw=0.9, alpha=0.8)
+            spans.append((ax, x, rows[[value, low]].min(axis=1), rows[[value, high]].max(axis=1), look))
             for some, fill, edge in ((~hollow, look.color, "white"), (hollow, "white", look.color)):
                 ax.plot(x[some], rows.loc[some, value], look.marker, color=fill, mec=edge, mew=0.7, ms=4.5, ls="none")
             shown = "All essays" if group == "all" else group
@@ -309,6 +311,11 @@ def conditional_bias_curves(
         ends = np.nanmin(solid), np.nanmax(solid)
         room = 0.12 * max(ends[1] - ends[0], 0.2)
         axes[0, 0].set_ylim(min(ends[0], 0) - room, max(ends[1], 0) + room)
+    bottom, top = axes[0, 0].get_ylim()
+    tip = 0.015 * (top - bottom)
+    for ax, x, least, most, look in spans:
+        for end, beyond, arrow in ((bottom + tip, least < bottom, "v"), (top - tip, most > top, "^")):
+            ax.plot(x[beyond], np.full(beyond.sum(), end), arrow, ms=3, color=look.color, ls="none")
     figure.supxlabel("Human score", fontsize=7.5)
     figure.supylabel("Machine − human, in points" if value == "bias" else "Group − others, in points", fontsize=7.5)
     figure.suptitle(title, x=0.01, ha="left")
