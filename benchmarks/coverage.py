@@ -351,7 +351,7 @@ def block(name: str, start: int, count: int) -> pd.DataFrame:
 
 
 def judge(counts: pd.DataFrame) -> pd.DataFrame:
-    """With share, mc_error (its standard error) and holds: 0.93-0.97, or at least or at most what is stated, within two of them."""
+    """With share, mc_error (its standard error) and holds: 0.93-0.97, or at least (most) what is stated, within two of them."""
     share = counts["hits"] / counts["counted"]
     error = np.sqrt(share * (1 - share) / counts["counted"])
     covers = counts["claim"] == "covers"

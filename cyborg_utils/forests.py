@@ -264,8 +264,8 @@ def conditional_bias_curves(
     """Mean error against human score, a line a group and a panel an attribute, as `fairness.conditional_bias` gives it.
 
     Dashed: all essays together; hollow and not joined: too few essays to judge. What leaves the picture ends in an arrow. `value`
-    may be "gap" (the group against the others at the same score), with a band of +-limit. Essays without a group are left out. The groups of
-    one panel stand side by side at a score.
+    may be "gap" (the group against the others at the same score), with a band of +-limit. Essays without a group are left out.
+    The groups of one panel stand side by side at a score.
     """
     low, high = ("low", "high") if value == "bias" else ("gap_low", "gap_high")
     cells = frame[frame["score"].notna() & (frame["group"] != "not recorded")]
