@@ -3,7 +3,8 @@ PROFILE ?= demo
 PYTHON ?= python3
 # e.g. PIP_OPTIONS="--extra-index-url https://download.pytorch.org/whl/cpu" for the smaller PyTorch without CUDA
 PIP_OPTIONS ?=
-# KEEP=1: train no model whose scores are in results/ with their record, so that a study goes on from a clone
+# KEEP=1: train no model whose scores are in results/ with their record, so that a study goes on from a clone; notebooks beyond the
+# paper that need further models, or saved ones that are not on this machine, are then left out, and named
 KEEP ?=
 # where the steps run: nowhere but here, or as jobs of a cluster (CLUSTER=slurm: see profiles/slurm/config.yaml)
 CLUSTER ?=

@@ -15,14 +15,14 @@ import sys
 from pathlib import Path
 
 import cyborg_utils
-from cyborg_utils import execute, params, paths
+from cyborg_utils import params, paths
 
 PROFILE = config.get("profile", "demo")
 STUDY = params.load(PROFILE)
 TAUGHT = {run.name: run for run in STUDY.runs}
 RUNS = TAUGHT | {run.name: run for run in STUDY.full_runs}
 CHEAP = bool(config.get("tables"))  # only what needs no model, from the scores in results/<profile>/scores
-KEPT = execute.kept(PROFILE) if config.get("keep") else []  # models whose scores are in results/<profile>/scores already
+KEPT = str(config.get("keep", "")).split(",")  # steps that are not done, since their results are there (cyborg_utils/progress.py)
 EXECUTE = f"'{sys.executable}' -m cyborg_utils.execute"
 OF_RUN = "--fraction {params.fraction} --seed {params.seed}"
 SCORES = os.path.relpath(paths.results(PROFILE, "scores"), paths.build(PROFILE))
@@ -56,11 +56,12 @@ def done(name, runs=()):
 
 
 ANY = code("*.py", "corpora/*.py")
-CORPUS = code("corpora/*.py", "params.py", "scale.py", "metrics.py")
+CORPUS = code("corpora/*.py", "corpora/*.yaml", "params.py", "scale.py", "metrics.py")
 BOTH = ("attention.py", "batching.py", "training.py", "scale.py", "weights.yaml")
 TEACHER = code("teacher.py", "prompt.py", "prompts/*", *BOTH)
 STUDENT = code("student.py", "classical.py", "cyborg_data.py", "calibration.py", *BOTH)
-BEYOND = [] if CHEAP else list(STUDY.beyond)  # notebooks that go beyond the paper, where the study has their section
+# notebooks that go beyond the paper, where the study has their section
+BEYOND = [] if CHEAP else [name for name in STUDY.beyond if name not in KEPT]
 MODELS = [] if CHEAP else done("03_label_essays", TAUGHT) + done("04_train_student", RUNS)
 
 

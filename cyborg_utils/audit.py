@@ -19,7 +19,6 @@ import pandas as pd
 
 from cyborg_utils import arms, execute, metrics, params, paths, scores
 from cyborg_utils.corpora import files
-from cyborg_utils.corpora.table import MISSING
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.resampling import Interval, bootstrap_interval
 from cyborg_utils.scale import Scale
@@ -45,7 +44,7 @@ def load(
         raise CyborgError(f"{paths.shown(path)}: {told}. Name the columns.")
     rows, faults, seen = [], [], {}
     for row in files.rows(path):
-        found = {"essay_id": _text(row.cells.get(id)), "score": math.nan, "value": math.nan, "second_score": math.nan}
+        found = {"essay_id": files.text(row.cells.get(id)), "score": math.nan, "value": math.nan, "second_score": math.nan}
         if row.fault:
             faults.append(f"row {row.number}: {row.fault}")
             continue
@@ -62,7 +61,7 @@ def load(
             if column:
                 found[role], fault = _number(row.cells.get(column), scale if role != "value" else None, needed)
                 faults += [f"row {row.number}, column {column}: {fault}"] if fault else []
-        rows.append(found | {f"groups.{name}": _group(row.cells.get(name)) for name in groups})
+        rows.append(found | {f"groups.{name}": files.group(row.cells.get(name)) for name in groups})
     if faults:
         told = "\n".join(f"  {fault}" for fault in faults[:SHOWN])
         more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
@@ -131,26 +130,12 @@ def _largest(by_group: pd.DataFrame) -> tuple[str, Interval]:
     return f"{worst['attribute']}: {worst['group']}", Interval(abs(worst["smd"]), *ends)
 
 
-def _text(cell: object) -> str:
-    return "" if cell is None or (isinstance(cell, float) and math.isnan(cell)) else str(cell).strip()
-
-
-def _group(cell: object) -> str | None:
-    text = _text(cell)
-    return None if text.lower() in MISSING else text
-
-
 def _number(cell: object, scale: Scale | None, needed: bool) -> tuple[float, str]:
     """A cell as a number, and what is wrong with it; on the scale, where one is given."""
-    text = _text(cell)
-    if text.lower() in MISSING:
+    if files.missing(cell):
         return math.nan, "no score" if needed else ""
-    try:
-        number = float(text if "_" not in text else "no")  # 1_0 is a number to Python alone
-    except ValueError:
-        return math.nan, f"{text[:30]!r} is not a number"
-    if not math.isfinite(number):
-        return math.nan, f"{text[:30]!r} is not a finite number"
+    if math.isnan(number := files.number(cell)):
+        return math.nan, f"{files.text(cell)[:30]!r} is not a finite number"
     if scale is not None and not scale.contains(number):
         return math.nan, f"{number:g} is not on the scale {scale}"
     return number, ""
@@ -171,6 +156,8 @@ def main() -> None:
     options = parser.parse_args()
     name = options.name or re.sub(r"[^a-z0-9_]+", "_", Path(options.file).stem.lower()).strip("_") or "audit"
     try:
+        if name in params.profiles():
+            raise CyborgError(f"results/{name} is the folder of the study {name!r}. Give another, such as --name {name}_audit.")
         columns = {name: getattr(options, name) for name in ("id", "human", "machine", "second", "groups")}
         load(options.file, **columns, scale=Scale(*options.scale))  # a fault is told at once, not after a kernel has started
         given = columns | {"file": str(Path(options.file).resolve()), "scale": options.scale, "profile": name}

@@ -165,7 +165,7 @@ def _number(value: Any, form: str = ".3f") -> str:
 
 def main() -> None:
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m cyborg_utils.cards PROFILE")
+        sys.exit("usage: .venv/bin/python -m cyborg_utils.cards PROFILE")
     try:
         release.write(sys.argv[1])
         for file in write(sys.argv[1]):

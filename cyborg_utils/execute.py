@@ -298,34 +298,6 @@ def _digest(path: Path) -> str:
     )
 
 
-def kept(profile: str) -> list[str]:
-    """Steps of 02, 03 and 04 that need not be done although `build` does not know them: their scores are in `results`.
-
-    They count where the scores are those that their record names by fingerprint, and where it names the study's settings of today
-    (a record does not know of settings that are younger than itself, nor of changes of code). So a study goes on from a clone.
-    """
-    study, found = params.load(profile), []
-    for run in [*study.runs, *study.full_runs]:
-        steps = {"02_finetune_teacher": "teacher", "03_label_essays": "teacher", "04_train_student": "students"}
-        for notebook, kind in steps.items():
-            if run not in study.runs and kind == "teacher":
-                continue
-            if not _is_recorded(notebook, profile, run, paths.results(profile, "scores", f"{kind}_{run.name}.csv")):
-                break  # what comes after it rests on it
-            found.append(f"{notebook}_{run.name}")
-    return [step for step in found if not paths.build(profile, "done", f"{step}.json").is_file()]
-
-
-def _is_recorded(notebook: str, profile: str, run: params.Run, scores: Path) -> bool:
-    file = report.record_file(profile, notebook, run.name)
-    if not (file.is_file() and scores.is_file()):
-        return False
-    record, values = json.loads(file.read_text(encoding="utf-8")), compose(notebook, profile, run)
-    digest = provenance.sha256(scores)[:16]
-    same = record["inputs"].get(paths.shown(scores), digest) == digest  # 02 ended before there were scores
-    return same and all(values.get(name) == value for name, value in record["parameters"].items())
-
-
 def forget_changed(profile: str) -> list[str]:
     """Drop the stamp of every step whose files are gone or were changed since (by hand, by git); one line of words for each."""
     told = []

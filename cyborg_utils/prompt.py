@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cyborg_utils import paths
+from cyborg_utils.corpora import files
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.scale import Scale
 
@@ -40,13 +41,7 @@ def rubric(corpus: str, score: str, options: dict[str, Any] | None = None) -> st
 
     `score` "traits" is the rubric of several traits at once.
     """
-    named = (options or {}).get("rubric")
-    if named:
-        if not isinstance(named, str):
-            raise CyborgError(f"prepare_data.options.rubric: {str(named)[:60]}: must be the name of a file.")
-        path = paths.home() / named
-        if not path.is_file():
-            raise CyborgError(f"{paths.shown(path)}: the rubric file named in prepare_data.options.rubric is not there")
+    if path := files.rubric(options or {}):
         try:
             return path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:

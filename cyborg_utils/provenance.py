@@ -8,6 +8,7 @@ import os
 import platform
 import resource
 import subprocess
+import sys
 import time
 from importlib import metadata
 from pathlib import Path
@@ -94,6 +95,12 @@ def commit() -> str:
     return head + ("-dirty" if dirty.strip() else "")
 
 
+def peak_memory() -> float:
+    """The most memory that this process has held so far, in GiB."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes: macOS counts in bytes, Linux in KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
 def record(
     parameters: dict[str, Any], *, inputs: list[str | Path] = (), measured: dict[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -108,7 +115,7 @@ def record(
         "inputs": {paths.shown(path): sha256(path)[:16] for path in inputs},
         "hardware": hardware(),
         "seconds": round(time.time() - STARTED, 1),
-        "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "peak_memory_gib": round(peak_memory(), 2),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "measured": _plain(measured or {}),
     }

@@ -75,7 +75,10 @@ def find(profile: str, labels: str, run: str = "") -> Name:
     if not fitting:
         place = paths.shown(paths.build(profile, "students"))
         have = ", ".join(f"{name.run} {name.labels}" for name in there) or "none"
-        raise CyborgError(f"{place}: no {model} ({head}) on {labels!r} {run}; there are: {have}. Run notebook 04_train_student.")
+        raise CyborgError(
+            f"{place}: no {model} ({head}) on {labels!r}{f' of {run}' if run else ''}; there are: {have}. "
+            f"`make reproduce PROFILE={profile}` trains it (without KEEP=1)."
+        )
     return fitting[0]
 
 

@@ -29,7 +29,6 @@ from cyborg_utils.errors import CyborgError
 COLUMNS = ["id", "score", "value", "low", "high", "flags"]
 PART = 512  # essays read, scored and written at a time
 SHOWN = 5  # faults told in full
-FORMATS = ("torch", *export.FILES)
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def count(file: Path, columns: Columns) -> int:
         raise CyborgError(f"{paths.shown(file)}: {told}. Give --id and --text.{hint}")
     ids, faulty = array("q"), False  # eight bytes an essay: ids themselves may be long
     for row in files.rows(file, encoding=columns.encoding, delimiter=columns.delimiter):
-        name = _cell(row.cells.get(columns.id))
+        name = files.text(row.cells.get(columns.id))
         ids.append(hash(name))
         faulty = faulty or bool(_fault(row, name, row.number, columns))
     if not ids:
@@ -102,7 +101,7 @@ def _faults(file: Path, columns: Columns, twice: set[int]) -> str:
     seen: dict[int, int] = {}
     faults, wrong = [], 0
     for row in files.rows(file, encoding=columns.encoding, delimiter=columns.delimiter):
-        name = _cell(row.cells.get(columns.id))
+        name = files.text(row.cells.get(columns.id))
         before = seen.setdefault(hash(name), row.number) if hash(name) in twice else row.number
         if fault := _fault(row, name, before, columns):
             wrong += 1
@@ -134,17 +133,9 @@ def parts(file: Path, columns: Columns) -> Iterator[tuple[list[str], list[str], 
     """Ids, texts and prompts of a checked file, `PART` essays at a time."""
     rows = files.rows(file, encoding=columns.encoding, delimiter=columns.delimiter)
     while part := list(itertools.islice(rows, PART)):
-        ids = [_cell(row.cells.get(columns.id)) for row in part]
-        texts, prompts = ([_cell(row.cells.get(name)) for row in part] for name in (columns.text, columns.prompt))
+        ids = [files.text(row.cells.get(columns.id)) for row in part]
+        texts, prompts = ([files.text(row.cells.get(name)) for row in part] for name in (columns.text, columns.prompt))
         yield ids, texts, prompts if columns.prompt else []
-
-
-def _cell(cell: object) -> str:
-    """A cell as text as the corpora have it: line ends of one kind, no space around; a whole number without decimals."""
-    if cell is None or cell != cell:
-        return ""
-    whole = isinstance(cell, float) and cell.is_integer()
-    return (str(int(cell)) if whole else str(cell)).replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
 def score_file(file: Path, out: Path, scorer: Scorer, columns: Columns) -> pd.Series:

@@ -227,21 +227,22 @@ def finetune(
     and order, up to `attempts` times in all; the test essays have no part in that.
     """
     data, curves = [[*frame["essay_id"], *map(int, _levels(frame, template).ravel())] for frame in (train, dev)], []
-    for attempt in range(1, 1 + (attempts if settings.epochs else 1)):
+    last = attempts if settings.epochs else 1
+    for attempt in range(1, last + 1):
         own = seed + 1000 * (attempt - 1)
         told = {"rubric": template.rubric} | ({"traits": template.traits} if template.traits else {})
         told |= ({} if template.chat else {"chat": False}) | ({"template": template.template} if template.template else {})
         mark = provenance.fingerprint(asdict(settings) | told | {"seed": own, "recipe": RECIPE}, data=data)
-        failed = folder / f"failed_{mark}.csv"  # its adapter has made room for that of the next attempt
+        failed = folder / f"failed_{mark}.csv"  # its adapter has made room for that of the next attempt; the last one's is kept
         curve = (
             pd.read_csv(failed)
-            if failed.is_file()
+            if attempt < last and failed.is_file()
             else _attempt(train, dev, template, settings, seed=own, folder=folder, mark=mark)
         )
         curves.append(curve.assign(attempt=attempt))
         if curve["qwk"].max() > FAILED:
             break
-        if attempt < attempts:
+        if attempt < last:
             whole.write(failed, curve.to_csv(index=False))
     found = pd.concat(curves, ignore_index=True)
     found["best"] &= found["attempt"] == found["attempt"].max()

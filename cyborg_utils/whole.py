@@ -110,6 +110,17 @@ def told(path: Path) -> Iterator[None]:
         raise CyborgError(f"{paths.shown(path)}: {words}") from error
 
 
+def lives(process: int) -> bool:
+    """Whether a process of this number is at work on this machine (`HOST`)."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
+
+
 # ---------------------------------------------------------------- helpers
 
 
@@ -127,13 +138,7 @@ def _is_left(path: Path) -> bool:
         with suppress(OSError):
             return time.time() - path.stat().st_mtime > FORGOTTEN
         return False
-    try:
-        os.kill(int(match[2]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False
+    return not lives(int(match[2]))
 
 
 def _sync_one(path: Path) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import yaml
 
-from cyborg_utils import params, paths, report, whole
+from cyborg_utils import params, paths, progress, report, whole
 from cyborg_utils.errors import CyborgError
-from cyborg_utils.execute import forget_changed, kept, locked
+from cyborg_utils.execute import forget_changed, locked
 
 
 def steps(study: params.Study, *, tables: bool = False) -> list[str]:
@@ -53,7 +53,7 @@ def cluster_options(name: str, profile: str) -> list[str]:
 def command(
     profile: str, *, tables: bool = False, keep: bool = False, dry_run: bool = False, cores: str = "all", cluster: str = ""
 ) -> list[str]:
-    """The Snakemake call; with `keep` without the steps that are `execute.kept`.
+    """The Snakemake call; with `keep` without the steps that are `progress.kept`, and the notebooks that are `left_out` for that.
 
     On this machine steps with a model go one at a time. With `cluster` the profile says what runs at once, and where.
 
@@ -61,11 +61,12 @@ def command(
     in the middle that is no longer done would else be left so while the last one is.
     """
     snakefile = Path(__file__).resolve().parent.parent / "Snakefile"
-    known = kept(profile) if keep else []
+    known = progress.kept(profile) if keep else []
+    known += progress.left_out(profile, known)
     targets = [f"done/{step}.json" for step in steps(params.load(profile), tables=tables) if step not in known]
     call = [sys.executable, "-m", "snakemake", *targets]
     call += ["html/index.html", "--snakefile", str(snakefile), "--directory", str(paths.build(profile))]
-    wishes = [f"{name}=1" for name, wished in {"tables": tables, "keep": keep}.items() if wished]
+    wishes = [*(["tables=1"] if tables else []), *([f"keep={','.join(known)}"] if known else [])]
     call += ["--config", f"profile={profile}", *wishes]
     call += cluster_options(cluster, profile) if cluster else ["--cores", cores, "--resources", "gpu=1"]
     call += ["--rerun-incomplete", "--nolock", "--rerun-triggers", "mtime", "params", "input", "--scheduler", "greedy"]
@@ -96,7 +97,7 @@ def run(profile: str, *, tables: bool = False, keep: bool = False, cores: str = 
     started = time.time()
     with locked(paths.build(profile, "running", "workflow.lock"), f"the study {profile!r}") as handle:
         whole.sweep(paths.build(profile)), whole.sweep(paths.results(profile))
-        for line in forget_changed(profile):
+        for line in [*progress.forget_changed_essays(profile), *forget_changed(profile), *(_without(profile) if keep else [])]:
             print(line)
         print(f"{study.title}\n{len(study.runs)} run(s); results in {paths.shown(paths.results(profile))}\n", flush=True)
         before = _stamps(profile)
@@ -115,6 +116,15 @@ def run(profile: str, *, tables: bool = False, keep: bool = False, cores: str = 
         )
     _tell(profile, new, time.time() - started)
     return bool(new)
+
+
+def _without(profile: str) -> list[str]:
+    """A line on the notebooks that `keep` leaves out, but for those whose results are there."""
+    missing = [name for name, there in progress.left_out(profile, progress.kept(profile)).items() if not there]
+    told = (
+        f"Left out with KEEP=1: {', '.join(missing)}. They train models of their own, or load some that are not on this machine."
+    )
+    return [f"{told} `make reproduce PROFILE={profile}` makes these models and does them too."] if missing else []
 
 
 def _stamps(profile: str) -> dict[str, int]:
@@ -145,7 +155,7 @@ def main() -> None:
     )
     parser.add_argument("profile", help="the name of a file in params/")
     parser.add_argument("--tables", action="store_true", help="only 01, 05, 06, 14 and 00, from the saved scores; no model")
-    parser.add_argument("--keep", action="store_true", help="train no model whose scores are in results/ with their record")
+    parser.add_argument("--keep", action="store_true", help="train no model whose scores are in results/, and none beyond")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done")
     parser.add_argument("--cores", default="all")
     parser.add_argument("--cluster", default="", help="run its steps as jobs of a cluster: a profile of profiles/, or a folder")

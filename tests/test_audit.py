@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 
+import corpus_samples
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyborg_utils import audit, metrics
+from cyborg_utils import audit, corpora, metrics
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.scale import Scale
 
@@ -62,7 +63,7 @@ def test_what_is_unknown_is_not_a_fault(tmp_path):
         ("human", 7, "row 4, column human: 7 is not on the scale 1-6 by 1"),
         ("human", 2.5, "2.5 is not on the scale"),
         ("human", "", "row 4, column human: no score"),
-        ("machine", "good", "row 4, column machine: 'good' is not a number"),
+        ("machine", "good", "row 4, column machine: 'good' is not a finite number"),
         ("machine", "inf", "row 4, column machine: 'inf' is not a finite number"),
         ("other", 9, "row 4, column other: 9 is not on the scale"),
         ("essay", "", "row 4, column essay: no id"),
@@ -128,7 +129,7 @@ def test_thresholds_are_judged_by_value_and_unknown_stays_unknown():
         ({"ell": "\udcff"}, "row 2, column ell: unreadable bytes"),
         ({"essay": "\ud83d"}, "row 2, column essay: unreadable bytes"),
         ({"essay": ["e1"]}, "row 2, column essay: neither text nor number but list"),
-        ({"machine": "1_0"}, "row 2, column machine: '1_0' is not a number"),
+        ({"machine": "1_0"}, "row 2, column machine: '1_0' is not a finite number"),
         ({"machine": 10**400}, "row 2, column machine: '1000000000[^ ]{20}' is not a finite number"),
     ],
 )
@@ -138,3 +139,27 @@ def test_a_cell_that_no_table_can_hold_is_a_fault(tmp_path, changes, told):
     (tmp_path / "bad.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     with pytest.raises(CyborgError, match=rf"bad.jsonl: 1 fault.*\n *{told}"):
         audit.load(tmp_path / "bad.jsonl", scale=SCALE, **COLUMNS)
+
+
+def test_a_whole_number_is_the_same_group_in_a_study_and_in_an_audit(project, tmp_path):
+    """Parquet gives a grade column with gaps as floats; 8.0 was the group "8" here and "8.0" there."""
+    frame = table(30).assign(text=[f"Text {at}" for at in range(30)], grade=[8.0, np.nan, 9.0] * 10, essay=np.arange(30.0))
+    frame.to_parquet(tmp_path / "a.parquet")
+    audited = audit.load(tmp_path / "a.parquet", scale=SCALE, **COLUMNS | {"groups": ["grade"]})
+    options = {"file": str(tmp_path / "a.parquet"), "id": "essay", "text": "text", "groups": {"grade": "grade"}}
+    settings = corpus_samples.settings("table", score="human", groups=["grade"], options=options)
+    studied = corpora.frame(corpora.build(settings).dataset)
+    for column in ("essay_id", "groups.grade"):
+        assert audited[column].fillna("unknown").tolist() == studied[column].fillna("unknown").tolist()
+    assert audited["groups.grade"].dropna().unique().tolist() == ["8", "9"] and audited["essay_id"][1] == "1"
+
+
+@pytest.mark.parametrize("arguments", [["Demo.csv"], ["other.csv", "--name", "demo"]])
+def test_the_folder_of_a_study_is_not_written_into(project, monkeypatch, arguments):
+    table(6).to_csv(project / arguments[0], index=False)
+    monkeypatch.setattr("sys.argv", ["audit", *arguments, "--id", "essay", "--scale", "1", "6", "1"])
+    monkeypatch.setattr(audit.execute, "execute", None)
+    with pytest.raises(
+        SystemExit, match="results/demo is the folder of the study 'demo'. Give another, such as --name demo_audit"
+    ):
+        audit.main()

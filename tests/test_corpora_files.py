@@ -275,7 +275,8 @@ def test_a_file_named_twice_is_refused(data: Path):
 
 
 def test_a_rubric_is_an_option_of_every_corpus(data: Path):
-    """It was documented for all and accepted by none."""
+    """It was documented for all and accepted by none. It is one of the files that the essays are prepared from."""
+    samples.write_csv(data.parent / "home" / "mine.txt", [{"Weigh": "the reasons."}])
     samples.write_csv(data / "own.csv", samples.own())
     assert prepare(rubric="mine.txt").counts["essays"] == 30
     samples.write_csv(data / "essays.csv", samples.persuade())
@@ -283,6 +284,9 @@ def test_a_rubric_is_an_option_of_every_corpus(data: Path):
     assert corpora.build(settings).counts["essays"] == 40
     simulated = corpora.build(samples.settings("simulated", options={"essays": 30, "rubric": "mine.txt"}))
     assert simulated.counts["essays"] == 30
+    assert [file.name for file in simulated.sources] == ["mine.txt"] and corpora.sources(settings)[0].name == "essays.csv"
+    with pytest.raises(CyborgError, match="no.txt: the rubric file named in prepare_data.options.rubric is not there"):
+        prepare(rubric="no.txt")
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32"])

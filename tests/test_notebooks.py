@@ -12,7 +12,17 @@ import pytest
 import yaml
 from conftest import CHECKOUT
 
-from cyborg_utils import params, paths, report, scores, workflow
+from cyborg_utils import execute, params, paths, report, scores, workflow
+
+DEMO = params.load("demo")
+OF_THE_DEMO = [file.stem for file in sorted((CHECKOUT / "notebooks").glob("*.ipynb")) if file.stem[3:] in DEMO.sections]
+
+
+@pytest.mark.parametrize("notebook", ["00_overview", *OF_THE_DEMO])
+def test_a_notebook_opened_by_hand_is_that_of_the_demo(notebook):
+    """What its parameters cell says is what the study `demo` gives it."""
+    own, (run,) = execute.defaults(execute.notebook_file(notebook)), DEMO.runs
+    assert own == execute.compose(notebook, "demo", run if "fraction" in own else None)
 
 
 @pytest.fixture
@@ -51,8 +61,17 @@ def run_and_check(profile: str, capfd: pytest.CaptureFixture) -> None:
     assert {file: file.stat().st_mtime_ns for file in paths.results(profile).rglob("*")} == before
 
 
-def test_the_smoke_study(tiny_project, capfd):
+def test_the_smoke_study_and_the_same_from_a_clone(tiny_project, capfd):
     run_and_check("smoke", capfd)
+    shutil.rmtree(paths.build("smoke"))  # a clone has no build, and here no models to train with either
+    shutil.rmtree(tiny_project / "build" / "tiny")
+    assert workflow.run("smoke", keep=True, cores="1")
+    done = {stamp.stem for stamp in paths.build("smoke", "done").iterdir()}
+    assert done == {"01_prepare_data", *workflow.steps(DEMO, tables=True)} and not paths.build("smoke", "students").exists()
+    assert "Left out" not in capfd.readouterr().out  # the results of the other notebooks are there
+    report.record_file("smoke", "12_score_essays").unlink()
+    assert not workflow.run("smoke", keep=True, cores="1")
+    assert "Left out with KEEP=1: 12_score_essays." in capfd.readouterr().out
 
 
 @pytest.fixture

@@ -81,3 +81,11 @@ def test_run_names():
     assert paths.run_name(0.1, 1) == "u10_s1"
     assert paths.run_name(0.125, 20) == "u12.5_s20"
     assert paths.run_name(1.0, 3) == "u100_s3"
+
+
+@pytest.mark.parametrize("system, unit", [("linux", 1024), ("darwin", 1)])
+def test_peak_memory_is_in_gib_where_the_system_counts_in_bytes_too(monkeypatch, system, unit):
+    monkeypatch.setattr(provenance.sys, "platform", system)
+    held = types.SimpleNamespace(ru_maxrss=3 * 2**30 // unit)
+    monkeypatch.setattr(provenance.resource, "getrusage", lambda _: held)
+    assert provenance.peak_memory() == 3

@@ -72,7 +72,7 @@ def test_what_is_not_there_is_told(finished, tmp_path):
         release.read(tmp_path)
     with pytest.raises(CyborgError, match="no scoring.json there. Run notebook 12"):
         release.read(CYBORG.folder("try"))
-    with pytest.raises(CyborgError, match="no some/encoder .regression. on 'full' ; there are: u10_s1 cyborg"):
+    with pytest.raises(CyborgError, match="on 'full'; there are: u10_s1 cyborg.*`make reproduce PROFILE=try` trains it"):
         release.find("try", "full")
     assert release.find("try", "cyborg") == CYBORG == release.find("try", "cyborg", "u10_s1")
     release.write("try")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -276,6 +277,18 @@ def test_a_fine_tuning_that_fails_is_done_again(trained, essays, settings, tmp_p
         with pytest.raises(TypeError):  # it sets out to load the model for the third
             teacher.finetune(**call, attempts=3)
     assert seeds[-1] == 2003
+
+
+def test_the_curve_is_that_of_the_adapter_when_fewer_attempts_are_allowed(essays, settings, tmp_path, monkeypatch):
+    call = {"train": essays[:16], "dev": essays[16:], "template": TEMPLATE, "settings": settings, "seed": 3, "folder": tmp_path}
+    monkeypatch.setattr(teacher, "FAILED", 1.0)
+    for attempts in (2, 1):
+        teacher.finetune(**call, attempts=attempts)
+        said = json.loads((tmp_path / "adapter" / "teacher.json").read_text())
+        assert said["seed"] == 3 + 1000 * (attempts - 1)
+    zero = dataclasses.replace(settings, epochs=0)
+    teacher.finetune(**call | {"settings": zero, "folder": tmp_path / "zero"}, attempts=3)
+    assert [file.name for file in (tmp_path / "zero").iterdir()] == ["adapter"]  # its one attempt is the last, not a failed one
 
 
 def test_the_merged_adapter_scores_as_the_one_beside_the_model(trained, essays, settings):

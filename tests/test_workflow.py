@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 
+import corpus_samples
 import nbformat
 import pytest
 import yaml
 from conftest import CHECKOUT, PROFILES
 from snakemake.cli import main as snakemake
 
-from cyborg_utils import execute, pages, params, paths, report, workflow
+from cyborg_utils import corpora, execute, pages, params, paths, progress, provenance, report, workflow
 from cyborg_utils.errors import CyborgError
 
 NOTEBOOKS = {entry["notebook"] for entry in report.registry().values()}
@@ -82,7 +83,7 @@ def finished(project, plan, make_study, monkeypatch):
     make_study("try", calibrate_student={"draws": 100})
     stand_in = project / "python"
     stand_in.write_text(
-        '#!/bin/sh\nwhile [ $# -gt 1 ] && [ "$1" != --done ]; do shift; done\necho {} > "${2:-html/index.html}"\n'
+        '#!/bin/sh\nwhile [ $# -gt 1 ] && [ "$1" != --done ]; do shift; done\necho "{\\"made\\": {}}" > "${2:-html/index.html}"\n'
     )
     stand_in.chmod(0o755)
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
@@ -155,10 +156,9 @@ def test_a_step_whose_stamp_is_gone_is_done_again(plan, finished):
 @pytest.fixture
 def cloned(project, plan, make_study):
     """A clone's study: the scores of its one run and their records are in results, nothing is in build."""
-    make_study("try")
+    make_study("try", calibrate_student={"penalty_seeds": []}, score_essays={}, attack_scorer={}, score_traits={}, cost={})
     run = params.load("try").runs[0]
     for notebook, kind in (("02_finetune_teacher", ""), ("03_label_essays", "teacher"), ("04_train_student", "students")):
-        shutil.copy(CHECKOUT / "notebooks" / f"{notebook}.ipynb", project / "notebooks")
         scores = [paths.results("try", "scores", f"{kind}_{run.name}.csv")] if kind else []
         for file in scores:
             report.write(file, "essay_id\n1\n")
@@ -169,15 +169,98 @@ def cloned(project, plan, make_study):
 
 def test_a_study_goes_on_from_a_clone(plan, cloned):
     """With `keep` only what the clone has no scores of is done: here the Student on all human scores."""
-    left = {"prepare_data": 1, "train_student": 1, **JUDGED}
+    left = {"prepare_data": 1, "train_student": 1, **JUDGED, "beyond": 2}
     assert plan(cloned, keep=True) == left
-    assert plan(cloned) == left | {"finetune_teacher": 1, "label_essays": 1, "train_student": 2}
+    assert plan(cloned) == left | {"finetune_teacher": 1, "label_essays": 1, "train_student": 2, "beyond": 5}
+
+
+def test_a_clone_leaves_out_what_needs_models_and_says_so(cloned, make_study):
+    """07 without penalties and 11 compute from scores; 08 trains Teachers; 12 and 13 load a Student that is not there."""
+    without = ["08_score_traits", "12_score_essays", "13_attack_scorer"]
+    assert progress.left_out(cloned, progress.kept(cloned)) == dict.fromkeys(without, False)
+    assert progress.left_out(cloned, []) == {}  # where no step is kept all models are made here
+    (said,) = workflow._without(cloned)
+    assert ", ".join(without) in said and "`make reproduce PROFILE=try` makes these models" in said
+
+
+def test_a_clone_with_models_or_with_a_run_to_train_scores_and_attacks(plan, cloned, make_study):
+    paths.build(cloned, "students", "u10_s1").mkdir(parents=True)
+    assert "12_score_essays" not in progress.left_out(cloned, progress.kept(cloned))
+    assert "13_attack_scorer" in progress.left_out(cloned, progress.kept(cloned))  # the Teacher is not there
+    shutil.rmtree(paths.build(cloned, "students"))
+    make_study(cloned, runs=[{"fraction": 0.1, "seeds": [1, 2]}], score_essays={}, attack_scorer={"run": "u10_s1"})
+    assert list(progress.left_out(cloned, progress.kept(cloned))) == ["13_attack_scorer"]  # 12 takes the Student of seed 2
+    assert plan(cloned, keep=True) == TRAINED | {"prepare_data": 1, "finetune_teacher": 1, "label_essays": 1, "train_student": 3}
+
+
+def test_a_clone_says_nothing_of_a_notebook_whose_results_are_there(cloned):
+    values = execute.compose("12_score_essays", cloned)
+    report.save_record(cloned, "12_score_essays", parameters=values)
+    assert "12_score_essays" in workflow._without(cloned)[0]  # its tables are not there
+    for file in (file for name in report.expected("12_score_essays") for file in report.files(cloned, name)):
+        report.write(file, "x")
+    assert "12_score_essays" not in workflow._without(cloned)[0]
+    report.save_record(cloned, "12_score_essays", parameters=values | {"confidence": 0.5})
+    assert "12_score_essays" in workflow._without(cloned)[0]
+
+
+# ---- essays and rubrics that change
+
+
+@pytest.fixture
+def own_essays(project, cloned, make_study):
+    """The study with a file of essays and a rubric of its own, after all its steps; returns the file."""
+    file = project / "data" / "own.csv"
+    options = {"file": "own.csv", "id": "no", "text": "body", "rubric": "data/rubric.txt"}
+    make_study(cloned, prepare_data=corpus_samples.settings("table", options=options))
+    corpus_samples.write_csv(file, corpus_samples.own(60))
+    (project / "data" / "rubric.txt").write_text("Weigh the reasons.")
+    prepared = corpora.prepare(cloned)
+    report.save_record(cloned, "01_prepare_data", parameters={}, inputs=prepared.sources)
+    for step in workflow.steps(params.load(cloned)):
+        report.write(paths.build(cloned, "done", f"{step}.json"), '{"made": {}}')
+    return file
+
+
+def test_changed_essays_and_rubrics_are_noticed(own_essays, plan, cloned, project):
+    assert progress.forget_changed_essays(cloned) == []
+    for file, old, new in ((own_essays, ",3,", ",4,"), (project / "data" / "rubric.txt", "reasons", "spelling")):
+        before = file.read_text(encoding="utf-8")
+        assert old in before
+        file.write_text(before.replace(old, new, 1), encoding="utf-8")
+        stamps, records = (file.parent for file in (paths.build(cloned, "done", "x"), report.record_file(cloned, "x")))
+        kept = [(file, file.read_bytes()) for file in [*stamps.iterdir(), *records.glob("0[234]*")]]
+        (said,) = progress.forget_changed_essays(cloned)
+        assert "data/own.csv, data/rubric.txt: not what results/try/records/01_prepare_data.json was made from" in said
+        assert not [*stamps.iterdir()] and progress.kept(cloned) == []
+        assert plan(cloned, keep=True)["finetune_teacher"] == 1
+        assert progress.forget_changed_essays(cloned) == []  # there is nothing more to forget
+        file.write_text(before, encoding="utf-8")
+        for path, content in kept:
+            path.write_bytes(content)
+
+
+def test_unchanged_essays_are_read_once_and_found_elsewhere(own_essays, cloned, project, monkeypatch):
+    read = []
+    sha256 = provenance.sha256
+    monkeypatch.setattr(provenance, "sha256", lambda file: (read.append(file.name), sha256(file))[1])
+    for _ in range(2):
+        assert progress.forget_changed_essays(cloned) == []
+    assert read == ["own.csv", "rubric.txt"]
+    own_essays.touch()
+    (project.parent / "elsewhere").mkdir()
+    monkeypatch.setenv("CYBORG_DATA_DIR", str(project.parent / "elsewhere"))
+    own_essays.rename(project.parent / "elsewhere" / "own.csv")
+    assert progress.forget_changed_essays(cloned) == [] and len(read) == 4
+    (project.parent / "elsewhere" / "own.csv").unlink()
+    assert progress.forget_changed_essays(cloned) == []  # a prepared study does not need them
+    assert len([*paths.build(cloned, "done").iterdir()]) == len(workflow.steps(params.load(cloned)))
 
 
 @pytest.mark.parametrize("section, redone", [("finetune_teacher", 3), ("train_student", 1)])
 def test_scores_made_with_other_settings_are_not_kept(plan, cloned, make_study, section, redone):
     make_study(cloned, **{section: {"epochs": 9}})
-    assert len(execute.kept(cloned)) == 3 - redone
+    assert len(progress.kept(cloned)) == 3 - redone
     jobs = plan(cloned, keep=True)
     assert sum(jobs.get(rule, 0) for rule in ("finetune_teacher", "label_essays", "train_student")) == 1 + redone
 
@@ -185,7 +268,7 @@ def test_scores_made_with_other_settings_are_not_kept(plan, cloned, make_study, 
 @pytest.mark.parametrize("kind, left", [("teacher", 1), ("students", 2)])
 def test_scores_changed_since_their_record_are_not_kept(plan, cloned, kind, left):
     paths.results(cloned, "scores", f"{kind}_u10_s1.csv").write_text("essay_id\n2\n")
-    assert len(execute.kept(cloned)) == left
+    assert len(progress.kept(cloned)) == left
 
 
 # ---- what the caller is told

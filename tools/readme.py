@@ -61,11 +61,18 @@ def found(profile: str = "ellipse") -> str:
         file = report.record_file(profile, notebook, "")
         folder, said = "notebooks", "*Not run on these essays yet.*"
         if file.is_file():
-            measured = json.loads(file.read_text(encoding="utf-8"))["measured"]
-            said = measured.get("finding", "*Run before this sentence was asked for: see the notebook.*")
+            record = json.loads(file.read_text(encoding="utf-8"))
+            said = record["measured"].get("finding", "See the notebook.")
+            said += _whose(record) if notebook == "13_attack_scorer" else ""
             folder = f"results/{profile}/notebooks"
         lines.append(f"{number}. **{question}** {said} ([{notebook[:2]}]({folder}/{notebook}.ipynb))")
     return "\n".join(lines)
+
+
+def _whose(record: dict) -> str:
+    """The run whose Teacher and Student a notebook took, by the scores that its record names as inputs."""
+    runs = [hit[1] for name in record["inputs"] if (hit := re.search(r"/students_(u[\d.]+_s\d+)\.csv$", name))]
+    return f" (Teacher and Student of run `{runs[0]}`.)" if runs else ""
 
 
 def bench() -> str:

@@ -13,6 +13,7 @@ import shutil
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetInfo, Features, Value, load_from_disk
 
 from cyborg_utils import params, paths, provenance, whole
-from cyborg_utils.corpora import splits, table
+from cyborg_utils.corpora import files, splits, table
 from cyborg_utils.corpora.store import Store
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.scale import Scale
@@ -37,7 +38,7 @@ STATE = {"_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_
 
 @dataclass(frozen=True)
 class Prepared:
-    """A corpus, ready. `counts`: rows_read = essays + excluded + repeated; `sources`: the files read; `notes`: for the reader."""
+    """A corpus, ready. `counts`: rows_read = essays + excluded + repeated; `sources`: the files read; `notes`: to read."""
 
     dataset: Dataset
     exclusions: pd.DataFrame  # file, row, column, reason, essay_id
@@ -54,7 +55,7 @@ def prepare(profile: str) -> Prepared:
 
 def build(settings: dict[str, Any]) -> Prepared:
     """`prepare` for settings that are at hand already."""
-    raw = importlib.import_module(f"cyborg_utils.corpora.{settings['corpus']}").read(settings)
+    raw, rubric = _module(settings).read(settings), files.rubric(settings.get("options", {}))
     essays, exclusions, notes = raw.frame, raw.exclusions, list(raw.notes)
     essays["level"] = Scale(*settings["scale"]).level(essays["score"])
     essays["duplicate"], essays["place"] = raw.store.copies(), np.arange(len(essays))
@@ -66,7 +67,21 @@ def build(settings: dict[str, Any]) -> Prepared:
     essays["split"] = splits.assign(essays, dev=settings["dev"], test=settings["test"], seed=settings["split_seed"])
     dataset = _dataset(essays, raw.store)
     counts = {"rows_read": raw.rows_read, "repeated": raw.repeated, "excluded": len(exclusions), "essays": len(essays)}
-    return Prepared(dataset, exclusions, essays[["essay_id", "split"]].copy(), counts, raw.sources, notes)
+    return Prepared(
+        dataset, exclusions, essays[["essay_id", "split"]].copy(), counts, [*raw.sources, *filter(None, [rubric])], notes
+    )
+
+
+def sources(settings: dict[str, Any]) -> list[Path]:
+    """The files of a study's own that decide its essays and how they are scored: of the corpus, and the rubric if it names one.
+
+    Raises CyborgError where one is not there.
+    """
+    return [*_module(settings).sources(settings), *filter(None, [files.rubric(settings.get("options", {}))])]
+
+
+def _module(settings: dict[str, Any]) -> ModuleType:
+    return importlib.import_module(f"cyborg_utils.corpora.{settings['corpus']}")
 
 
 def save(dataset: Dataset, profile: str) -> Path:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from cyborg_utils.corpora import files, table
@@ -14,19 +15,22 @@ FILES = ["ASAP_2_Final_github_train.csv", "ASAP_2_Final_github_test.csv"]
 KAGGLE_FILE = "ASAP2_train_sourcetexts.csv"  # the training half alone
 
 
+def sources(settings: dict[str, Any]) -> list[Path]:
+    """The files that are read."""
+    sets = [FILES] if settings["test"] == 0 else [FILES, FILES[:1], [KAGGLE_FILE]]
+    advice = "`.venv/bin/python -m cyborg_utils.corpora.download asap2` fetches it."
+    return files.locate("asap2", sets, settings.get("options", {}), advice)
+
+
 def read(settings: dict[str, Any]) -> table.Raw:
     """The two official files with their split (`set`) where `test: 0`; else all essays of the files found, to be split here."""
-    official = settings["test"] == 0
-    sets = [FILES] if official else [FILES, FILES[:1], [KAGGLE_FILE]]
-    advice = "`python -m cyborg_utils.corpora.download asap2` fetches it."
-    sources = files.locate("asap2", sets, settings.get("options", {}), advice)
     columns = table.Columns(
         id="essay_id",
         text="full_text",
         score=settings["score"],
         prompt="prompt_name",
         assignment="assignment",
-        split="set" if official else "",
+        split="set" if settings["test"] == 0 else "",
         groups={name: name for name in GROUPS},
     )
-    return table.collect(sources, columns, settings)
+    return table.collect(sources(settings), columns, settings)

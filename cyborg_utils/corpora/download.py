@@ -208,7 +208,7 @@ def _settle(part: Path, target: Path) -> Path:
 
 def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
-        print(f"usage: python -m cyborg_utils.corpora.download {'|'.join(CORPORA)}", file=sys.stderr)
+        print(f"usage: .venv/bin/python -m cyborg_utils.corpora.download {'|'.join(CORPORA)}", file=sys.stderr)
         return 2
     try:
         for path in corpus(arguments[0]):

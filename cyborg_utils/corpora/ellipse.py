@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from cyborg_utils.corpora import files, table
@@ -12,6 +13,13 @@ TRAITS = ["Cohesion", "Syntax", "Vocabulary", "Phraseology", "Grammar", "Convent
 GROUPS = {"gender": "gender", "race_ethnicity": "race_ethnicity", "economically_disadvantaged": "SES", "grade_level": "grade"}
 
 
+def sources(settings: dict[str, Any]) -> list[Path]:
+    """The files that are read."""
+    sets = [[TRAIN_FILE, TEST_FILE]] if settings["test"] == 0 else [[TEST_FILE]]
+    advice = "`.venv/bin/python -m cyborg_utils.corpora.download ellipse` fetches it."
+    return files.locate("ellipse", sets, settings.get("options", {}), advice)
+
+
 def read(settings: dict[str, Any]) -> table.Raw:
     """The official test file, to be split here; with `test: 0` the official training and test files with their split.
 
@@ -19,17 +27,13 @@ def read(settings: dict[str, Any]) -> table.Raw:
     """
     if settings["score"] not in ["Overall", *TRAITS]:
         raise CyborgError(f"prepare_data.score: {settings['score']!r} is none of Overall, {', '.join(TRAITS)}")
-    official = settings["test"] == 0
-    sets = [[TRAIN_FILE, TEST_FILE]] if official else [[TEST_FILE]]
-    advice = "`python -m cyborg_utils.corpora.download ellipse` fetches it."
-    sources = files.locate("ellipse", sets, settings.get("options", {}), advice)
     columns = table.Columns(
         id="text_id_kaggle",
         text="full_text",
         score=settings["score"],
         prompt="prompt",
-        split="set" if official else "",
+        split="set" if settings["test"] == 0 else "",
         groups=GROUPS,
         traits={name: name for name in TRAITS},
     )
-    return table.collect(sources, columns, settings)
+    return table.collect(sources(settings), columns, settings)

@@ -1,4 +1,4 @@
-"""Corpus files: where they lie, how they are encoded, and their rows one by one (CSV, TSV, Parquet, JSON Lines)."""
+"""Corpus files: where they lie, how they are encoded, their rows (CSV, TSV, Parquet, JSON Lines), and what a cell says."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import csv
 import itertools
 import json
+import math
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,7 @@ BYTE_ORDER_MARKS = {  # the longer ones first: that of UTF-32 begins like that o
 }
 # What `surrogateescape` makes of a byte that is no UTF-8, and halves of a character, which JSON can spell: no file can hold them.
 UNREADABLE = re.compile("[\ud800-\udfff]")
+MISSING = {"", "na", "n/a", "nan", "none", "null"}  # of a group or a score, not of a text
 NOT_ASCII = re.compile("[^\x00-\x7f]")
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 KINDS = {**DELIMITERS, ".parquet": "", ".jsonl": "", ".ndjson": ""}
@@ -72,6 +74,19 @@ def named(options: dict[str, Any]) -> list[Path]:
     return [given(name) for name in names]
 
 
+def rubric(options: dict[str, Any]) -> Path | None:
+    """The rubric that `options` names, a file in the project's folder, or None; raises CyborgError where it is not there."""
+    if not (name := options.get("rubric")):
+        return None
+    if not isinstance(name, str):
+        raise CyborgError(f"prepare_data.options.rubric: {str(name)[:60]}: must be the name of a file.")
+    with contextlib.suppress(OSError):  # a name too long for a file system
+        if (path := paths.home() / name).is_file():
+            return path
+    told = "the rubric file named in prepare_data.options.rubric is not there. Name it relative to the project's folder."
+    raise CyborgError(f"{listed([name])}: {told}")
+
+
 def listed(names: Iterable[Any], most: int = 20) -> str:
     """Names for a message. What is long or cannot be shown may be essay text in the wrong place: of that only the beginning."""
     texts = [str(name) for name in names]
@@ -84,6 +99,35 @@ def fault(value: Any) -> str:
     if isinstance(value, (bytes, list, dict)):
         return f"neither text nor number but {type(value).__name__}"
     return "unreadable bytes" if isinstance(value, str) and UNREADABLE.search(value) else ""
+
+
+def text(value: Any) -> str:
+    """A cell as text: "" for a missing one, a whole number that came as a float (12.0) without its decimals, else as it stands,
+    with line ends of one kind and no space around it.
+    """
+    if value is None or isinstance(value, float) and math.isnan(value):
+        return ""
+    found = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return found.replace("\r\n", "\n").replace("\r", "\n").strip()
+
+
+def missing(value: Any) -> bool:
+    """Whether the cell of a group or a score says that there is none."""
+    return text(value).lower() in MISSING
+
+
+def group(value: Any) -> str | None:
+    """A cell as the name of a writer group; None where it is not known."""
+    return None if missing(value) else re.sub(r"^(\d+)\.0$", r"\1", text(value))  # a column with gaps becomes float in many tools
+
+
+def number(value: Any) -> float:
+    """A cell as a finite number, or NaN. `1_0` is a number to Python alone."""
+    try:
+        found = math.nan if isinstance(value, bool) or "_" in str(value) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return found if math.isfinite(found) else math.nan
 
 
 def printable(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from cyborg_utils import paths
@@ -18,7 +19,13 @@ GROUPS = [
     "ell_status",
     "student_disability_status",
 ]
-ADVICE = "see `python -m cyborg_utils.corpora.download persuade`."
+ADVICE = "see `.venv/bin/python -m cyborg_utils.corpora.download persuade`."
+
+
+def sources(settings: dict[str, Any]) -> list[Path]:
+    """The files that are read."""
+    sets = [DISCOURSE_FILES, [ESSAY_FILE]] if settings["test"] == 0 else [[ESSAY_FILE], DISCOURSE_FILES]
+    return files.locate("persuade", sets, settings.get("options", {}), ADVICE)
 
 
 def read(settings: dict[str, Any]) -> table.Raw:
@@ -26,13 +33,11 @@ def read(settings: dict[str, Any]) -> table.Raw:
 
     `test: 0` keeps the official split (`competition_set`) and so prefers the discourse files, which have it.
     """
-    official = settings["test"] == 0
-    sets = [DISCOURSE_FILES, [ESSAY_FILE]] if official else [[ESSAY_FILE], DISCOURSE_FILES]
-    sources = files.locate("persuade", sets, settings.get("options", {}), ADVICE)
-    header = files.header(sources[0])
+    official, there = settings["test"] == 0, sources(settings)
+    header = files.header(there[0])
     if official and "competition_set" not in header:
         raise CyborgError(
-            f"{paths.shown(sources[0])}, row 1: no column competition_set, so no official split. "
+            f"{paths.shown(there[0])}, row 1: no column competition_set, so no official split. "
             f"Use {' and '.join(DISCOURSE_FILES)}, which have it, or set prepare_data.test to a number of essays or a share."
         )
     columns = table.Columns(
@@ -45,4 +50,4 @@ def read(settings: dict[str, Any]) -> table.Raw:
         groups={name: name for name in GROUPS},
         repeats="discourse_id" in header,
     )
-    return table.collect(sources, columns, settings)
+    return table.collect(there, columns, settings)

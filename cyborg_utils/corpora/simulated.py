@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 from statistics import NormalDist
 from typing import Any
@@ -44,6 +45,11 @@ ELL_SHARE, DISADVANTAGED_SHARE = 0.25, {"Yes": 0.65, "No": 0.38}
 ELL_EFFECT, DISADVANTAGED_EFFECT = -0.7, -0.3  # on quality, in SD of it within a group; gender has none
 HABIT_SHARE = {"Economically disadvantaged": 0.70, "Not economically disadvantaged": 0.04}  # who spells by sound
 HABIT_RATE = 0.7  # of their -ing, and, because: written -in, an, cuz
+
+
+def sources(settings: dict[str, Any]) -> list[Path]:
+    """No file is read."""
+    return []
 
 
 def read(settings: dict[str, Any]) -> table.Raw:

@@ -9,7 +9,6 @@ import hashlib
 import itertools
 import os
 import shutil
-import socket
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from cyborg_utils import paths
+from cyborg_utils import paths, whole
 
 HEAVY = ("text", "assignment")
 NUMBERS = {"row": pa.int64(), **dict.fromkeys(("score", "second_score", "true_score"), pa.float64())}
@@ -133,22 +132,12 @@ def _since(marks: np.ndarray) -> np.ndarray:
 
 def _folder() -> Path:
     """A new folder under build/ (not in /tmp, which may be memory); those that killed processes have left are removed."""
-    parent, host = paths.home() / "build" / ".preparing", socket.gethostname()
-    for left in parent.glob(f"{host}@*"):
+    parent = paths.home() / "build" / ".preparing"
+    for left in parent.glob(f"{whole.HOST}@*"):
         owner = int(left.name.rpartition("@")[2].split("-")[0])
-        if owner != os.getpid() and not _lives(owner):
+        if owner != os.getpid() and not whole.lives(owner):
             shutil.rmtree(left, ignore_errors=True)
-    folder = parent / f"{host}@{os.getpid()}-{next(_numbers)}"
+    folder = parent / f"{whole.HOST}@{os.getpid()}-{next(_numbers)}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

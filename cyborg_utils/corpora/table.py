@@ -37,7 +37,6 @@ from cyborg_utils.errors import CyborgError
 from cyborg_utils.scale import Scale
 
 EXCLUSION_COLUMNS = ["file", "row", "column", "reason", "essay_id"]
-MISSING = {"", "na", "n/a", "nan", "none", "null"}  # of a group or an optional score, not of a text
 SPLITS = {"train": "train", "training": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}
 ROUNDED_ID = re.compile(r"\d(\.\d+)?E\+\d+")  # a spreadsheet's idea of a long number
 MOST_EXCLUDED = 0.10
@@ -83,6 +82,11 @@ class Raw:
     notes: list[str] = field(default_factory=list)
 
 
+def sources(settings: dict[str, Any]) -> list[Path]:
+    """The files that are read."""
+    return files.named(settings.get("options", {}))
+
+
 def read(settings: dict[str, Any]) -> Raw:
     """A user's own file(s), declared in `options`; raises CyborgError for an unknown or missing key, column or file."""
     options = settings.get("options", {})
@@ -104,9 +108,8 @@ def read(settings: dict[str, Any]) -> Raw:
             raise CyborgError(f"prepare_data.options.{key}: {repr(value)[:60]}: must give the name of a column, as text.")
     roles = {key: value for key, value in options.items() if key in Columns.__dataclass_fields__}
     roles |= {} if settings["test"] == 0 else {"split": ""}  # a declared split counts where the params keep it: `test: 0`
-    sources = files.named(options)
     how = {key: options.get(key, "") for key in ("encoding", "delimiter")}
-    return collect(sources, Columns(**{"score": settings["score"], **roles}), settings, **how)
+    return collect(sources(settings), Columns(**{"score": settings["score"], **roles}), settings, **how)
 
 
 def collect(sources: list[Path], columns: Columns, settings: dict[str, Any], *, encoding: str = "", delimiter: str = "") -> Raw:
@@ -133,7 +136,7 @@ def collect(sources: list[Path], columns: Columns, settings: dict[str, Any], *, 
         _require(files.header(source, encoding=code, delimiter=delimiter), columns.used, file)
         for row in files.rows(source, encoding=code, delimiter=delimiter):
             rows_read += 1
-            essay_id = _text(row.cells.get(columns.id))
+            essay_id = files.text(row.cells.get(columns.id))
             column, reason = _fault(row, columns, scale)
             if not reason:
                 content = hash((row.cells[columns.text], str(row.cells[columns.score])))
@@ -181,7 +184,7 @@ def _fault(row: files.Row, columns: Columns, scale: Scale) -> tuple[str, str]:
     if row.fault:
         return ROW, row.fault
     text, score = row.cells.get(columns.text), row.cells.get(columns.score)
-    if not (own := _text(row.cells.get(columns.id))):
+    if not (own := files.text(row.cells.get(columns.id))):
         return columns.id, "no id"
     if len(own) > LONGEST_ID:
         return columns.id, f"an id of {len(own)} characters, more than {LONGEST_ID}"
@@ -193,13 +196,13 @@ def _fault(row: files.Row, columns: Columns, scale: Scale) -> tuple[str, str]:
         value = row.cells.get(name)
         if reason := "NUL bytes" if isinstance(value, str) and "\0" in value else files.fault(value):
             return name, reason
-    if _text(score).lower() in MISSING:
+    if files.missing(score):
         return columns.score, "no score"
-    if math.isnan(number := _number(score)):
+    if math.isnan(number := files.number(score)):
         return columns.score, f"score {_brief(score)} is not a number"
     if not scale.contains(number):
         return columns.score, f"score {_brief(score)} is off the scale {scale}"
-    if columns.split and _text(row.cells.get(columns.split)).lower() not in SPLITS:
+    if columns.split and files.text(row.cells.get(columns.split)).lower() not in SPLITS:
         return columns.split, f"split {_brief(row.cells.get(columns.split))} is none of {', '.join(SPLITS)}"
     return "", ""
 
@@ -208,22 +211,22 @@ def _record(cells: dict[str, Any], essay_id: str, columns: Columns, scale: Scale
     """The common columns of a good row; an optional score that cannot be used is left empty and counted."""
 
     def optional(name: str) -> float:
-        value = _number(cells.get(name))
+        value = files.number(cells.get(name))
         if scale.contains(value):
             return value
-        emptied[name] += _text(cells.get(name)).lower() not in MISSING
+        emptied[name] += not files.missing(cells.get(name))
         return math.nan
 
     return {
         "essay_id": essay_id,
-        "text": cells[columns.text].replace("\r\n", "\n").replace("\r", "\n").strip(),
-        "prompt": _text(cells.get(columns.prompt)),
-        "assignment": _text(cells.get(columns.assignment)),
-        "score": _number(cells[columns.score]),
+        "text": files.text(cells[columns.text]),
+        "prompt": files.text(cells.get(columns.prompt)),
+        "assignment": files.text(cells.get(columns.assignment)),
+        "score": files.number(cells[columns.score]),
         "second_score": optional(columns.second_score) if columns.second_score else math.nan,
         "true_score": math.nan,
-        "split": SPLITS[_text(cells[columns.split]).lower()] if columns.split else "",
-        **{f"groups.{name}": _group(cells.get(column)) for name, column in columns.groups.items()},
+        "split": SPLITS[files.text(cells[columns.split]).lower()] if columns.split else "",
+        **{f"groups.{name}": files.group(cells.get(column)) for name, column in columns.groups.items()},
         **{f"traits.{name}": optional(column) for name, column in columns.traits.items()},
     }
 
@@ -235,27 +238,6 @@ def _limit(exclusions: pd.DataFrame, rows_read: int) -> None:
             f"{len(exclusions)} of {rows_read} rows cannot be used, more than {MOST_EXCLUDED:.0%}. {head}; ... "
             "Check the declared columns, the scale and the file."
         )
-
-
-def _text(value: Any) -> str:
-    """A cell as text; a whole number that came as a float (12.0) without its decimals."""
-    if value is None or isinstance(value, float) and math.isnan(value):
-        return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-
-
-def _group(value: Any) -> str | None:
-    text = re.sub(r"^(\d+)\.0$", r"\1", _text(value))  # a grade column with gaps becomes float in many tools
-    return None if text.lower() in MISSING else text
-
-
-def _number(value: Any) -> float:
-    """A finite number, or NaN. `1_0` is a number to Python alone."""
-    try:
-        number = math.nan if isinstance(value, bool) or "_" in str(value) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
-    return number if math.isfinite(number) else math.nan
 
 
 def _brief(value: Any) -> str:
