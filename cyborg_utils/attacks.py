@@ -12,8 +12,11 @@ from random import Random
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
+from cyborg_utils.calibration import Calibration
 from cyborg_utils.resampling import bootstrap_interval
+from cyborg_utils.scale import Scale
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LOOK_ALIKES = dict(zip("aceiopsxyABCEHIKMOPTX", "асеіорѕхуАВСЕНІКМОРТХ", strict=True))  # Latin -> Cyrillic
@@ -103,6 +106,14 @@ def _in_latin(word: str, back: dict[str, str]) -> str:
     return (
         "".join(back.get(letter, letter) for letter in word) if all(letter in back or _latin(letter) for letter in word) else word
     )
+
+
+def reported(values: ArrayLike, match: Calibration, scale: Scale) -> dict[str, np.ndarray]:
+    """Real-valued scores (n,) of any scorer as they would be reported: matched to people's and kept within the scale (`value`),
+    and the nearest `level`.
+    """
+    value = match.apply(values).clip(scale.low, scale.high)
+    return {"value": value, "level": scale.nearest(value)}
 
 
 def effects(rows: pd.DataFrame, *, resamples: int, confidence: float, seed: int) -> pd.DataFrame:

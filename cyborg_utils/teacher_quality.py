@@ -6,20 +6,38 @@ expected, p_1 .. p_K, groups.*; the share of a zero-shot Teacher is 0.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.metrics import roc_auc_score
 
-from cyborg_utils import arms
+from cyborg_utils import arms, weights
 from cyborg_utils.calibration import MeanSdMatch
+from cyborg_utils.errors import CyborgError
 from cyborg_utils.metrics import pearson_r, smd
 from cyborg_utils.resampling import percentile_interval
 from cyborg_utils.scale import Scale
 from cyborg_utils.significance import across_seeds
+from cyborg_utils.teacher import Settings
 
 KEYS = ["teacher", "share"]
+
+
+def absent(settings: Settings) -> str:
+    """Why a Teacher cannot be run on this machine, in a line; "" where it can, and then its weights are here.
+
+    What the machine lacks is asked first, so that no weights are fetched that could not be loaded.
+    """
+    if settings.quantization == "nf4" and not (torch.cuda.is_available() and importlib.util.find_spec("bitsandbytes")):
+        return "quantization nf4 needs a CUDA GPU and bitsandbytes"
+    try:
+        weights.resolve(settings.model)
+    except CyborgError as error:
+        return str(error).splitlines()[0]
+    return ""
 
 
 def probabilities(rows: pd.DataFrame, scale: Scale) -> np.ndarray:
@@ -99,6 +117,24 @@ def top_shares(rows: pd.DataFrame, scale: Scale, *, resamples: int, confidence: 
             row |= {"machine_top": each[name].mean()} | dict(zip(("ratio", "low", "high"), ends, strict=True))
             found.append(dict(zip(KEYS, key, strict=True)) | row)
     return pd.DataFrame(found)
+
+
+def held_back(shares: pd.DataFrame) -> str:
+    """Where one Teacher's high scores are shown to be rarer than people's, in words; `shares` has its rows of `top_shares`.
+
+    Shown means that the interval of the ratio ends below 1. An interval that holds 1 shows neither a loss nor that there is none.
+    """
+    high = shares.set_index("reading")["high"]
+    believed, given = high["probability"], high["most likely"]
+    if pd.isna(believed) or pd.isna(given):
+        return "too few essays have high scores to tell"
+    if believed < 1 and given < 1:
+        return "high scores are rarer than people's already in its probabilities: they are held back **in the model** itself"
+    if given < 1:
+        return "high scores are rarer than people's in its most likely answer, not shown so in its probabilities (**rounding**)"
+    if believed < 1:
+        return "high scores are rarer than people's in its probabilities, not shown so in its most likely answer"
+    return "high scores are not shown to be rarer than people's, neither in its probabilities nor in its most likely answer"
 
 
 def where(rows: pd.DataFrame, slices: dict[str, pd.Series], *, min_group: int) -> pd.DataFrame:

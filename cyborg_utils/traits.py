@@ -11,6 +11,7 @@ from cyborg_utils.calibration import MeanSdMatch
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.fairness import smd_by_group
 from cyborg_utils.scale import Scale
+from cyborg_utils.significance import across_seeds
 
 
 def levels(essays: pd.DataFrame, traits: Sequence[str], scale: Scale) -> pd.DataFrame:
@@ -75,6 +76,20 @@ def gaps(raters: pd.DataFrame, **options: object) -> pd.DataFrame:
     tables = [arms.gaps(part, **options).assign(trait=name) for name, part in _each(raters)]
     whole = pd.concat(tables, ignore_index=True)
     return whole[["trait", *whole.columns.drop("trait")]]
+
+
+def gains(raters: pd.DataFrame, labels: str, *, student: str, **options: object) -> pd.DataFrame:
+    """QWK of a Student on these labels minus that on human scores alone, trait by trait, on the same essays and seeds.
+
+    Columns: trait, change, low, high (`significance.across_seeds`). No rows where one of the two arms is missing.
+    """
+    rows = []
+    for name, part in _each(arms.pick(raters, student=student)):
+        ours, theirs = (arms.by_seed(arms.pick(part, labels=kind), "matched_level") for kind in (labels, "human"))
+        if ours and theirs:
+            found = across_seeds(arms.human(part), ours, theirs, **options)
+            rows.append((name, found["mean"], found["low"], found["high"]))
+    return pd.DataFrame(rows, columns=["trait", "change", "low", "high"])
 
 
 def bias(raters: pd.DataFrame, *, groups: Sequence[str], scale: Scale, **options: object) -> pd.DataFrame:

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyborg_utils import attacks
+from cyborg_utils.calibration import MeanSdMatch
+from cyborg_utils.scale import Scale
 
 ESSAY = "I think people can choose.\nBecause a good reason, and 2 examples, cost nothing!"
 
@@ -53,6 +55,11 @@ def test_cleaning_twice_is_cleaning_once_for_ordinary_text(text):
 )
 def test_cleaning_leaves_plain_english_as_it_is(text):
     assert attacks.cleaned(text) == text
+
+
+def test_scores_are_reported_matched_and_within_the_scale():
+    found = attacks.reported([2.5, 3.0, 3.6, 9.0], MeanSdMatch(3.0, 3.0, 2.0), Scale(1, 5))
+    assert found["value"].tolist() == pytest.approx([2.0, 3.0, 4.2, 5.0]) and found["level"].tolist() == [1, 2, 3, 4]
 
 
 def test_effects_by_hand():

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyborg_utils import teacher_quality
+from cyborg_utils import teacher_quality, weights
+from cyborg_utils.errors import CyborgError
 from cyborg_utils.scale import Scale
+from cyborg_utils.teacher import Settings
 
 SCALE = Scale(1, 5)
 
@@ -65,6 +67,41 @@ def test_seeds_of_an_essay_count_once(essays):
     one, two = (teacher_quality.top_shares(rows, SCALE, **options) for rows in (essays, twice))
     pd.testing.assert_frame_equal(one.drop(columns="seeds"), two.drop(columns="seeds"))
     assert (two["seeds"] == 2).all() and (two["n"] == 300).all()
+
+
+@pytest.mark.parametrize(
+    "probability, most_likely, told",
+    [
+        (0.9, 0.8, "held back **in the model**"),
+        (1.2, 0.8, "not shown so in its probabilities (**rounding**)"),
+        (0.9, 1.2, "not shown so in its most likely answer"),
+        (9.0, 9.0, "not shown to be rarer than people's, neither"),  # a wide interval proves nothing
+        (float("nan"), 0.5, "too few essays"),
+    ],
+)
+def test_only_an_interval_below_one_shows_that_high_scores_are_held_back(probability, most_likely, told):
+    shares = pd.DataFrame({"reading": ["probability", "most likely", "expected"], "high": [probability, most_likely, 0.1]})
+    assert told in teacher_quality.held_back(shares)
+
+
+@pytest.mark.parametrize("cuda, library", [(False, True), (True, False), (True, True)])
+def test_no_weights_are_fetched_for_a_teacher_that_this_machine_cannot_load(monkeypatch, cuda, library):
+    asked = []
+    monkeypatch.setattr(weights, "resolve", asked.append)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: library or None)
+    settings = Settings("owner/large", 1, 1e-4, 4, 16, "attention", 0.7, 448, "nf4")
+    assert ("needs a CUDA GPU and bitsandbytes" in teacher_quality.absent(settings)) == (not (cuda and library))
+    assert asked == (["owner/large"] if cuda and library else [])
+
+
+def test_a_teacher_whose_weights_cannot_be_had_is_absent_with_the_reason(monkeypatch):
+    def refuse(name):
+        raise CyborgError(f"model {name!r} could not be fetched\nand more")
+
+    settings = Settings("owner/model", 1, 1e-4, 4, 16, "attention", 0.7, 448)
+    monkeypatch.setattr(weights, "resolve", refuse)
+    assert teacher_quality.absent(settings) == "model 'owner/model' could not be fetched"
 
 
 def test_where_by_hand(essays):

@@ -77,3 +77,9 @@ def test_tables_by_trait(essays):
     assert gap["trait"].tolist() == NAMES and gap["gap_closed"].between(0.5, 1.1).all()
     bias = traits.bias(raters, groups=["groups.kind"], scale=SCALE, **options).set_index(["trait", "labels", "group"])
     assert len(bias) == 2 * 3 * 3 and abs(bias.loc[("Words", "full", "all"), "smd"]) < 0.15  # matched
+    gain = traits.gains(raters, "cyborg", student="all", **options).set_index("trait")
+    both = table["qwk"].unstack()
+    assert gain["change"].to_dict() == pytest.approx((both["cyborg"] - both["human"]).to_dict())
+    assert (gain["low"] < gain["change"]).all() and (gain["change"] < gain["high"]).all()
+    assert (traits.gains(raters.query("seed == 1"), "cyborg", student="all", **options)["low"] > 0).all()
+    assert traits.gains(raters.query("labels != 'human'"), "cyborg", student="all", **options).empty

@@ -66,3 +66,12 @@ def test_agreement_and_difference_on_the_same_essays(frame):
     assert low["r"] == pytest.approx(high["r"]) and high["qwk"] > low["qwk"] + 0.1 and low["n"] == 200
     change = transfer.against(human, {1: good}, {1: poor}, **options)
     assert change["change"] == pytest.approx(high["qwk"] - low["qwk"]) and change["change_low"] > 0
+
+
+def test_the_headline_gap_is_chosen_by_rule_and_not_by_its_result():
+    gaps = pd.DataFrame(
+        [(0.25, "cyborg", 1, 0.5), (0.10, "cyborg", 3, 0.8), (0.10, "cyborg-soft", 3, 0.9), (0.05, "cyborg", 3, 0.95)],
+        columns=["fraction", "labels", "seeds", "gap_closed"],
+    )
+    assert transfer.headline_gap(gaps).to_dict("records") == [gaps.iloc[1].to_dict()]
+    assert transfer.headline_gap(gaps[gaps["labels"] == "cyborg-soft"]).empty
