@@ -1,4 +1,4 @@
-"""Figures of what scores cost and what they buy; frames as `costs` and `learning` give them."""
+"""Figures of what scores cost and what they buy; frames as `costs` and `learning_curve` give them."""
 
 from __future__ import annotations
 
@@ -64,25 +64,26 @@ def cost_frontier(
     """QWK with interval against cost per 1,000 essays; `costs`: student, arm, n_human, per_1000, qwk, low, high, frontier.
 
     Ringed and joined by steps: the arms that none beats in both. Filled: networks; hollow: the classical Student. `curve`
-    (per_1000, qwk) is that Student on human scores alone. Arms of nearly the same cost are drawn side by side.
+    (per_1000, qwk) is that Student on human scores alone. Arms of equally many human scores cost nearly the same: they are drawn
+    side by side around their cost, the steps with them, and the axis says so.
     """
-    known = costs[np.isfinite(costs["per_1000"]) & np.isfinite(costs["qwk"])]
+    known = costs[np.isfinite(costs["per_1000"]) & np.isfinite(costs["qwk"])].sort_values("per_1000", kind="stable")
     figure, ax = plt.subplots(figsize=(DOUBLE * 0.9, 3.0))
     styles = looks(known["arm"])
-    best = known[known["frontier"]].sort_values("per_1000")
-    ax.step(best["per_1000"], best["qwk"], where="post", color=FAINT, lw=0.9, ls=(0, (3, 2)), label="frontier")
+    span = max(np.log(known["per_1000"].max() / known["per_1000"].min()), 0.2) if len(known) else 1.0
+    alike = known.groupby("n_human")["per_1000"]
+    known = known.assign(x=known["per_1000"] * np.exp(0.018 * span * (alike.cumcount() - (alike.transform("size") - 1) / 2)))
+    best = known[known["frontier"]]
+    ax.step(best["x"], best["qwk"], where="post", color=FAINT, lw=0.9, ls=(0, (3, 2)), label="frontier")
     if curve is not None:
         ax.plot(curve["per_1000"], curve["qwk"], color=LOOKS["human"].color, lw=0.9, label="Ridge, human scores only (fitted)")
-    span = max(np.log(known["per_1000"].max() / known["per_1000"].min()), 0.2) if len(known) else 1.0
-    for _, alike in known.sort_values("per_1000", kind="stable").groupby("n_human"):
-        for at, row in enumerate(alike.to_dict("records")):
-            look = styles[row["arm"]]
-            x = row["per_1000"] * np.exp(0.018 * span * (at - (len(alike) - 1) / 2))
-            fill = "white" if row["student"] == "ridge" else look.color
-            ax.vlines(x, row["low"], row["high"], color=look.color, lw=0.9, alpha=0.55)
-            ax.plot(x, row["qwk"], look.marker, color=fill, mec=look.color, mew=0.9, ms=5.5)
-            if row["frontier"]:
-                ax.plot(x, row["qwk"], "o", ms=10, mfc="none", mec=INK, mew=0.8)
+    for row in known.to_dict("records"):
+        look = styles[row["arm"]]
+        fill = "white" if row["student"] == "ridge" else look.color
+        ax.vlines(row["x"], row["low"], row["high"], color=look.color, lw=0.9, alpha=0.55)
+        ax.plot(row["x"], row["qwk"], look.marker, color=fill, mec=look.color, mew=0.9, ms=5.5)
+        if row["frontier"]:
+            ax.plot(row["x"], row["qwk"], "o", ms=10, mfc="none", mec=INK, mew=0.8)
     handles, names = ax.get_legend_handles_labels()
     for arm, look in styles.items():
         handles.append(Line2D([], [], color=look.color, marker=look.marker, ls="none"))
@@ -94,6 +95,7 @@ def cost_frontier(
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_locator(ticks(8))
-    ax.set(xlabel=f"Cost per 1,000 scored essays {f'({currency})' if currency else ''}", ylabel="QWK (test essays)", title=title)
+    cost = f"Cost per 1,000 scored essays{f' ({currency})' if currency else ''}\narms of nearly equal cost are drawn side by side"
+    ax.set(xlabel=cost, ylabel="QWK (test essays)", title=title)
     figure.legend(handles, names, loc="outside right center")
     return figure

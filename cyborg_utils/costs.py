@@ -6,6 +6,7 @@ prices are in.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -16,7 +17,11 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from cyborg_utils import params, paths, report, scores
+from cyborg_utils.arms import by_seed, pick
+from cyborg_utils.arms import human as human_levels
 from cyborg_utils.errors import CyborgError
+from cyborg_utils.scores import ARM
+from cyborg_utils.significance import across_seeds
 
 ASSUMED = "assumption"
 SOURCES = {  # unit, the value that the source speaks of, the source
@@ -173,6 +178,25 @@ def frontier(cost: ArrayLike, value: ArrayLike) -> np.ndarray:
     cost, value = np.asarray(cost, dtype=float), np.asarray(value, dtype=float)
     better = (cost <= cost[:, None]) & (value > value[:, None]) | (cost < cost[:, None]) & (value >= value[:, None])
     return np.isfinite(cost) & np.isfinite(value) & ~better.any(axis=1)
+
+
+def frontier_steps(costs: pd.DataFrame, raters: pd.DataFrame, **options: Any) -> pd.DataFrame:
+    """`costs` with what each arm of the frontier gains over the next cheaper one there: step, step_low, step_high (QWK).
+
+    `raters` is the frame of `scores.raters` that the arms are from; `options` go to `across_seeds`, on the seeds that both arms
+    have. A step whose interval holds 0 is not told apart from none: the arm's place on the frontier may be chance. NaN for the
+    cheapest arm, off the frontier, and without a common seed.
+    """
+    best = costs[costs["frontier"]].sort_values("per_1000", kind="stable")
+    runs = [by_seed(pick(raters, **place), "matched_level") for place in best[ARM].to_dict("records")]
+    steps = pd.DataFrame(index=costs.index, columns=["step", "step_low", "step_high"], dtype=float)
+    for at, (cheaper, dearer) in zip(best.index[1:], itertools.pairwise(runs), strict=True):
+        both = sorted(set(cheaper) & set(dearer))
+        if both:
+            ours, theirs = ({seed: arm[seed] for seed in both} for arm in (dearer, cheaper))
+            found = across_seeds(human_levels(raters), ours, theirs, **options)
+            steps.loc[at] = found["mean"], found["low"], found["high"]
+    return pd.concat([costs, steps], axis=1)
 
 
 def break_even(costs: pd.DataFrame, comparisons: pd.DataFrame, prices: Prices, *, train: int) -> pd.DataFrame:

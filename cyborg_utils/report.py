@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import yaml
 from IPython.display import HTML, Image
@@ -241,6 +242,11 @@ def folded(frame: pd.DataFrame, summary: str, *, digits: int = 3) -> HTML:
 def p_value(value: float) -> str:
     """A p-value as people write it; for `formats` of `save_table`."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def significant(value: float, digits: int = 2) -> str:
+    """A number to so many significant digits and never as a power of ten (0.0041, 41, 4100); for `formats` of `save_table`."""
+    return np.format_float_positional(float(f"{value:.{digits}g}"), trim="-")
 
 
 def _latex(text: str) -> str:

@@ -70,6 +70,17 @@ def resampled_metric(
     return values, from_moments(metric, resampled_sums(human, machines, resamples=resamples, seed=seed))
 
 
+def averaged_metric(
+    human: ArrayLike, groups: Sequence[Sequence[ArrayLike]], *, metric: str, resamples: int, seed: Seed
+) -> tuple[np.ndarray, np.ndarray]:
+    """`resampled_metric` averaged within groups of systems, such as an arm's seeds: (groups,) and (resamples, groups)."""
+    members = [one for group in groups for one in group]
+    values, resampled = resampled_metric(human, members, metric=metric, resamples=resamples, seed=seed)
+    sizes = np.array([len(group) for group in groups])
+    starts = np.cumsum(sizes) - sizes
+    return np.add.reduceat(values, starts) / sizes, np.add.reduceat(resampled, starts, axis=1) / sizes
+
+
 def percentile_interval(value: float, resampled: np.ndarray, *, confidence: float = 0.95, n: int | None = None) -> Interval:
     """Percentile interval of a value from its resampled values (resamples,).
 

@@ -94,24 +94,29 @@ def compare(
     """Each rule against a baseline rule, at the same number of human scores.
 
     `levels` maps a rule to (run, draw) -> a Student's levels of the test essays, all rules with the same runs and draws. Columns:
-    system, baseline, runs, draws, difference (QWK), low, high (`across_seeds`: essays and draws within these runs), p
-    (permutation over essays), tost_low, tost_high, margin, equivalence, lowest_run, highest_run (mean difference of a run).
+    system, baseline, runs, draws, difference (QWK), low, high (`across_seeds`: essays and runs, draws averaged within their run;
+    with one run essays alone), p (permutation over essays), tost_low, tost_high, margin, equivalence, lowest_run, highest_run
+    (mean difference of a run).
     """
-    rows, base = [], levels[baseline]
+    rows, base = [], by_run(levels[baseline])
     options = {"margin": margin, "resamples": resamples, "confidence": confidence, "seed": seed}
-    for system, ours in levels.items():
-        if system == baseline:
-            continue
-        runs, by_run = sorted({run for run, _ in ours}), []
-        for run in runs:
-            ours_, base_ = ({key: value for key, value in part.items() if key[0] == run} for part in (ours, base))
-            by_run.append(across_seeds(human, ours_, base_, resamples=2, seed=seed)["mean"])
+    for system in (name for name in levels if name != baseline):
+        ours = by_run(levels[system])
+        each = [across_seeds(human, {run: ours[run]}, {run: base[run]}, resamples=2, seed=seed)["mean"] for run in ours]
         rows.append(
-            {"system": system, "baseline": baseline, "runs": len(runs), "draws": len(ours) // len(runs)}
+            {"system": system, "baseline": baseline, "runs": len(ours), "draws": len(levels[system]) // len(ours)}
             | contrast(human, ours, base, **options)
-            | {"lowest_run": min(by_run), "highest_run": max(by_run)}
+            | {"lowest_run": min(each), "highest_run": max(each)}
         )
     return pd.DataFrame(rows)
+
+
+def by_run(levels: Mapping[tuple[int, int], np.ndarray]) -> dict[int, list[np.ndarray]]:
+    """(run, draw) -> levels as run -> those of its draws: draws of a run share its U and its Teacher, so they are no seeds."""
+    runs: dict[int, list[np.ndarray]] = {}
+    for (run, _), level in levels.items():
+        runs.setdefault(run, []).append(level)
+    return runs
 
 
 def _checked(pool: int, count: int) -> int:

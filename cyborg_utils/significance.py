@@ -21,6 +21,7 @@ from cyborg_utils.metrics import paired_levels
 from cyborg_utils.resampling import (
     Interval,
     Seed,
+    averaged_metric,
     bootstrap_interval,
     paired_bootstrap,
     paired_permutation,
@@ -42,6 +43,8 @@ __all__ = [
     "paired_permutation",
     "widened",
 ]
+
+Run = ArrayLike | Sequence[ArrayLike]  # scores of the essays, (n,), or a list of them: of one run, or of each of its draws
 
 
 def holm(p: ArrayLike) -> np.ndarray:
@@ -123,8 +126,8 @@ def compare(
 
 def across_seeds(
     human: ArrayLike,
-    runs: Mapping[Any, ArrayLike],
-    baseline: Mapping[Any, ArrayLike] | None = None,
+    runs: Mapping[Any, Run],
+    baseline: Mapping[Any, Run] | None = None,
     *,
     metric: str = "qwk",
     resamples: int = 10_000,
@@ -133,10 +136,11 @@ def across_seeds(
 ) -> dict[str, Any]:
     """The mean over seeds of a metric, or of its difference to `baseline` (same seeds), with both sources of variance.
 
-    `runs` maps a seed to that run's scores of the same n essays. Returned: n, seeds (their number S), mean, seed_sd (SD over
-    seeds on these essays), test_sd (SD that other essays would bring to all seeds alike: root of the mean covariance between
-    seeds over the bootstrap), test_low and test_high (percentile interval of the mean over essays, these seeds), low and high,
-    interval_of.
+    `runs` maps a seed to that run's scores of the same n essays, (n,), or to a list of such arrays: draws that share what the
+    seed stands for, hence no seeds of their own, and count with the mean of their metric. Returned: n, seeds (their number S),
+    mean, seed_sd (SD over seeds on these essays), test_sd (SD that other essays would bring to all seeds alike: root of the mean
+    covariance between seeds over the bootstrap), test_low and test_high (percentile interval of the mean over essays, these
+    seeds), low and high, interval_of.
 
     low and high hold for new seeds and new essays: mean -+ sqrt((z test_sd)^2 + (t seed_sd)^2 / S), z normal and t Student's with
     S - 1 degrees of freedom. Each source brings its own quantile, so that few seeds give an honestly wide interval: their
@@ -146,8 +150,8 @@ def across_seeds(
     """
     if baseline is not None and set(runs) != set(baseline):
         raise CyborgError(f"across_seeds: seeds {sorted(runs)} and baseline seeds {sorted(baseline)} must be the same")
-    machines = [runs[key] for key in runs] + ([] if baseline is None else [baseline[key] for key in runs])
-    values, resampled = resampled_metric(human, machines, metric=metric, resamples=resamples, seed=seed)
+    machines = [_draws(part[key]) for part in (runs, baseline) if part is not None for key in runs]
+    values, resampled = averaged_metric(human, machines, metric=metric, resamples=resamples, seed=seed)
     count = len(runs)
     if baseline is not None:
         values, resampled = values[:count] - values[count:], resampled[:, :count] - resampled[:, count:]
@@ -202,8 +206,8 @@ def widened(
 
 def contrast(
     human: ArrayLike,
-    ours: Mapping[Any, ArrayLike],
-    theirs: Mapping[Any, ArrayLike],
+    ours: Mapping[Any, Run],
+    theirs: Mapping[Any, Run],
     *,
     margin: float,
     resamples: int,
@@ -211,12 +215,13 @@ def contrast(
     seed: int,
 ) -> dict[str, Any]:
     """Difference in QWK of two arms with the same seeds: difference, low, high (`across_seeds`), p (`paired_permutation`: these
-    runs, all seeds of an essay together), tost_low, tost_high (the 2 confidence - 1 interval), margin, equivalence."""
+    runs, all seeds and draws of an essay together), tost_low, tost_high (the 2 confidence - 1 interval), margin, equivalence."""
     options = {"resamples": resamples, "seed": seed}
     shown = across_seeds(human, ours, theirs, confidence=confidence, **options)
     tost = across_seeds(human, ours, theirs, confidence=2 * confidence - 1, **options)
     found = {"difference": shown["mean"], "low": shown["low"], "high": shown["high"]}
-    found |= {"p": paired_permutation(human, ours, theirs, **options), "tost_low": tost["low"], "tost_high": tost["high"]}
+    found |= {"p": paired_permutation(human, _one_by_one(ours), _one_by_one(theirs), **options)}
+    found |= {"tost_low": tost["low"], "tost_high": tost["high"]}
     return found | {"margin": margin, "equivalence": equivalence(tost["low"], tost["high"], margin=margin)}
 
 
@@ -241,11 +246,8 @@ def gap_closed(
     `resolved` is False, low and high are NaN, and the ratio is shown as computed (NaN for a gap of 0) but means nothing.
     """
     arms = [list(arm.values()) if isinstance(arm, Mapping) else [arm] for arm in (baseline, cyborg, full)]
-    runs = [run for arm in arms for run in arm]
-    values, resampled = resampled_metric(human, runs, metric=metric, resamples=resamples, seed=seed)
-    ends = np.cumsum([len(arm) for arm in arms])[:-1]
-    few, ours, all_ = (part.mean() for part in np.split(values, ends))
-    few_b, ours_b, all_b = (part.mean(axis=1) for part in np.split(resampled, ends, axis=1))
+    (few, ours, all_), resampled = averaged_metric(human, arms, metric=metric, resamples=resamples, seed=seed)
+    few_b, ours_b, all_b = resampled.T
     n = len(np.asarray(human))
     gap = percentile_interval(all_ - few, all_b - few_b, confidence=confidence, n=n)
     resolved = bool(gap.low > 0 or gap.high < 0)
@@ -263,6 +265,16 @@ def gap_closed(
         "gap_high": gap.high,
         "resolved": resolved,
     }
+
+
+def _draws(run: Run) -> list[ArrayLike]:
+    """The draws of a run: itself where it has one."""
+    return list(run) if np.ndim(next(iter(run), 0)) else [run]
+
+
+def _one_by_one(runs: Mapping[Any, Run]) -> dict[Any, ArrayLike]:
+    """(seed, number of the draw) -> the scores of that draw."""
+    return {(key, at): draw for key, run in runs.items() for at, draw in enumerate(_draws(run))}
 
 
 def _of_systems(

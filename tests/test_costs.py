@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
+from scipy import stats
 
-from cyborg_utils import cost_figures, costs, learning, paths, provenance, report
+from cyborg_utils import cost_figures, costs, learning_curve, metrics, paths, provenance, report, resampling, significance
 from cyborg_utils.errors import CyborgError
 
 PRICES = costs.Prices(3.0, 20.0, 0.5, 60.0, 0.1, 2.0)
@@ -74,6 +75,29 @@ def test_what_an_arm_costs_and_from_when_it_pays(arms, ledger):
     assert 90 * dearer.score == pytest.approx(extra)  # at that many minutes nothing is won or lost
 
 
+def test_steps_of_the_frontier_have_the_interval_of_their_difference(arms, ledger):
+    rng = np.random.default_rng(6)
+    human = rng.integers(0, 6, 300)
+    noise = {"cyborg": (1.0, 1.1), "full": (0.7, 0.8), "teacher": (1.3,)}
+    rows = []
+    for arm in arms.to_dict("records"):
+        for seed, sd in enumerate(noise[arm["labels"]]):
+            level = np.clip(np.round(human + rng.normal(0, sd, 300)), 0, 5).astype(int)
+            place = {name: arm[name] for name in ("fraction", "student", "head", "labels")} | {"seed": seed}
+            essays = {"essay_id": [f"e{i:03}" for i in range(300)], "human_level": human, "matched_level": level}
+            rows.append(pd.DataFrame(essays).assign(**place))
+    raters = pd.concat(rows, ignore_index=True)
+    table = costs.arm_costs(arms, ledger, PRICES, essays={"train": 100, "dev": 20, "all": 180}, future=1000, each={"net": 0})
+    options = {"resamples": 200, "confidence": 0.95, "seed": 1}
+    found = costs.frontier_steps(table, raters, **options).set_index("labels")
+    runs = {name: {seed: part["matched_level"] for seed, part in rows.groupby("seed")} for name, rows in raters.groupby("labels")}
+    wanted = significance.across_seeds(human, runs["full"], runs["cyborg"], **options)
+    assert found.loc["full", ["step", "step_low", "step_high"]].tolist() == [wanted[name] for name in ("mean", "low", "high")]
+    assert found.loc[["cyborg", "teacher"], "step"].isna().all()  # the cheapest arm, and one off the frontier
+    apart = raters[(raters["labels"] != "full") | (raters["seed"] == 9)]
+    assert costs.frontier_steps(table, apart, **options)["step"].isna().all()  # no seed in common
+
+
 def test_what_is_not_known_is_not_given_a_price(arms, ledger):
     sizes, unknown = {"train": 100, "dev": 20, "all": 180}, ledger[ledger["step"] != "score"]
     table = costs.arm_costs(arms, unknown, PRICES, essays=sizes, future=1000, each={"net": 0}).set_index("labels")
@@ -124,8 +148,8 @@ def test_seconds_of_a_resumed_step_are_not_believed(recorded):
 
 def test_a_curve_is_found_again_and_inverted():
     sizes = np.array([50, 100, 200, 400, 800, 1600])
-    true = learning.Curve(0.7, 0.05, 0.6, 50.0, 1600.0)
-    curve = learning.fit(sizes, true.at(sizes))
+    true = learning_curve.Curve(0.7, 0.05, 0.6, 50.0, 1600.0)
+    curve = learning_curve.fit(sizes, true.at(sizes))
     assert curve == pytest.approx(true, rel=1e-4)
     n = curve.enough(0.02)
     assert 50 < n < 1600 and float(curve.at(1600) - curve.at(n)) == pytest.approx(0.02)
@@ -136,10 +160,10 @@ def test_a_curve_is_found_again_and_inverted():
 
 
 def test_a_flat_curve_asks_for_the_fewest():
-    curve = learning.fit([10, 20, 40, 80], [0.5, 0.5, 0.5, 0.5])
+    curve = learning_curve.fit([10, 20, 40, 80], [0.5, 0.5, 0.5, 0.5])
     assert curve.enough(0.02) == 10
     with pytest.raises(CyborgError, match="four sizes, not 3"):
-        learning.fit([10, 20, 40], [0.1, 0.2, 0.3])
+        learning_curve.fit([10, 20, 40], [0.1, 0.2, 0.3])
 
 
 def students(rng, human, noise):
@@ -152,7 +176,7 @@ def test_the_recommended_number_has_an_interval_from_essays_and_seeds():
     human = rng.integers(0, 6, 400)
     sizes = {n: students(rng, human, noise) for n, noise in {50: 2.0, 100: 1.6, 200: 1.35, 400: 1.2, 800: 1.12}.items()}
     others = {"good": students(rng, human, 0.5), "like 100": sizes[100]}
-    fitted = learning.fit_resampled(human, sizes, others, resamples=150, seed=1)
+    fitted = learning_curve.fit_resampled(human, sizes, others, resamples=150, seed=1)
     table = fitted.enough([0.02, 0.1], confidence=0.9)
     assert (table["low"] <= table["n"]).all() and (table["n"] <= table["high"]).all() and table["n"].is_monotonic_decreasing
     assert 50 < table["n"][1] < table["n"][0] < 800
@@ -165,8 +189,47 @@ def test_resampled_seeds_are_shared_by_systems_that_have_them():
     rng = np.random.default_rng(2)
     human = rng.integers(0, 6, 200)
     runs = students(rng, human, 1.0)
-    values, resampled = learning.resampled_means(human, {"a": runs, "b": dict(runs)}, resamples=100, seed=1)
+    values, resampled = learning_curve.resampled_means(human, {"a": runs, "b": dict(runs)}, resamples=100, seed=1)
     assert values[0] == values[1] and (resampled[:, 0] == resampled[:, 1]).all() and resampled[:, 0].std() > 0
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_few_seeds_are_drawn_from_students_t(seeds):
+    weights = learning_curve._seed_weights(seeds, 100_000, np.random.default_rng(1))
+    values = np.array([0.50, 0.56, 0.57, 0.61, 0.64])[:seeds]
+    drawn = weights @ values / (values.std(ddof=1) / np.sqrt(seeds))
+    assert np.quantile(drawn, [0.025, 0.25, 0.75, 0.975]) == pytest.approx(
+        stats.t.ppf([0.025, 0.25, 0.75, 0.975], seeds - 1), rel=0.05
+    )
+    assert weights.sum(axis=1) == pytest.approx(0, abs=1e-9)
+
+
+def test_one_seed_tells_of_essays_only():
+    human = np.random.default_rng(2).integers(0, 6, 200)
+    runs = {1: students(np.random.default_rng(3), human, 1.0)[1]}
+    _, resampled = learning_curve.resampled_means(human, {"a": runs}, resamples=100, seed=1)
+    wanted = resampling.resampled_metric(human, list(runs.values()), metric="qwk", resamples=100, seed=1)[1]
+    assert (resampled == wanted).all()
+
+
+def test_the_mean_over_few_seeds_is_covered():
+    # Each trial: new essays, and three Students whose quality differs by luck; drawing seeds with replacement covers 88 %.
+    rng, count = np.random.default_rng(13), 200
+
+    def rate(quality, sd):
+        return np.clip(np.round((quality + rng.normal(size=quality.shape) * sd) * 1.1 + 2.5), 0, 5).astype(int)
+
+    caught, ends = 0, []
+    truth = np.mean([metrics.qwk(rate(q, 0.5), rate(q, rng.uniform(0.5, 1.1)), levels=6) for q in rng.normal(size=(2_000, 400))])
+    for _ in range(count):
+        quality = rng.normal(size=400)
+        human, runs = rate(quality, 0.5), {seed: rate(quality, rng.uniform(0.5, 1.1)) for seed in range(3)}
+        _, resampled = learning_curve.resampled_means(human, {"a": runs}, resamples=400, seed=1)
+        low, high = np.quantile(resampled[:, 0], [0.025, 0.975])
+        caught += low <= truth <= high
+        ends.append(high - low)
+    assert caught / count > 0.91
+    assert np.mean(ends) < 0.35  # and is not bought with an interval that says nothing
 
 
 # ---- figures
@@ -191,6 +254,10 @@ def test_the_frontier_is_ringed_and_unknown_prices_are_left_out(arms, ledger):
     table = table.assign(arm=table["labels"])
     rings = [line for line in cost_figures.cost_frontier(table).axes[0].lines if line.get_markersize() == 10]
     assert sorted(line.get_ydata()[0] for line in rings) == [0.6, 0.65]
+    (steps,) = (line for line in rings[0].axes.lines if line.get_label() == "frontier")
+    assert sorted(line.get_xdata()[0] for line in rings) == list(steps.get_xdata())  # the steps go through what is ringed
     unknown = table.assign(per_1000=table["per_1000"].where(table["labels"] != "cyborg"))
     names = [text.get_text() for text in cost_figures.cost_frontier(unknown, currency="EUR").findobj(Text)]
-    assert "Cyborg" not in names and "Cost per 1,000 scored essays (EUR)" in names
+    assert (
+        "Cyborg" not in names and "Cost per 1,000 scored essays (EUR)\narms of nearly equal cost are drawn side by side" in names
+    )

@@ -107,6 +107,14 @@ def test_p_values_as_people_write_them(value, text):
     assert report.p_value(value) == text
 
 
+@pytest.mark.parametrize(
+    "value,text",
+    [(0.00412, "0.0041"), (6.8e-05, "0.000068"), (41.23, "41"), (43_620.0, "44000"), (0.0, "0"), (1.0, "1"), (np.nan, "nan")],
+)
+def test_small_numbers_are_not_rounded_away(value, text):
+    assert report.significant(value) == text
+
+
 # ---- figures and texts
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyborg_utils import batching, selection, student, trials
+from cyborg_utils import batching, many_students, selection, significance, student
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.scale import Scale
 
@@ -64,7 +64,7 @@ def test_disagreement_is_of_order_not_of_scale(pool):
 def test_rules_are_compared_with_chance_run_by_run():
     rng = np.random.default_rng(3)
     human = rng.integers(0, 6, 300)
-    keys = [(run, draw) for run in (1, 2) for draw in (1, 2, 3)]
+    keys = [(run, draw) for run in (1, 2, 3, 4) for draw in (1, 2, 3)]
     noisy = {key: np.clip(np.round(human + rng.normal(0, 1.5, 300)), 0, 5).astype(int) for key in keys}
     better = {key: np.clip(np.round(human + rng.normal(0, 0.8 if key[0] == 1 else 1.0, 300)), 0, 5).astype(int) for key in keys}
     levels = {"random": noisy, "good": better, "same": dict(noisy)}
@@ -72,8 +72,27 @@ def test_rules_are_compared_with_chance_run_by_run():
     found = selection.compare(human, levels, **options).set_index("system")
     good, same = found.loc["good"], found.loc["same"]
     assert good["low"] > 0 and good["p"] == pytest.approx(1 / 201) and good["equivalence"] == "not equivalent"
-    assert good["lowest_run"] < good["difference"] < good["highest_run"] and (good["runs"], good["draws"]) == (2, 3)
+    assert good["lowest_run"] < good["difference"] < good["highest_run"] and (good["runs"], good["draws"]) == (4, 3)
     assert same["difference"] == 0 and same["equivalence"] == "equivalent" and same["p"] == 1
+
+
+def test_draws_within_a_run_do_not_make_an_interval_narrow():
+    rng = np.random.default_rng(4)
+    human = rng.integers(0, 6, 200)
+
+    def model(noise):
+        return np.clip(np.round(human + rng.normal(0, noise, 200)), 0, 5).astype(int)
+
+    plain, ours = ({run: model(noise) for run, noise in enumerate(noises)} for noises in ((1.5, 1.5, 1.5), (0.8, 1.2, 1.6)))
+    options = {"resamples": 200, "confidence": 0.95, "seed": 1}
+    levels = {
+        rule: {(run, draw): level for run, level in runs.items() for draw in (1, 2, 3)}  # as `disagreement`: alike in each draw
+        for rule, runs in (("random", plain), ("rule", ours))
+    }
+    (found,) = selection.compare(human, levels, baseline="random", margin=0.02, **options).to_dict("records")
+    wanted = significance.across_seeds(human, ours, plain, **options)
+    assert (found["low"], found["high"]) == pytest.approx((wanted["low"], wanted["high"]))
+    assert (found["runs"], found["draws"]) == (3, 3)
 
 
 # ---- Students on many training sets
@@ -95,21 +114,21 @@ def sets() -> list[pd.DataFrame]:
 
 def test_trials_are_kept_and_equal_ones_run_once(sets, tmp_path, monkeypatch):
     settings = student.Settings("none", "regression", 1, 1, 1e-3, 8, 32)
-    three = [trials.Trial([sets[0]]), trials.Trial([sets[1]]), trials.Trial([sets[0]], 7)]
+    three = [many_students.Trial([sets[0]]), many_students.Trial([sets[1]]), many_students.Trial([sets[0]], 7)]
     options = {"scale": SCALE, "settings": settings, "folder": tmp_path, "show": ""}
-    values = trials.run(three, "ridge", sets[1]["text"], **options)
+    values = many_students.run(three, "ridge", sets[1]["text"], **options)
     assert values.shape == (3, 24) and (values[0] == values[2]).all() and not (values[0] == values[1]).all()
     assert np.corrcoef(values[0], sets[1]["value"])[0, 1] > 0.9
     assert len(list(tmp_path.iterdir())) == 2
-    monkeypatch.setattr(trials.classical, "train", lambda part: pytest.fail("trained again"))
-    assert (trials.run(three, "ridge", sets[1]["text"], **options) == values).all()
+    monkeypatch.setattr(many_students.classical, "train", lambda part: pytest.fail("trained again"))
+    assert (many_students.run(three, "ridge", sets[1]["text"], **options) == values).all()
 
 
 def test_a_network_leaves_its_scores_only(sets, tiny_models, tmp_path):
     settings = student.Settings("none", "regression", 1, 2, 1e-3, 8, 32)
-    two = [trials.Trial([sets[0]], 1), trials.Trial([sets[0]], 2)]
+    two = [many_students.Trial([sets[0]], 1), many_students.Trial([sets[0]], 2)]
     options = {"scale": SCALE, "settings": settings, "folder": tmp_path, "show": ""}
-    values = trials.run(two, str(tiny_models["electra"]), sets[1]["text"], **options)
+    values = many_students.run(two, str(tiny_models["electra"]), sets[1]["text"], **options)
     assert values.shape == (2, 24) and not (values[0] == values[1]).all()  # a seed of its own
     assert {file.suffix for file in tmp_path.iterdir()} == {".npz"} and len(list(tmp_path.iterdir())) == 2
 
@@ -117,16 +136,16 @@ def test_a_network_leaves_its_scores_only(sets, tiny_models, tmp_path):
 def test_levels_are_matched_on_the_development_essays():
     judged = pd.DataFrame({"split": ["dev", "test", "dev", "test"], "score": [1.0, 2.0, 5.0, 6.0]})
     values = np.array([[2.9, 3.0, 3.1, 3.1]])  # shrunken to the middle
-    assert trials.levels(values, judged, SCALE).tolist() == [[2, 4]]
+    assert many_students.levels(values, judged, SCALE).tolist() == [[2, 4]]
 
 
 def test_embeddings_are_those_of_the_essay_alone_and_kept(tiny_models, tmp_path):
     settings = student.Settings(str(tiny_models["electra"]), "regression", 1, 1, 1e-3, 8, 32)
     pupil = student.untrained(settings, SCALE)
     texts = ["one short essay", "another essay " * 8, "a third"]
-    both, took = trials.embeddings(pupil, texts, tmp_path / "all", show="")
-    alone, _ = trials.embeddings(pupil, texts[:1], tmp_path / "one", show="")
+    both, took = many_students.embeddings(pupil, texts, tmp_path / "all", show="")
+    alone, _ = many_students.embeddings(pupil, texts[:1], tmp_path / "one", show="")
     np.testing.assert_allclose(both[0], alone[0], atol=0.02)  # bf16; padding changes nothing
     assert took > 0 and batching.seconds(tmp_path / "all") == took
-    again, same = trials.embeddings(pupil, texts, tmp_path / "all", show="")
+    again, same = many_students.embeddings(pupil, texts, tmp_path / "all", show="")
     assert (again == both).all() and same == took

@@ -223,6 +223,20 @@ def test_seed_and_test_set_variance_are_told_apart():
         significance.across_seeds(human, {1: first}, {2: first}, seed=1)
 
 
+def test_draws_of_a_run_are_no_seeds_of_their_own():
+    human, first, second = essays(12, 300)
+    options = {"resamples": 500, "seed": 1}
+    once = significance.across_seeds(human, {1: first, 2: second}, **options)
+    copied = significance.across_seeds(human, {1: [first] * 3, 2: np.array([second] * 3)}, **options)
+    assert copied == pytest.approx(once)  # three copies of a model say no more than the model
+    both = significance.across_seeds(human, {1: [first, second]}, **options)
+    assert both["mean"] == pytest.approx(once["mean"]) and both["seeds"] == 1 and both["interval_of"] == "essays"
+    assert (both["low"], both["high"]) == pytest.approx((once["test_low"], once["test_high"]))
+    alone = significance.contrast(human, {1: first}, {1: second}, margin=0.05, confidence=0.95, **options)
+    twice = significance.contrast(human, {1: [first] * 2}, {1: [second] * 2}, margin=0.05, confidence=0.95, **options)
+    assert twice == pytest.approx(alone)
+
+
 def test_across_seeds_covers_new_seeds_and_new_essays():
     # Each trial: new essays, and three runs whose quality differs by luck of training; the truth is the mean over both.
     rng, trials = np.random.default_rng(13), 120

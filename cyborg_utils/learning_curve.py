@@ -74,17 +74,33 @@ def resampled_means(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean QWK over seeds of each system, (systems,), and with other essays and other seeds, (resamples, systems).
 
-    Essays are drawn with replacement, the same for all systems; so are seeds, the same for all systems that have them.
+    Essays are drawn with replacement, the same for all systems. Seeds are too few for that: of S seeds the bootstrap shows a
+    variance too small by (S - 1) / S, without Student's tails. So what other seeds would change is drawn from the t distribution
+    that `significance.across_seeds` uses (`_seed_weights`), the same for all systems that have these seeds. One seed shows
+    nothing of it: then the resamples are over essays alone.
     """
     values, resampled = resampled_metric(
         human, [run for runs in systems.values() for run in runs.values()], metric="qwk", resamples=resamples, seed=seed
     )
     ends, drawn = np.cumsum([len(runs) for runs in systems.values()])[:-1], {}
     rng, means = np.random.default_rng([seed, 1]), []
-    for runs, part in zip(systems.values(), np.split(resampled, ends, axis=1), strict=True):
-        places = drawn.setdefault(tuple(runs), rng.integers(0, len(runs), (resamples, len(runs))))
-        means.append(np.take_along_axis(part, places, axis=1).mean(axis=1))
-    return np.array([part.mean() for part in np.split(values, ends)]), np.column_stack(means)
+    for runs, own, part in zip(systems.values(), np.split(values, ends), np.split(resampled, ends, axis=1), strict=True):
+        weights = drawn.setdefault(tuple(runs), _seed_weights(len(runs), resamples, rng))
+        means.append(part.mean(axis=1) + weights @ own)
+    bounded = np.clip(np.column_stack(means), -1, 1)  # QWK ends there, the long tails of two or three seeds do not
+    return np.array([part.mean() for part in np.split(values, ends)]), bounded
+
+
+def _seed_weights(seeds: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Weights w, (resamples, seeds), of sum 0: for values x of S seeds, w @ x is SD(x) / sqrt(S) times t with S - 1 degrees.
+
+    Normal numbers, centred, weigh the seeds' deviations; a chi-squared one divides them, as in Student's t. 0 for one seed.
+    """
+    if seeds == 1:
+        return np.zeros((resamples, 1))
+    normal = rng.standard_normal((resamples, seeds))
+    estimated = np.sqrt(rng.chisquare(seeds - 1, (resamples, 1)) / (seeds - 1))
+    return (normal - normal.mean(axis=1, keepdims=True)) / np.sqrt(seeds * (seeds - 1)) / estimated
 
 
 class Fitted(NamedTuple):
