@@ -9,7 +9,6 @@ import pandas as pd
 from cyborg_utils import arms, cyborg_data
 from cyborg_utils.calibration import MeanSdMatch
 from cyborg_utils.errors import CyborgError
-from cyborg_utils.fairness import smd_by_group
 from cyborg_utils.scale import Scale
 from cyborg_utils.significance import across_seeds
 
@@ -93,11 +92,11 @@ def gains(raters: pd.DataFrame, labels: str, *, student: str, **options: object)
 
 
 def bias(raters: pd.DataFrame, *, groups: Sequence[str], scale: Scale, **options: object) -> pd.DataFrame:
-    """`fairness.smd_by_group` of each trait and arm (matched, mean over seeds), after trait, labels, student."""
+    """`arms.smd_of_runs` of each trait and arm (matched), after trait, labels, student."""
     tables = []
     for name, part in _each(raters):
         for (labels, student), arm in part.groupby(["labels", "student"], sort=False):
-            found = smd_by_group(arms.averaged(arm, "matched_value"), groups=groups, scale=scale, **options)
+            found = arms.smd_of_runs(arm, "matched_value", groups=groups, scale=scale, **options)
             tables.append(found.assign(trait=name, labels=labels, student=student))
     whole = pd.concat(tables, ignore_index=True)
     return whole[["trait", "labels", "student", *whole.columns.drop(["trait", "labels", "student"])]]
