@@ -214,7 +214,7 @@ def smd_of_runs(arm: pd.DataFrame, column: str, *, confidence: float = 0.95, **o
     if not alone:
         return table.assign(smd_seed_sd=np.nan)
     # by the SD of all seeds' essays: a seed may have two essays of a group (of U), whose own SD says nothing
-    scaled = [one["human_sd"].to_numpy() / table["human_sd"].to_numpy() for one in alone]
+    scaled = [(one["human_sd"] / table["human_sd"]).to_numpy() for one in alone]
     smd = [np.array([one[name] * by for one, by in zip(alone, scaled, strict=True)]) for name in ("smd", "smd_low", "smd_high")]
     dsm = [np.array([one[name] for one in alone]) for name in ("dsm", "dsm_low", "dsm_high")]
     means = pd.concat(alone).groupby(level=0)[["dsm", "qwk", "exact"]].mean()
