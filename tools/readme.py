@@ -40,7 +40,7 @@ def study(profile: str) -> str:
     qwk, gaps = arms.systems(report.read_table(profile, "table_qwk")), report.read_table(profile, "table_gap_closed")
     own = qwk[((qwk["student"] == model) & (qwk["head"] == head)) | (qwk["student"] == "teacher")]
     whole = int(own.loc[own["arm"] == "full", "n_human"].max())
-    names = ["human scores", "the Student learns from", "seeds", "QWK", "95 % interval", "share of the gap closed"]
+    names = ["human scores", "the Student learns from", "seeds", "QWK", "95 % interval", "share of the gap closed (over essays)"]
     lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
     own = own.assign(arm=pd.Categorical(own["arm"], list(LABELS))).sort_values(["fraction", "arm"])
     for row in own.itertuples():
