@@ -43,6 +43,9 @@ def run_and_check(profile: str, capfd: pytest.CaptureFixture) -> None:
         run = f"u{run}" if run else ""
         record = json.loads(report.record_file(profile, notebook, run).read_text(encoding="utf-8"))
         assert (record["notebook"], record["run"]) == (notebook, run) and record["seconds"] > 0
+        named = next((one for one in (*study.runs, *study.full_runs) if one.name == run), None)
+        if notebook != "14_audit_scores":  # its record tells the scale in words, since the file may be anybody's
+            assert record["parameters"] == execute.compose(notebook, profile, named)  # or `KEEP=1` would not know it again
         for name in report.expected(notebook, run):
             assert all(file.stat().st_size > 0 for file in report.files(profile, name)), name
         copy = nbformat.read(paths.results(profile, "notebooks", f"{step}.ipynb"), as_version=4)

@@ -63,7 +63,7 @@ def found(profile: str = "ellipse") -> str:
         if file.is_file():
             record = json.loads(file.read_text(encoding="utf-8"))
             said = record["measured"].get("finding", "See the notebook.")
-            said += _whose(record) if notebook == "13_attack_scorer" else ""
+            said += _whose(record) if notebook == "13_attack_scorer" and "run u" not in said else ""
             folder = f"results/{profile}/notebooks"
         lines.append(f"{number}. **{question}** {said} ([{notebook[:2]}]({folder}/{notebook}.ipynb))")
     return "\n".join(lines)
