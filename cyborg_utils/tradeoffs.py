@@ -1,4 +1,4 @@
-"""Figures of remedies: agreement against bias, and what checking by people buys. Frames as `remedies` gives them."""
+"""Figures of remedies: agreement and bias by correction, and what checking by people buys. Frames as `remedies` gives them."""
 
 from __future__ import annotations
 
@@ -8,37 +8,54 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cyborg_utils.forests import BAND
-from cyborg_utils.style import DOUBLE, FAINT, INK, looks, styled, ticks
+from cyborg_utils.style import DOUBLE, FAINT, INK, LOOKS, looks, styled, ticks
 
 
 @styled
-def bias_frontier(frame: pd.DataFrame, *, limit: float = 0.10, title: str = "Agreement against bias, by correction") -> Figure:
-    """QWK with interval against the largest |SMD| of a group, as `remedies.trade_off` gives them: up and to the left is better.
+def correction_forest(
+    frame: pd.DataFrame,
+    *,
+    reference: str,
+    limit: float = 0.10,
+    title: str = "Agreement and bias that is left, by correction",
+) -> Figure:
+    """QWK with interval beside the largest |SMD| of a group, a row a correction, as `remedies.trade_off` gives them.
 
-    Band: |SMD| up to `limit`. Filled: on the frontier; hollow: another correction is better in both. The marker says what must be
-    known about a writer.
+    First those that need to know nothing about a writer, then the others, each by QWK. Dashed: QWK of `reference`. Grey bar: what
+    `worst` would be by chance if no group had a bias, up to its high quantile, with a tick at the median. Filled: beyond the bar.
+    Dotted: `limit`.
     """
-    figure, ax = plt.subplots(figsize=(DOUBLE, 3.6))
-    ax.axvspan(0, limit, color=BAND, lw=0, zorder=0)
-    styles = looks(frame["needs"])
-    shown = frame.sort_values("qwk", ascending=False).reset_index(drop=True)
-    for at, row in enumerate(shown.to_dict("records"), 1):
-        look = styles[row["needs"]]
-        ax.vlines(row["worst"], row["low"], row["high"], color=look.color, lw=0.8, alpha=0.5)
-        fill = look.color if row["frontier"] else "white"
-        ax.plot(row["worst"], row["qwk"], look.marker, ms=6, color=fill, mec=look.color)
-        end = row["high"] if np.isfinite(row["high"]) else row["qwk"]
-        ax.annotate(str(at), (row["worst"], end), (0, 2), textcoords="offset points", ha="center", fontsize=6, color=INK)
-    for needs, look in styles.items():
-        words = "nothing about the writer" if needs == "nothing" else needs.replace("_", " ")
-        ax.plot([], [], look.marker, color=look.color, label=f"needs {words}")
-    lines = [f"{at}  {row.method.replace('_', ' ')}" for at, row in enumerate(shown.itertuples(), 1)]
-    ax.annotate("\n".join(lines), (1.02, 1), xycoords="axes fraction", va="top", fontsize=6.5, annotation_clip=False)
-    ax.set(xlabel="Largest |SMD| of a group (test essays)", ylabel="QWK with human scores", title=title)
-    ax.set_xlim(0, 1.08 * max(limit, np.nanmax([*shown["worst"], 0.0])))
-    ax.xaxis.set_major_locator(ticks(6))
-    ax.yaxis.set_major_locator(ticks(7))
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    shown = frame.assign(known=frame["needs"] != "nothing").sort_values(["known", "qwk"], ascending=[True, False])
+    rows, places = shown.to_dict("records"), np.arange(len(shown)) + shown["known"].to_numpy()  # a row of room for the heading
+    figure, (left, right) = plt.subplots(1, 2, figsize=(DOUBLE, 1.0 + 0.19 * places.max()), sharey=True)
+    color, half = LOOKS["full"].color, 0.3
+    bars = {"color": BAND, "ec": "#C4C4C4", "lw": 0.5, "label": "by chance, without any bias (tick: median)"}
+    right.barh(places, shown["worst_chance_high"], 2 * half, zorder=0, **bars)
+    right.vlines(shown["worst_chance"], places - half, places + half, color=FAINT, lw=1.2)
+    for at, row in zip(places, rows, strict=True):
+        left.hlines(at, row["low"], row["high"], color=color, lw=1.2)
+        left.plot(row["qwk"], at, "o", ms=4.5, color=color, mec="white", mew=0.4)
+        fill = color if row["worst"] > row["worst_chance_high"] else "white"
+        right.plot(row["worst"], at, "D", ms=4.5, color=fill, mec=color, mew=0.9)
+    left.axvline(shown.loc[shown["method"] == reference, "qwk"].iloc[0], color=FAINT, lw=0.8, ls="--", zorder=1)
+    right.axvline(limit, color=INK, lw=0.8, ls=":")
+    if shown["known"].any():
+        heading = {"xy": (0, places[shown["known"]].min() - 0.9), "xytext": (-3.5, 0), "textcoords": "offset points"}
+        heading |= {"xycoords": left.get_yaxis_transform(), "ha": "right", "va": "center", "annotation_clip": False}
+        left.annotate("The writer's group must be known", fontsize=7, weight="bold", **heading)
+    names = [row["method"].replace("_", " ") + " (reference)" * (row["method"] == reference) for row in rows]
+    left.set_yticks(places, names)
+    left.set(xlabel="QWK with human scores", ylim=(places.max() + 0.6, -0.6))
+    right.set(xlabel="Largest |SMD| of a group (test essays)")
+    right.set_xlim(0, 1.08 * np.nanmax([limit, *shown["worst"], *shown["worst_chance_high"]]))
+    for ax in (left, right):
+        ax.xaxis.set_major_locator(ticks(6))
+        ax.tick_params(axis="y", length=0)
+        ax.grid(axis="y", visible=False)
+    right.plot([], [], "D", ls="none", color=color, mec=color, label="found, beyond chance")
+    right.plot([], [], "D", ls="none", color="white", mec=color, mew=0.9, label="found, not beyond chance")
+    figure.suptitle(title, x=0.01, ha="left")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -48,11 +65,12 @@ def checks_curve(
 ) -> Figure:
     """Half width of the interval of each group's bias against its number of checked essays, as `remedies.checking` gives them.
 
-    Both axes are logarithmic. Band: the aim, +-`within`. Every group lies near one line, since its errors are about as large as
-    everybody's: what counts is how many of *its* essays are checked.
+    Both axes are logarithmic. Band: the aim, +-`within`. All groups start near one line, since a group's errors are about as
+    large as everybody's; a line turns down where few of the group's essays are left unchecked. Intervals wider than +-1 SD, which
+    say nothing, are left out.
     """
     figure, ax = plt.subplots(figsize=(DOUBLE * 0.85, 3.2))
-    known = frame.dropna(subset=["half_width"])
+    known = frame[frame["half_width"].between(0, 1, inclusive="right")]  # 0: all are checked, which has no logarithm
     ax.axhspan(1e-3, within, color=BAND, lw=0, zorder=0)
     styles = looks(known["attribute"])
     for (attribute, _), part in known.groupby(["attribute", "group"], sort=False):
@@ -63,9 +81,9 @@ def checks_curve(
         ax.plot([], [], color=look.color, marker=look.marker, ls=look.line, lw=0.9, label=name)
     ax.set(xscale="log", yscale="log", xlabel="Essays of the group that a person checked", title=title)
     ax.set_ylabel("Half width of the interval, in SDs")
-    low, high = known["half_width"].min(), known["half_width"].max()
-    ax.set_ylim(min(within, low) / 1.3, high * 1.2)
-    places = [place for place in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if min(within, low) / 1.3 <= place <= high * 1.2]
+    low, high = (end([within, *known["half_width"]]) for end in (min, max))
+    ax.set_ylim(low / 1.3, high * 1.2)
+    places = [place for place in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if low / 1.3 <= place <= high * 1.2]
     ax.set_yticks(places, [f"{place:g}" for place in places])
     ax.yaxis.set_minor_formatter("")
     ax.xaxis.set_major_formatter("{x:,.0f}")
