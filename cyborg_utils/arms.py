@@ -208,7 +208,7 @@ def smd_of_runs(arm: pd.DataFrame, column: str, *, confidence: float = 0.95, **o
     """`fairness.smd_by_group` of an arm that several seeds have run: its columns, then smd_seed_sd (NaN with one seed).
 
     smd, dsm, qwk and exact are those of one trained model, their means over the seeds. Intervals and verdicts hold for other
-    seeds and other essays (`significance.widened`); smd_se is over essays alone. `options` go to `smd_by_group`.
+    seeds and other essays (`significance.widened`), and smd_se has both sources too. `options` go to `smd_by_group`.
     """
     table, alone = _by_runs(smd_by_group, ["attribute", "group"], arm, column, confidence=confidence, **options)
     if not alone:
@@ -224,6 +224,7 @@ def smd_of_runs(arm: pd.DataFrame, column: str, *, confidence: float = 0.95, **o
         ends = widened(table[name], table[f"{name}_low"], table[f"{name}_high"], runs, confidence=confidence)
         table[f"{name}_low"], table[f"{name}_high"] = ends
     table["smd_seed_sd"] = pd.DataFrame(smd[0]).std(ddof=1)
+    table["smd_se"] = np.hypot(table["smd_se"], table["smd_seed_sd"].fillna(0) / np.sqrt(len(alone)))
     return judged_anew(table, "smd", "smd_low", "smd_high")
 
 

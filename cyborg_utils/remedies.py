@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 
 from cyborg_utils import arms
 from cyborg_utils.calibration import METHODS, ByGroup, GroupShifts
-from cyborg_utils.fairness import SIGNS, smd_by_group, verdict
+from cyborg_utils.fairness import SIGNS, verdict
 from cyborg_utils.resampling import TIE, Interval
 from cyborg_utils.scale import Scale
 from cyborg_utils.significance import across_seeds
@@ -52,10 +52,10 @@ def corrected(dev: pd.DataFrame, test: pd.DataFrame, *, scale: Scale, groups: Se
 def judged(
     rows: pd.DataFrame, *, groups: Sequence[str], scale: Scale, seed: int, limit: float, **options: object
 ) -> pd.DataFrame:
-    """SMD of every method by group: `fairness.smd_by_group` of the essays' mean value over seeds, after method and needs."""
+    """SMD of every method by group: `arms.smd_of_runs`, after method, needs and seeds."""
     tables = []
     for (method, needs), part in rows.groupby(["method", "needs"], sort=False):
-        table = smd_by_group(arms.averaged(part, "value"), groups=groups, scale=scale, seed=seed, limit=limit, **options)
+        table = arms.smd_of_runs(part, "value", groups=groups, scale=scale, seed=seed, limit=limit, **options)
         tables.append(table.assign(method=method, needs=needs, seeds=part["seed"].nunique()))
     whole = pd.concat(tables, ignore_index=True)
     return whole[["method", "needs", "seeds", *whole.columns.drop(["method", "needs", "seeds"])]]
