@@ -226,7 +226,9 @@ def finetune(
     Andriushchenko & Klakow 2021). Where the best QWK on dev is not above `FAILED`, it is done again from another initialisation
     and order, up to `attempts` times in all; the test essays have no part in that.
     """
-    data, curves = [[*frame["essay_id"], *map(int, _levels(frame, template).ravel())] for frame in (train, dev)], []
+    read = ["essay_id", "assignment", "text"]
+    data = [[*frame[read].to_numpy().ravel(), *map(int, _levels(frame, template).ravel())] for frame in (train, dev)]
+    curves = []
     last = attempts if settings.epochs else 1
     for attempt in range(1, last + 1):
         own = seed + 1000 * (attempt - 1)
@@ -350,7 +352,7 @@ def score(teacher: Teacher, essays: pd.DataFrame, *, folder: Path | None = None,
     With a `folder`, finished parts are kept there and taken up again for the same `mark` (of the Teacher) and essays.
     """
     prompts, _ = teacher.encode(essays["text"], essays["assignment"])
-    of_these = provenance.fingerprint({"teacher": mark}, data=[[*essays["essay_id"]], [*map(len, prompts)]])
+    of_these = provenance.fingerprint({"teacher": mark}, data=[[*essays["essay_id"]], prompts])
     p = teacher.probabilities(prompts, folder=folder, mark=of_these, show="Teacher scores")
     scale, traits = teacher.prompt.scale, teacher.prompt.traits
     frame = pd.DataFrame({"essay_id": essays["essay_id"].to_numpy().repeat(len(traits) or 1)})

@@ -114,6 +114,12 @@ def test_scoring_goes_on_where_it_was_stopped(reader, essays, tmp_path, monkeypa
     again = teacher.score(reader, frame, folder=tmp_path / "parts", mark="m")
     assert len(calls) == 20 + 24 - 16  # one part of 16 batches was kept
     pd.testing.assert_frame_equal(again, wanted, rtol=1e-4)
+    before = len(calls)
+    corrected = frame.assign(text=[" ".join(text.split()[::-1]) for text in frame["text"]])
+    lengths = [[*map(len, reader.encode(some["text"], some["assignment"])[0])] for some in (frame, corrected)]
+    assert lengths[0] == lengths[1]  # the same ids, of the same length, with other texts
+    teacher.score(reader, corrected, folder=tmp_path / "parts", mark="m")
+    assert len(calls) == before + 24
     fewer = teacher.score(reader, frame[1:], folder=tmp_path / "parts", mark="m")  # other essays: nothing of the first is used
     pd.testing.assert_frame_equal(fewer, wanted[1:].reset_index(drop=True), rtol=1e-4)
 
@@ -217,10 +223,12 @@ def test_a_finished_run_is_not_repeated(trained, essays, settings, monkeypatch):
     again = teacher.finetune(essays[:16], essays[16:], TEMPLATE, settings, seed=3, folder=folder)
     pd.testing.assert_frame_equal(again, curve, rtol=1e-9)
     other_level = essays[:16].assign(level=essays["level"][:16].replace({2: 3}))
+    corrected = essays[:16].assign(text=essays["text"][:16].str.replace("e", "a", n=1))
     for changed in (
         {"settings": dataclasses.replace(settings, epochs=3)},
         {"seed": 4},
         {"train": other_level},
+        {"train": corrected},
         {"template": prompt.Prompt("Another rubric.", SCALE)},
     ):
         call = {"train": essays[:16], "dev": essays[16:], "template": TEMPLATE, "settings": settings, "seed": 3} | changed
