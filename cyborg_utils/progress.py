@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from cyborg_utils import corpora, params, paths, provenance, report, whole
 from cyborg_utils.errors import CyborgError
@@ -51,27 +52,23 @@ def left_out(profile: str, known: list[str]) -> dict[str, bool]:
 
 
 def forget_changed_essays(profile: str) -> list[str]:
-    """Where the study's files (of essays, the rubric) are not those that its record of 01 names, nothing made from them counts.
+    """Where the study's files (of essays, the rubric) or the settings of their splits are not those that its record of 01 names,
+    nothing made from them counts.
 
     The stamps of all steps are dropped, and the records of its models, without which their scores are not `kept`; one line of
     words then. Files that are not there change nothing: a prepared study does not need them any more.
     """
-    record = report.record_file(profile, "01_prepare_data")
-    if not record.is_file():
+    file = report.record_file(profile, "01_prepare_data")
+    if not file.is_file():
         return []
-    try:
-        files = corpora.sources(params.load(profile).section("prepare_data"))
-        now = _digests(profile, files)
-    except (CyborgError, OSError):
-        return []
-    if now == [*json.loads(record.read_text(encoding="utf-8"))["inputs"].values()]:
-        return []
+    record = json.loads(file.read_text(encoding="utf-8"))
+    changed = _changed_settings(profile, record["parameters"]) or _changed_files(profile, [*record["inputs"].values()])
     stale = [*paths.build(profile, "done").glob("*.json"), *paths.results(profile, "records").glob("0[234]_*.json")]
-    for file in stale:
-        file.unlink()
-    names = ", ".join(map(paths.shown, files))
-    told = f"{names}: not what {paths.shown(record)} was made from; every step is done again, and no earlier scores are kept."
-    return [told] if stale else []
+    if not changed or not stale:
+        return []
+    for step in stale:
+        step.unlink()
+    return [f"{changed}: not what {paths.shown(file)} was made from; every step is done again, and no earlier scores are kept."]
 
 
 # ---------------------------------------------------------------- helpers
@@ -90,6 +87,26 @@ def _is_recorded(notebook: str, profile: str, run: params.Run | None = None, sco
     digest = provenance.sha256(scores)[:16] if scores else ""
     same = not scores or record["inputs"].get(paths.shown(scores), digest) == digest  # 02 ended before there were scores
     return same and all(values.get(name) == value for name, value in record["parameters"].items())
+
+
+def _changed_settings(profile: str, recorded: dict[str, Any]) -> str:
+    """Settings of 01 that decide which essays, levels and splits there are, where they differ from the recorded ones."""
+    now = compose("01_prepare_data", profile)
+    deciding = {name: (now.get(name), value) for name, value in recorded.items() if name not in ("groups", "options")}
+    for name, value in recorded.get("options", {}).items():
+        deciding[f"options: {name}"] = (now["options"].get(name), value)
+    deciding.pop("options: groups", None)  # a further group of writers is another analysis of the same scores
+    names = [name for name, (here, then) in deciding.items() if here != then]
+    return f"{paths.shown(paths.params_file(profile))}: prepare_data: {', '.join(names)}" if names else ""
+
+
+def _changed_files(profile: str, recorded: list[str]) -> str:
+    """The study's files, where they are here and are not the recorded ones."""
+    try:
+        files = corpora.sources(params.load(profile).section("prepare_data"))
+        return "" if _digests(profile, files) == recorded else ", ".join(map(paths.shown, files))
+    except (CyborgError, OSError):
+        return ""
 
 
 def _trains(study: params.Study, notebook: str) -> bool:

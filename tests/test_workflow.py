@@ -240,6 +240,19 @@ def test_changed_essays_and_rubrics_are_noticed(own_essays, plan, cloned, projec
             path.write_bytes(content)
 
 
+@pytest.mark.parametrize("change, said", [({"dev": 0.3}, "dev"), ({"scale": [1, 8, 1]}, "scale"), ({}, ""), ({"groups": []}, "")])
+def test_changed_splits_are_noticed_and_other_groups_keep_the_scores(own_essays, cloned, make_study, plan, change, said):
+    values = execute.compose("01_prepare_data", cloned)
+    inputs = json.loads(report.record_file(cloned, "01_prepare_data").read_text())["inputs"]
+    report.save_record(cloned, "01_prepare_data", parameters=values)
+    record = report.record_file(cloned, "01_prepare_data")
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"inputs": inputs}))
+    make_study(cloned, prepare_data={name: values[name] for name in values if name != "profile"} | change)
+    told = progress.forget_changed_essays(cloned)
+    assert [f"params/{cloned}.yaml: prepare_data: {said}:" in line for line in told] == ([True] if said else [])
+    assert bool([*record.parent.glob("0[234]*")]) == (not said)
+
+
 def test_unchanged_essays_are_read_once_and_found_elsewhere(own_essays, cloned, project, monkeypatch):
     read = []
     sha256 = provenance.sha256
