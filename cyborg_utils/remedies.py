@@ -144,9 +144,10 @@ def groups_below(least: int, part: pd.DataFrame, *, among: pd.DataFrame, groups:
 def against_chance(row: pd.Series, *, confidence: float) -> str:
     """In words: the largest |SMD| that a method leaves (a row of `trade_off`), and what chance alone would bring."""
     more = "more" if row["worst"] > row["worst_chance_high"] else "no more"
+    digits = 2 if f"{row['worst']:.2f}" != f"{row['worst_chance_high']:.2f}" else 3  # "0.40, more than 0.40" would puzzle
     return (
-        f"{row['worst']:.2f} ({row['worst_group']}), {more} than chance alone brings where no group is biased (median "
-        f"{row['worst_chance']:.2f}, {confidence:.0%} of the time at most {row['worst_chance_high']:.2f})"
+        f"{row['worst']:.{digits}f} ({row['worst_group']}), {more} than chance alone brings where no group is biased (median "
+        f"{row['worst_chance']:.2f}, {confidence:.0%} of the time at most {row['worst_chance_high']:.{digits}f})"
     )
 
 

@@ -150,6 +150,7 @@ def test_the_aim_is_reached_where_intervals_show_it(worst, words):
             "0.16 .kind: B., no more than chance .*median 0.17, 95% .* at most 0.30.*cannot show.*; none of them more",
         ),
         ((0.16, 0.20, 0.40), "no more than chance .*cannot show.* leave 0.20 to 0.40; 1 of them more than chance"),
+        ((0.303, 0.20, 0.40), r"0\.303 .kind: B., (no )?more than chance .* at most 0\.\d{3}\)"),
         ((0.50, 0.20, 0.40), "0.50 .kind: B., more than chance .*0.30.. The 2 .* leave 0.20 to 0.40; 1 of them more than chance"),
     ],
 )
