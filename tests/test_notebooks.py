@@ -53,6 +53,8 @@ def run_and_check(profile: str, capfd: pytest.CaptureFixture) -> None:
         assert all(cell.execution_count for cell in code if cell.source.strip())
         outputs = [output for cell in code for output in cell.outputs]
         assert outputs and not [output for output in outputs if output.output_type == "error"]
+        lines = "".join(output.get("text", "") for output in outputs).splitlines()
+        assert not [line for line in lines if "Warning: " in line and "site-packages" not in line]
     assert paths.build(profile, "html", "index.html").is_file()
     given = scores.students(profile)
     assert set(given["labels"]) == set(study.section("train_student")["labels"])
