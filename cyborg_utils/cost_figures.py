@@ -36,16 +36,12 @@ def enough_scores(
     spread = np.clip([measured["qwk"] - measured["low"], measured["high"] - measured["qwk"]], 0, None)
     ax.errorbar(measured["n"], measured["qwk"], spread, fmt="o", ms=4, lw=0.9, color=look.color, mec="white", label="measured")
     if arms is not None and len(arms):
-        styles, named = looks(arms["arm"]), set()
-        for n, beside in arms.groupby("n"):
-            for at, row in enumerate(beside.to_dict("records")):  # arms of one size stand side by side
-                own = styles[row["arm"]]
-                ends = np.clip([[row["qwk"] - row["low"]], [row["high"] - row["qwk"]]], 0, None)
-                aside = n * np.exp(0.06 * (at - (len(beside) - 1) / 2))
-                name = f"{row['student']}: {label(row['arm'])}"
-                shown = {"label": name} if name not in named else {}
-                named.add(name)
-                ax.errorbar(aside, row["qwk"], ends, fmt=own.marker, ms=5, lw=0.9, color=own.color, mec="white", **shown)
+        styles, alike = looks(arms["arm"]), arms.groupby("n")
+        aside = np.exp(0.06 * (alike.cumcount() - (alike["n"].transform("size") - 1) / 2))  # arms of one size side by side
+        for (name, arm), part in arms.assign(x=arms["n"] * aside).groupby(["student", "arm"], sort=False):
+            own, ends = styles[arm], np.clip([part["qwk"] - part["low"], part["high"] - part["qwk"]], 0, None)
+            line = {"fmt": own.marker, "ms": 5, "lw": 0.9, "color": own.color, "mec": "white"}
+            ax.errorbar(part["x"], part["qwk"], ends, label=f"{name}: {label(arm)}", **line)
     words = f"{enough['n']:,.0f} [{enough['low']:,.0f}, {enough['high']:,.0f}]\nwithin {enough['margin']:g} of all"
     ax.annotate(words, (enough["n"], 0.02), (4, 2), xycoords=ax.get_xaxis_transform(), textcoords="offset points", fontsize=6.5)
     named = [f"{n:,.0f}\n{price:,.0f}" for n, price in zip(measured["n"], measured["price"], strict=True)]

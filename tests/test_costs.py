@@ -238,16 +238,17 @@ def test_the_mean_over_few_seeds_is_covered():
 def test_the_recommended_number_is_drawn_with_its_interval():
     measured = pd.DataFrame({"n": [50, 100], "qwk": [0.5, 0.55], "low": [0.4, 0.5], "high": [0.6, 0.6], "price": [75.0, 150.0]})
     own = pd.DataFrame({"student": "net", "arm": ["human", "cyborg", "human", "full"], "n": [60, 60, 80, 100]})
-    own = own.assign(qwk=[0.5, 0.6, 0.55, 0.65], low=0.4, high=0.7)
+    own = own.assign(qwk=[0.51, 0.6, 0.56, 0.65], low=0.4, high=0.7)
     enough = pd.Series({"margin": 0.02, "n": 80, "low": 60, "high": 95})
     figure = cost_figures.enough_scores(measured, measured, enough, arms=own)
     words = [text.get_text() for text in figure.findobj(Text)]
     assert "80 [60, 95]\nwithin 0.02 of all" in words and {"50\n75", "100\n150"} <= set(words)
     names = ["net: Human scores only", "net: Cyborg", "net: All human scores"]
     assert [word for word in words if "net" in word] == names and "Ridge, human scores only (fitted)" in words
-    places = {line.get_ydata()[0]: line.get_xdata()[0] for line in figure.axes[0].lines if len(line.get_ydata()) == 1}
+    points = [zip(line.get_ydata(), line.get_xdata(), strict=True) for line in figure.axes[0].lines]
+    places = {qwk: n for each in points for qwk, n in each}
     assert [places[qwk] for qwk in own["qwk"]] == pytest.approx([60, 60, 80, 100], rel=0.05)
-    assert places[0.5] < 60 < places[0.6]  # side by side
+    assert places[0.51] < 60 < places[0.6]  # side by side
     band = figure.axes[0].patches[0]
     assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((60, 95))
     assert cost_figures.enough_scores(measured, measured, enough).axes  # without other Students

@@ -241,7 +241,7 @@ def test_changed_essays_and_rubrics_are_noticed(own_essays, plan, cloned, projec
 
 
 @pytest.mark.parametrize("change, said", [({"dev": 0.3}, "dev"), ({"scale": [1, 8, 1]}, "scale"), ({}, ""), ({"groups": []}, "")])
-def test_changed_splits_are_noticed_and_other_groups_keep_the_scores(own_essays, cloned, make_study, plan, change, said):
+def test_changed_splits_are_noticed_and_other_groups_keep_the_scores(own_essays, cloned, make_study, change, said):
     values = execute.compose("01_prepare_data", cloned)
     inputs = json.loads(report.record_file(cloned, "01_prepare_data").read_text())["inputs"]
     report.save_record(cloned, "01_prepare_data", parameters=values)
