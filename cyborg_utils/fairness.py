@@ -6,6 +6,7 @@ some intervals miss the truth by chance (one in twenty at 95 %), so a lone "bias
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
+from statsmodels.tools.sm_exceptions import SingularMatrixWarning
 
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.metrics import (
@@ -168,7 +170,10 @@ def _explained(essays: pd.DataFrame, wanted: str, base: str) -> tuple[float, flo
     outcome = wanted.split(" ~ ")[0]
     if essays["group"].nunique() < 2 or np.ptp(essays[outcome]) < 1e-12:
         return float("nan"), float("nan"), float("nan")
-    smaller, larger = ols(base, essays).fit(), ols(wanted, essays).fit()
+    with warnings.catch_warnings():
+        # A group that alone has a score makes two columns equal. The coefficients are then not unique; fit, rank and F are.
+        warnings.simplefilter("ignore", SingularMatrixWarning)
+        smaller, larger = ols(base, essays).fit(), ols(wanted, essays).fit()
     if larger.df_resid < 1 or larger.df_model <= smaller.df_model:
         return float("nan"), float("nan"), float("nan")
     test = anova_lm(smaller, larger).iloc[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from cyborg_utils.style import DOUBLE, FAINT, INK, LOOKS, SINGLE, counts_axis, label, looks, parts, styled, ticks
+from cyborg_utils.style import DOUBLE, FAINT, INK, LOOKS, SINGLE, counts_axis, label, looks, lowest, parts, styled, ticks
 
 BAND = "#EEEEEE"
 AXIS = {
@@ -79,13 +81,15 @@ def arm_forest(
 ) -> Figure:
     """An estimate with its interval per arm: arm, `value`, low, high; `panel` names a column that is spread over panels.
 
-    `seeds` has the single runs as small dots: arm, `value` (and the panel column).
+    `seeds` has the single runs as small dots: arm, `value` (and the panel column). More than two panels go on in a next row.
     """
     sets, _ = parts(frame, panel, alone="full")
     arms = list(dict.fromkeys(frame["arm"]))
-    styles, width = looks(arms), 1.35 * SINGLE if len(sets) == 1 else DOUBLE
-    figure, axes = plt.subplots(1, len(sets), figsize=(width, 0.85 + 0.24 * len(arms)), sharey=True, sharex=True, squeeze=False)
-    for ax, (key, part) in zip(axes[0], sets.items(), strict=True):
+    across = max(1, min(2, len(sets)))
+    down, styles = max(1, -(-len(sets) // across)), looks(arms)
+    size = (1.35 * SINGLE if across == 1 else DOUBLE, 0.25 + (0.6 + 0.24 * len(arms)) * down)
+    figure, axes = plt.subplots(down, across, figsize=size, sharey=True, sharex=True, squeeze=False)
+    for ax, (key, part) in zip(axes.flat, sets.items(), strict=False):
         dots = seeds if seeds is None or panel is None else seeds[seeds[panel].astype(str) == key]
         for _, row in part.iterrows():
             at, look = arms.index(row["arm"]), styles[row["arm"]]
@@ -97,12 +101,13 @@ def arm_forest(
             known = np.isfinite([row["low"], row["high"]]).all()
             note = f"{row[value]:.3f}" + (f"  [{row['low']:.3f}, {row['high']:.3f}]" if known else "")
             _beside(ax, at, note.replace("-", "−"))
-        ax.set(xlabel=xlabel, title=str(key))
+        ax.set_title(textwrap.fill(str(key), 34))  # a hub id and its head are longer than half a page
         ax.xaxis.set_major_locator(ticks(6))
+        ax.grid(axis="y", visible=False)
     axes[0, 0].set_yticks(range(len(arms)), [label(arm) for arm in arms])
     axes[0, 0].set_ylim(len(arms) - 0.4, -0.6)
-    for ax in axes[0]:
-        ax.grid(axis="y", visible=False)
+    for ax in lowest(axes, len(sets)):
+        ax.set_xlabel(xlabel)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -174,7 +179,7 @@ def difference_forest(
     ax.set(xlabel=xlabel, ylim=(len(frame) - 0.4, -0.6))
     ax.xaxis.set_major_locator(ticks(7))
     ax.grid(axis="y", visible=False)
-    figure.suptitle(title, x=0.01, ha="left")
+    figure.suptitle(textwrap.fill(title, 80), x=0.01, ha="left")
     return figure
 
 
@@ -303,10 +308,7 @@ def conditional_bias_curves(
         ax.xaxis.set_major_locator(FixedLocator(np.unique(cells["score"])))
         ax.yaxis.set_major_locator(ticks(7))
         ax.legend(loc="best", fontsize=6, ncols=2 if len(groups) > 4 else 1)
-    for ax in axes.flat[max(0, len(names) - across) : len(names)]:
-        ax.tick_params(labelbottom=True)  # the lowest of its column
-    for ax in axes.flat[len(names) :]:
-        ax.remove()
+    lowest(axes, len(names))
     if np.isfinite(solid).any():
         ends = np.nanmin(solid), np.nanmax(solid)
         room = 0.12 * max(ends[1] - ends[0], 0.2)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -71,6 +72,16 @@ def counts_axis(ax: Axes, places: Sequence[float], names: Sequence[str]) -> None
         ax.xaxis.set_major_locator(FixedLocator(places))
         ax.set_xticks(places, names)
     ax.xaxis.set_minor_locator(NullLocator())
+
+
+def lowest(axes: np.ndarray, used: int) -> list[Axes]:
+    """The lowest axes in use of each column of a grid with shared x axes, with tick labels; those not in use are removed."""
+    for ax in axes.flat[used:]:
+        ax.remove()
+    low = list(axes.flat[max(0, used - axes.shape[1]) : used])
+    for ax in low:
+        ax.tick_params(labelbottom=True)
+    return low
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:

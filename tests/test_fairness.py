@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -159,6 +161,23 @@ def test_osa_osd_csd_at_the_edges():
     level = essays(n=60).assign(score=3.0)
     both = fairness.osa_osd_csd(level, groups=["groups.kind"]).set_index("measure")
     assert both.loc["CSD", "p"] == pytest.approx(both.loc["OSD", "p"])  # with one human score there is nothing to condition on
+
+
+def test_csd_where_groups_share_few_scores_says_nothing_false_and_warns_of_nothing():
+    frame = essays(n=300, bias=0.3)
+    frame.loc[frame["groups.kind"] == "C", "score"] = 5.0  # and nobody else has a 5: C cannot be told from its score
+    frame.loc[(frame["groups.kind"] != "C") & (frame["score"] == 5.0), "score"] = 4.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table = fairness.osa_osd_csd(frame, groups=["groups.kind"]).set_index("measure")
+        apart = frame.assign(score=frame["groups.kind"].map({"A": 2.0, "B": 3.0, "C": 4.0}))
+        nothing = fairness.osa_osd_csd(apart, groups=["groups.kind"]).set_index("measure")
+    error = frame["value"] - frame["score"]
+    base = sm.add_constant(pd.get_dummies(frame["score"], dtype=float).iloc[:, 1:])
+    both = sm.OLS(error, base.assign(b=(frame["groups.kind"] == "B").astype(float))).fit()  # of full rank
+    f, p, _ = both.compare_f_test(sm.OLS(error, base).fit())
+    assert table.loc["CSD", ["f", "p"]].tolist() == pytest.approx([f, p])
+    assert nothing.loc["CSD", ["r2_adjusted", "f", "p"]].isna().all() and np.isfinite(nothing.loc["OSD", "f"])
 
 
 def test_score_distribution_by_hand():

@@ -165,6 +165,25 @@ def test_arm_forest():
     assert [ax.get_title(loc="left") for ax in panels.axes] == ["10 %", "25 %"] and len(lines(panels.axes[1])) == 1
 
 
+def test_arm_forest_has_room_for_the_students_of_the_paper():
+    """Two encoders with two heads, and ridge: two panels a row, long names on two lines, axes of a readable size."""
+    models, heads = ("google/electra-base-discriminator", "answerdotai/ModernBERT-base"), ("regression", "classification")
+    names = [f"{model}, {head}" for model in models for head in heads]
+    arms = pd.DataFrame([{**ARM, "arm": arm} for arm in style.LOOKS])
+    figure = figures.arm_forest(pd.concat([arms.assign(panel=name) for name in (*names, "ridge, regression")]), panel="panel")
+    assert [ax.get_title(loc="left").replace("\n", " ") for ax in figure.axes] == [*names, "ridge, regression"]
+    places = [ax.get_window_extent() for ax in figure.axes]
+    assert all(place.width > figure.dpi and place.height > figure.dpi for place in places)  # an inch
+    assert len({round(place.y0) for place in places}) == 3 and len({round(place.x0) for place in places}) == 2
+    headings = figure.findobj(
+        lambda text: isinstance(text, matplotlib.text.Text) and text.get_text().startswith((*models, "ridge"))
+    )
+    pairs = itertools.combinations([text.get_window_extent() for text in headings], 2)
+    assert len(headings) == 5 and not any(one.overlaps(other) for one, other in pairs)
+    assert [bool(ax.get_xlabel()) for ax in figure.axes] == [False, False, False, True, True]
+    assert figure.get_size_inches()[1] <= 9
+
+
 def test_difference_forest():
     row = {"system": "cyborg", "baseline": "human", "difference": 0.08, "low": 0.02, "high": 0.13, "p_holm": 0.0004}
     row |= {"tost_low": 0.03, "tost_high": 0.12, "margin": 0.05, "equivalence": "undecided"}
