@@ -101,7 +101,7 @@ def arm_forest(
             known = np.isfinite([row["low"], row["high"]]).all()
             note = f"{row[value]:.3f}" + (f"  [{row['low']:.3f}, {row['high']:.3f}]" if known else "")
             _beside(ax, at, note.replace("-", "−"))
-        ax.set_title(textwrap.fill(str(key), 34))  # a hub id and its head are longer than half a page
+        ax.set_title(textwrap.fill(label(key), 34))  # a hub id and its head are longer than half a page
         ax.xaxis.set_major_locator(ticks(6))
         ax.grid(axis="y", visible=False)
     axes[0, 0].set_yticks(range(len(arms)), [label(arm) for arm in arms])
@@ -136,7 +136,7 @@ def item_forest(
         ax.plot([], [], color=styles[arm].color, marker=styles[arm].marker, lw=1.2, label=label(arm))
     for at in range(1, len(items)):
         ax.axhline(at - 0.5, color=FAINT, lw=0.4)
-    ax.set_yticks(range(len(items)), [str(name) for name in items])
+    ax.set_yticks(range(len(items)), [label(name) for name in items])
     ax.set(xlabel=xlabel, title=title, ylim=(len(items) - 0.45, -0.55))
     ax.xaxis.set_major_locator(ticks(7))
     ax.grid(axis="y", visible=False)

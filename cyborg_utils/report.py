@@ -24,6 +24,7 @@ from tabulate import tabulate
 
 from cyborg_utils import paths, provenance
 from cyborg_utils.errors import CyborgError
+from cyborg_utils.style import unpinned
 from cyborg_utils.whole import write
 
 RUN_SUFFIX = re.compile(r"_(u[\d.]+_s\d+)$")
@@ -85,7 +86,8 @@ def save_table(
     """Write a table as CSV (6 significant digits, for machines), Markdown and LaTeX (for people); return it for display.
 
     A named index becomes columns, an unnamed one is dropped. `digits` are decimals of real numbers, for all columns or by
-    column; `formats` override them, column by column. Undefined values show as an en dash and are empty in the CSV.
+    column; `formats` override them, column by column. Undefined values show as an en dash and are empty in the CSV. The commits
+    that pin models stand in the CSV only.
     The caption is the registry's title where none is given. Raises CyborgError for a name that is not in the registry.
     """
     caption = caption or artefact(name, "table")["title"]
@@ -131,7 +133,7 @@ def save_figure(profile: str, name: str, figure: Figure, *, alt: str = "") -> Im
     `alt` says in words what the figure shows, with this run's numbers; the registry's is used where none is given. The same
     figure gives the same bytes (no date, fixed ids). Raises CyborgError for a name that is not in the registry.
     """
-    alt = alt or artefact(name, "figure")["alt"]
+    alt = unpinned(alt or artefact(name, "figure")["alt"])
     artefact(name, "figure")
     folder = paths.results(profile, "figures")
     png = _png(figure)
@@ -229,7 +231,7 @@ def _text(value: Any, *, digits: int, special: Callable[[Any], str] | None) -> s
         return "yes" if value else "no"
     if isinstance(value, float):  # numpy.float64 is one too
         return f"{value:.{digits}f}"
-    return str(value)
+    return unpinned(str(value))
 
 
 def folded(frame: pd.DataFrame, summary: str, *, digits: int = 3) -> HTML:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -56,8 +57,13 @@ ARMS = {
 
 
 def label(name: str) -> str:
-    """An arm as readers know it; any other name as it is."""
-    return ARMS.get(name, str(name))
+    """An arm as readers know it; any other name as it is, a model's without its commit."""
+    return ARMS.get(name, unpinned(str(name)))
+
+
+def unpinned(text: str) -> str:
+    """Without the commits that pin models of the hub (`owner/name@<40 hex digits>`): CSV files and records have them."""
+    return re.sub(r"(?<=\w)@[0-9a-f]{40}\b", "", text)
 
 
 def ticks(most: int) -> MaxNLocator:

@@ -301,3 +301,13 @@ def test_unlike_map_draws_every_kind_and_the_limits():
     (box,) = figure.axes[0].patches
     assert (box.get_x(), box.get_x() + box.get_width()) == pytest.approx((corpus.shortest, corpus.longest))
     assert box.get_y() + box.get_height() == pytest.approx(corpus.unknown)
+
+
+def test_models_are_named_without_their_commits():
+    pinned = "google/electra-base-discriminator@622038df5bb2999b99d614f9f604dcc6f08cb3d7"
+    assert style.label(pinned) == "google/electra-base-discriminator"
+    assert style.unpinned(f"{pinned}, regression; x@y.org") == "google/electra-base-discriminator, regression; x@y.org"
+    assert style.label("Hispanic/Latino") == "Hispanic/Latino" and style.label("cyborg") == "Cyborg"
+    frame = pd.DataFrame([ARM]).assign(panel=f"{pinned}, regression")
+    (ax,) = figures.arm_forest(frame, panel="panel").axes
+    assert ax.get_title(loc="left") == "google/electra-base-discriminator,\nregression"
