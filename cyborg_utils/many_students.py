@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from cyborg_utils import batching, classical, provenance, student, whole
+from cyborg_utils import batching, classical, precision, provenance, student, whole
 from cyborg_utils.calibration import MeanSdMatch
 from cyborg_utils.scale import Scale
 
@@ -81,7 +81,7 @@ def embeddings(
 
     def work(batch: np.ndarray) -> np.ndarray:
         inputs = {key: value.to(pupil.device) for key, value in pupil.collate([rows[index] for index in batch]).items()}
-        with torch.autocast(pupil.device.type, torch.bfloat16):
+        with precision.autocast(pupil.device):
             return pupil.network.pooled(**inputs).cpu().numpy()
 
     mark = provenance.fingerprint(vars(pupil.settings) | {"recipe": student.RECIPE}, data=rows)

@@ -53,8 +53,10 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores, threads that PyTorch uses (they decide last digits), memory (GiB) and GPU of this machine."""
+    """Processor, cores, threads and precision (they decide last digits), memory (GiB) and GPU of this machine."""
     import torch
+
+    from cyborg_utils import precision
 
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
@@ -73,6 +75,7 @@ def hardware() -> dict[str, Any]:
         "processor": model,
         "cores": cores,
         "threads": torch.get_num_threads(),
+        "precision": precision.name(),
         "memory_gib": round(memory, 1),
         "gpu": gpu,
         "system": platform.system(),

@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoTokenizer, set_seed
 
-from cyborg_utils import attention, batching, provenance, weights, whole
+from cyborg_utils import attention, batching, precision, provenance, weights, whole
 from cyborg_utils.constraint import ConstrainedTrainer, MeanConstraint
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.scale import Scale
@@ -121,7 +121,7 @@ class Student:
 
         def work(batch: np.ndarray) -> np.ndarray:
             inputs = {key: value.to(self.device) for key, value in self.collate([rows[index] for index in batch]).items()}
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with precision.autocast(self.device):
                 return self.network(**inputs)["output"].float().cpu().numpy()
 
         output = batching.in_parts(work, batching.token_batches([*map(len, rows)], budget), None, "")
@@ -265,7 +265,7 @@ def _stage(
         lr_scheduler_type="linear",
         warmup_steps=max(1, steps_an_epoch * epochs // 10),
         weight_decay=0.01,
-        bf16=True,  # autocast: matrix products in bf16, weights in float32
+        bf16=precision.dtype() == torch.bfloat16,  # autocast: weights stay in float32
         save_total_limit=1,
     )
     shared = {"model": student.network, "args": options, "train_dataset": rows, "data_collator": collate}

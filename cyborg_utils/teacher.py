@@ -25,7 +25,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_t
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
-from cyborg_utils import attention, batching, metrics, provenance, weights, whole
+from cyborg_utils import attention, batching, metrics, precision, provenance, weights, whole
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.prompt import Prompt
 from cyborg_utils.scale import Scale
@@ -114,9 +114,9 @@ class Teacher:
 
 
 def load(settings: Settings, template: Prompt, *, adapter: Path | None = None) -> Teacher:
-    """The base model (bf16, or 4-bit on request) with its tokenizer; with an `adapter` folder, merged into the weights.
+    """The base model (in `precision.dtype()`, or 4-bit on request) with its tokenizer; with an `adapter` folder, merged.
 
-    Merging is done in float32 and rounded to bf16 once. A 4-bit base keeps the adapter beside it.
+    Merging is done in float32 and rounded once where that is bf16. A 4-bit base keeps the adapter beside it.
     """
     folder = weights.resolve(settings.model)
     tokenizer = AutoTokenizer.from_pretrained(
@@ -124,7 +124,7 @@ def load(settings: Settings, template: Prompt, *, adapter: Path | None = None) -
     )  # or it would ask whether to run a model's own code
     cuda = torch.cuda.is_available()
     options: dict[str, Any] = {
-        "dtype": torch.bfloat16,
+        "dtype": precision.dtype(),
         "device_map": {"": 0} if cuda else None,
         "attn_implementation": attention.name(),
         "use_safetensors": True,
@@ -138,7 +138,7 @@ def load(settings: Settings, template: Prompt, *, adapter: Path | None = None) -
         from transformers import BitsAndBytesConfig
 
         options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=precision.dtype()
         )
     merge = adapter is not None and settings.quantization == "none"
     if merge:
@@ -150,7 +150,7 @@ def load(settings: Settings, template: Prompt, *, adapter: Path | None = None) -
         if merge:
             model = model.merge_and_unload()
             for parameter in model.parameters():  # not `model.to`, which would round the rotary frequencies (buffers) as well
-                parameter.data = parameter.data.to(torch.bfloat16)
+                parameter.data = parameter.data.to(precision.dtype())
     return Teacher(model, tokenizer, template, max_tokens=settings.max_tokens)
 
 
