@@ -1,8 +1,10 @@
 """A penalty while a regression Student is trained: on held-out essays its mean score shall be people's, overall and by group.
 
 With e_g the mean error (machine - human, in SDs of the training scores) of group g on the development essays, the loss becomes
-squared error + weight * mean over g of e_g^2. A batch of development essays gives a rough e_g, so its running mean r_g over the
-last updates stands for it: the gradient of 2 r_g e_g(batch) is that of e_g^2, with less noise.
+squared error + weight * mean over g of e_g^2. An update can read a few of these essays only, and the mean error of a few is
+mostly luck, multiplied by the weight: Students so trained gave everybody nearly the same score. So e_g is the mean of all essays'
+errors as they were last read, moved by what the few have changed since: up to date, and with little luck (the idea of SAGA:
+Defazio, Bach & Lacoste-Julien 2014). With a large weight training swings all the same: a wrong mean outweighs all else.
 """
 
 from __future__ import annotations
@@ -18,8 +20,6 @@ import torch
 from cyborg_utils import batching
 from cyborg_utils.errors import CyborgError
 from cyborg_utils.training import LengthTrainer
-
-MEMORY = 0.9  # of the running mean: it looks back over about ten batches
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,20 @@ class MeanConstraint:
 
 
 class ConstrainedTrainer(LengthTrainer):
-    """`LengthTrainer` with the penalty: each update sees a batch of development essays too, which doubles its time.
+    """`LengthTrainer` with the penalty: each update also reads half as many development essays, and takes half as long again.
 
-    The running means are a buffer of the model, so that they are part of a checkpoint.
+    The errors of all of them are a buffer of the model, so that they are part of a checkpoint.
     """
 
     def __init__(
         self, *, constraint: MeanConstraint, ids: Sequence[Sequence[int]], targets: np.ndarray, collate: Callable, **options: Any
     ) -> None:
         """ids (n rows) and targets (n,), in the network's units, of the constraint's essays; `collate` makes a batch of ids."""
-        options["model"].register_buffer("running", torch.zeros(len(constraint.members)), persistent=True)
+        options["model"].register_buffer("errors", torch.full((len(ids),), torch.nan), persistent=True)
         super().__init__(**options)
         self.constraint, self.ids, self.collate = constraint, ids, collate
         self.targets, self.members = torch.tensor(targets, dtype=torch.float32), torch.tensor(constraint.members).float()
-        self.dev = batching.LengthBatches([*map(len, ids)], self.args.train_batch_size, seed=self.args.seed)
+        self.dev = batching.LengthBatches([*map(len, ids)], max(1, self.args.train_batch_size // 2), seed=self.args.seed)
 
     def compute_loss(self, model, inputs, return_outputs=False, **options):
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **options)
@@ -68,14 +68,24 @@ class ConstrainedTrainer(LengthTrainer):
         return (loss, outputs) if return_outputs else loss
 
     def _penalty(self, model) -> torch.Tensor:
+        """Mean over the groups of e_g^2; its gradient goes through the essays of this update."""
         epoch, place = divmod(self.state.global_step, len(self.dev))
         self.dev.set_epoch(epoch)
-        batch = list(self.dev)[place]
-        inputs = {name: value.to(model.running.device) for name, value in self.collate([self.ids[at] for at in batch]).items()}
-        error = model(**inputs)["output"][:, 0] - self.targets[batch].to(model.running.device)
-        members = self.members[:, batch].to(model.running.device)
-        count = members.sum(1)
-        mean, seen = (members @ error) / count.clamp(min=1), count > 0
-        with torch.no_grad():
-            model.running[seen] = MEMORY * model.running[seen] + (1 - MEMORY) * mean[seen]
-        return (2 * model.running * mean).mean()  # a group that the batch lacks adds 0
+        batches, members = list(self.dev), self.members.to(model.errors.device)
+        if model.errors.isnan().any():
+            with torch.no_grad():
+                for batch in batches:
+                    model.errors[batch] = self._read(model, batch)
+        batch = batches[place]
+        error = self._read(model, batch)
+        now = error.detach()
+        means = members @ model.errors / members.sum(1) + (now - model.errors[batch]).mean()
+        model.errors[batch] = now
+        here = members[:, batch]
+        slope = here @ (error - now) / here.sum(1).clamp(min=1)  # 0, but for its gradient; of a group that is not here, 0
+        return (means**2 + 2 * means * slope).mean()
+
+    def _read(self, model, batch: Sequence[int]) -> torch.Tensor:
+        """Machine minus human score of these development essays, in the network's units."""
+        inputs = {name: value.to(model.errors.device) for name, value in self.collate([self.ids[at] for at in batch]).items()}
+        return model(**inputs)["output"][:, 0] - self.targets[batch].to(model.errors.device)

@@ -70,28 +70,50 @@ def test_a_weight_of_zero_changes_nothing(labelled, dev, tiny_models, tmp_path):
     np.testing.assert_allclose(*values, atol=1e-5)
 
 
-def test_the_penalty_is_the_square_in_the_long_run():
-    """With a network that always errs by the same, the running mean arrives there, and the gradient is that of weight * e^2."""
-    members = torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+class Shift(torch.nn.Module):
+    """A network that errs by its one weight, plus what is the essay's own."""
 
-    class Net(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.shift = torch.nn.Parameter(torch.tensor(0.3))
-            self.register_buffer("running", torch.zeros(2))
+    def __init__(self, own: list[float]) -> None:
+        super().__init__()
+        self.shift, self.own = torch.nn.Parameter(torch.tensor(0.3)), torch.tensor(own)
+        self.register_buffer("errors", torch.full((len(own),), torch.nan))
 
-        def forward(self, rows):
-            return {"output": self.shift + torch.zeros(len(rows), 1)}
+    def forward(self, rows):
+        return {"output": (self.shift + self.own[rows])[:, None]}
 
+
+def penalty_of(net: Shift, members: list[list[float]], step: int) -> float:
+    """The penalty of one update with two essays a batch; its gradient is in `net.shift.grad`."""
     trainer = constraint.ConstrainedTrainer.__new__(constraint.ConstrainedTrainer)
-    trainer.ids, trainer.targets, trainer.members, net = [[0], [1]], torch.zeros(2), members, Net()
-    trainer.collate, trainer.state = (lambda ids: {"rows": torch.tensor(ids)}), type("State", (), {"global_step": 0})()
-    trainer.dev = constraint.batching.LengthBatches([1, 1], 2, seed=1)
-    for _ in range(100):
-        net.shift.grad = None
-        trainer._penalty(net).backward()
-    assert net.running.tolist() == pytest.approx([0.3, 0.3], abs=1e-3)
-    assert float(net.shift.grad) == pytest.approx(2 * 0.3, abs=1e-3)
+    trainer.ids, trainer.members = [[at] for at in range(len(net.own))], torch.tensor(members)
+    trainer.targets, trainer.collate = torch.zeros(len(net.own)), lambda ids: {"rows": torch.tensor(ids)[:, 0]}
+    trainer.state = type("State", (), {"global_step": step})()
+    trainer.dev = constraint.batching.LengthBatches([1] * len(net.own), 2, seed=1)
+    net.shift.grad = None
+    value = trainer._penalty(net)
+    value.backward()
+    return value.item()
+
+
+def test_the_penalty_is_the_square_of_the_mean_error_whatever_the_batch():
+    """Each essay errs by 0.3 and by up to 2 of its own, which is 0 over all, and over the group of the first four -0.5."""
+    net, members = Shift([-2.0, 1.0, -1.0, 0.0, 2.0, 0.0, -1.0, 1.0]), [[1.0] * 8, [1.0] * 4 + [0.0] * 4]
+    for step in range(9):
+        assert penalty_of(net, members, step) == pytest.approx((0.3**2 + 0.2**2) / 2, abs=1e-6)
+    means, slopes = (0.3, -0.2), []
+    for step in range(4):  # an epoch: over it the gradient of the first mean is 2 e, of the second where its essays were read
+        penalty_of(net, members[:1], step)
+        slopes.append(net.shift.grad.item())
+    assert slopes == pytest.approx([2 * means[0]] * 4)
+
+
+def test_the_penalty_knows_of_a_change_at_once():
+    """After the network has moved, the first batch tells how far, and all essays' errors count as moved."""
+    net, members = Shift([-2.0, 1.0, -1.0, 0.0, 2.0, 0.0, -1.0, 1.0]), [[1.0] * 8]
+    penalty_of(net, members, 0)
+    with torch.no_grad():
+        net.shift += 0.5
+    assert penalty_of(net, members, 1) == pytest.approx(0.8**2) and net.shift.grad.item() == pytest.approx(2 * 0.8)
 
 
 def test_a_stopped_run_ends_like_an_undisturbed_one(labelled, dev, tiny_models, tmp_path, monkeypatch):
