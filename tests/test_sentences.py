@@ -12,6 +12,7 @@ from conftest import CHECKOUT
 
 from cyborg_utils import attacks, calibration, fairness, params, teacher_quality, transfer
 from cyborg_utils.scale import Scale
+from cyborg_utils.style import label
 
 NOTEBOOKS = {file.stem: file for file in sorted((CHECKOUT / "notebooks").glob("*.ipynb"))}
 
@@ -65,7 +66,7 @@ def test_00_names_the_difference_between_teacher_and_student():
     rows = [(0.1, "s", "h", "cyborg", "human", 1, 0.70, 0.65, 0.05, 0.01, 0.09)]
     rows.append((0.1, "s", "h", "teacher", "human", 1, 0.52, 0.65, -0.129, -0.2, -0.06))
     report = types.SimpleNamespace(read_table=lambda *_: pd.DataFrame(rows, columns=columns))
-    text = said("00_overview", ["words"], report=report, profile="demo", student="s", head="h")
+    text = said("00_overview", ["words"], report=report, profile="demo", student="s", head="h", label=label)
     assert "QWK is 0.129 lower than that of the Student on human scores alone (-0.129 [-0.200, -0.060])" in text
 
 
