@@ -1,11 +1,11 @@
-"""The order of the notebooks, nothing else. `make reproduce PROFILE=demo` calls it (see cyborg_utils/workflow.py); by hand:
+"""The order of the notebooks, nothing else. `make reproduce PROFILE=demo` calls it (see cyborg_utils/run/workflow.py); by hand:
 
     .venv/bin/snakemake --directory build/demo --config profile=demo --cores all --resources gpu=1 --rerun-incomplete --dry-run
 
 The same file runs on a cluster, with a profile of profiles/ (`make reproduce CLUSTER=slurm`) in the place of cores and resources.
 
 It works in `build/<profile>`, so that two studies can run at the same time. A step is done when its stamp is there,
-`done/<notebook>[_<run>].json`, which `cyborg_utils.execute` writes last, with a fingerprint of every file the step made. Those
+`done/<notebook>[_<run>].json`, which `cyborg_utils.run.execute` writes last, with a fingerprint of every file the step made. Those
 files are not Snakemake's outputs, because Snakemake deletes the outputs of a step that fails: an adapter that took an hour must
 outlive an error in a later cell.
 """
@@ -14,30 +14,31 @@ import os
 import sys
 from pathlib import Path
 
-import cyborg_utils
-from cyborg_utils import params, paths
+from cyborg_utils.core import config as studies
+from cyborg_utils.core import errors, paths
 
+NOTEBOOKS = {file.stem: file for file in paths.notebooks()}
 PROFILE = config.get("profile", "demo")
-STUDY = params.load(PROFILE)
+STUDY = studies.load(PROFILE)
 TAUGHT = {run.name: run for run in STUDY.runs}
 RUNS = TAUGHT | {run.name: run for run in STUDY.full_runs}
 CHEAP = bool(config.get("tables"))  # only what needs no model, from the scores in results/<profile>/scores
-KEPT = str(config.get("keep", "")).split(",")  # steps that are not done, since their results are there (cyborg_utils/progress.py)
-EXECUTE = f"'{sys.executable}' -m cyborg_utils.execute"
+KEPT = str(config.get("keep", "")).split(",")  # steps that are not done, since their results are there (cyborg_utils/run/freshness.py)
+EXECUTE = f"'{sys.executable}' -m cyborg_utils.run.execute"
 OF_RUN = "--fraction {params.fraction} --seed {params.seed}"
 SCORES = os.path.relpath(paths.results(PROFILE, "scores"), paths.build(PROFILE))
 
 
 def notebook(name):
-    return os.path.relpath(paths.home() / "notebooks" / f"{name}.ipynb", paths.build(PROFILE))
+    return os.path.relpath(NOTEBOOKS[name], paths.build(PROFILE))
 
 
 def code(*patterns):
     """Files of cyborg_utils that decide a step's numbers: a change to another module does not train a model again."""
-    folder = Path(cyborg_utils.__file__).parent
+    folder = paths.CHECKOUT / "cyborg_utils"
     found = [sorted(folder.glob(pattern)) for pattern in patterns]
     if not all(found):
-        raise cyborg_utils.errors.CyborgError(f"Snakefile: no file of cyborg_utils for one of {patterns}")
+        raise errors.CyborgError(f"Snakefile: no file of cyborg_utils for one of {patterns}")
     return [os.path.relpath(file, paths.build(PROFILE)) for files in found for file in files]
 
 
@@ -55,11 +56,11 @@ def done(name, runs=()):
     return [f"done/{name}_{run}.json" for run in runs if f"{name}_{run}" not in KEPT] if runs else f"done/{name}.json"
 
 
-ANY = code("*.py", "corpora/*.py")
-CORPUS = code("corpora/*.py", "corpora/*.yaml", "params.py", "scale.py", "metrics.py")
-BOTH = ("attention.py", "batching.py", "training.py", "scale.py", "weights.yaml")
-TEACHER = code("teacher.py", "prompt.py", "prompts/*", *BOTH)
-STUDENT = code("student.py", "classical.py", "cyborg_data.py", "calibration.py", *BOTH)
+ANY = code("**/*.py")
+CORPUS = code("data/*.py", "data/*.yaml", "core/config.py", "core/scale.py", "stats/metrics.py")
+BOTH = ("models/cpu_attention.py", "models/batching.py", "models/training.py", "core/scale.py", "models/weights.yaml")
+TEACHER = code("models/teacher.py", "models/prompt.py", "models/prompts/*", *BOTH)
+STUDENT = code("models/student.py", "models/baseline.py", "models/cyborg_data.py", "stats/calibration.py", *BOTH)
 # notebooks that go beyond the paper, where the study has their section
 BEYOND = [] if CHEAP else [name for name in STUDY.beyond if name not in KEPT]
 MODELS = [] if CHEAP else done("03_label_essays", TAUGHT) + done("04_train_student", RUNS)
@@ -78,11 +79,11 @@ rule html:
     input:
         done("00_overview"),
         MODELS,
-        code("pages.py", "pages.html.j2"),
+        code("run/site.py", "run/site.html.j2"),
     output:
         "html/index.html",
     shell:
-        "'{sys.executable}' -m cyborg_utils.pages {PROFILE}"
+        "'{sys.executable}' -m cyborg_utils.run.site {PROFILE}"
 
 
 rule prepare_data:

@@ -21,8 +21,9 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from cyborg_utils import arms, fairness, metrics, resampling, significance
-from cyborg_utils.scale import Scale
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.stats import bootstrap, comparisons, fairness, metrics
+from cyborg_utils.study import bias
 
 SCALE = Scale(1, 6)
 SPREAD, PEOPLE = 1.1, 0.5  # levels to one SD of quality; noise of human scores, in SDs of quality
@@ -96,8 +97,8 @@ def one_qwk(rng) -> dict[str, bool | None]:
     for n in (50, 100, 400, 1600):
         quality = rng.normal(size=n)
         pair = level(quality, PEOPLE, rng), level(quality, GOOD, rng)
-        for method in resampling.METHODS:
-            interval = significance.bootstrap_interval(*pair, resamples=RESAMPLES, method=method, seed=rng)
+        for method in bootstrap.METHODS:
+            interval = comparisons.bootstrap_interval(*pair, resamples=RESAMPLES, method=method, seed=rng)
             found[f"{method}, n = {n}"] = holds(interval, qwk(GOOD))
     return found
 
@@ -107,8 +108,8 @@ def difference(rng) -> dict[str, bool | None]:
     for n in (50, 100, 400):
         quality = rng.normal(size=n)
         scores = level(quality, PEOPLE, rng), level(quality, GOOD, rng), level(quality, BAD, rng)
-        for method in resampling.METHODS:
-            interval = significance.paired_bootstrap(*scores, resamples=RESAMPLES, method=method, seed=rng)
+        for method in bootstrap.METHODS:
+            interval = comparisons.paired_bootstrap(*scores, resamples=RESAMPLES, method=method, seed=rng)
             found[f"{method}, n = {n}"] = holds(interval, qwk(GOOD) - qwk(BAD))
     return found
 
@@ -168,7 +169,7 @@ def groups_over_seeds(rng) -> dict[str, bool | None]:
             for at, smd in enumerate(wanted)
         ]
         how = {"groups": [], "scale": SCALE, "seed": rng, "resamples": RESAMPLES}
-        row = arms.smd_of_runs(pd.concat(runs), "value", **how).iloc[0]
+        row = bias.smd_of_runs(pd.concat(runs), "value", **how).iloc[0]
         found[f"SMD, n = 100, {seeds} seeds"] = holds((row["smd_low"], row["smd_high"]), -0.2)
     return found
 
@@ -238,8 +239,8 @@ def over_seeds(rng) -> dict[str, bool | None]:
         human = level(quality, PEOPLE, rng)
         runs = {at: level(quality, rng.uniform(*LUCK), rng) for at in range(seeds)}
         others = {at: level(quality, rng.uniform(*LUCK) + 0.2, rng) for at in range(seeds)}
-        one = significance.across_seeds(human, runs, resamples=RESAMPLES, seed=rng)
-        two = significance.across_seeds(human, runs, others, resamples=RESAMPLES, seed=rng)
+        one = comparisons.across_seeds(human, runs, resamples=RESAMPLES, seed=rng)
+        two = comparisons.across_seeds(human, runs, others, resamples=RESAMPLES, seed=rng)
         found[f"QWK, {seeds} seeds"] = holds((one["low"], one["high"]), mean_qwk())
         found[f"difference, {seeds} seeds"] = holds((two["low"], two["high"]), mean_qwk() - mean_qwk(0.2))
     return found
@@ -255,7 +256,7 @@ def share_of_gap(rng) -> dict[str, bool | None]:
         few, ours, full = (qwk(noise) for noise in noises)
         quality = rng.normal(size=400)
         runs = [level(quality, noise, rng) for noise in noises]
-        closed = significance.gap_closed(level(quality, PEOPLE, rng), *runs, resamples=RESAMPLES, seed=rng)
+        closed = comparisons.gap_closed(level(quality, PEOPLE, rng), *runs, resamples=RESAMPLES, seed=rng)
         covered = holds((closed["low"], closed["high"]), (ours - few) / (full - few))
         found[f"{name}, n = 400"] = covered if closed["resolved"] else None
     return found
@@ -274,12 +275,12 @@ def permutation(rng) -> dict[str, bool | None]:
     quality = rng.normal(size=150)
     human, first = level(quality, PEOPLE, rng), level(quality, GOOD, rng)
     alike = [level(quality, GOOD, rng) for _ in range(4)]
-    p = [significance.paired_permutation(human, other, first, resamples=500, seed=rng) for other in alike]
+    p = [comparisons.paired_permutation(human, other, first, resamples=500, seed=rng) for other in alike]
     unlike = level(quality, BAD, rng), level(quality, GOOD, rng, shift=equal_by_shift())
-    one = significance.paired_permutation(human, *unlike, resamples=500, seed=rng)
+    one = comparisons.paired_permutation(human, *unlike, resamples=500, seed=rng)
     return {
         "one pair of alike systems, n = 150": p[0] < 0.05,
-        "any of 4 pairs of alike systems, Holm, n = 150": bool((significance.holm(p) < 0.05).any()),
+        "any of 4 pairs of alike systems, Holm, n = 150": bool((comparisons.holm(p) < 0.05).any()),
         "one pair of equal QWK and unlike errors, n = 150": one < 0.05,
     }
 
@@ -312,8 +313,8 @@ def wrongly_equivalent(rng) -> dict[str, bool | None]:
     for n in (400, 1600):
         quality = rng.normal(size=n)
         human, good, bad = (level(quality, noise, rng) for noise in (PEOPLE, GOOD, worse_by_margin()))
-        tost = significance.paired_bootstrap(human, good, bad, confidence=0.90, resamples=RESAMPLES, seed=rng)
-        verdict = significance.equivalence(tost.low, tost.high, margin=MARGIN)
+        tost = comparisons.paired_bootstrap(human, good, bad, confidence=0.90, resamples=RESAMPLES, seed=rng)
+        verdict = comparisons.equivalence(tost.low, tost.high, margin=MARGIN)
         found[f"difference just the margin, n = {n}"] = verdict == "equivalent"
     return found
 
@@ -365,7 +366,8 @@ def table_csv(found: pd.DataFrame) -> str:
 
 def write(folder: Path, found: pd.DataFrame, trials: int) -> None:
     """coverage.csv, coverage.md, coverage.json."""
-    from cyborg_utils import provenance, report
+    from cyborg_utils.core import provenance
+    from cyborg_utils.study import artefacts
 
     shown = found.assign(
         stated=[f"{row.claim} {row.stated:.1%}" for row in found.itertuples()],
@@ -376,8 +378,8 @@ def write(folder: Path, found: pd.DataFrame, trials: int) -> None:
         "Share of simulated trials in which an interval contains the truth or a verdict is a false alarm (± its standard error); "
         f"{RESAMPLES:,} resamples in each. `holds`: 93-97 %, or at most what is stated, within two standard errors."
     )
-    report.write(folder / "coverage.csv", table_csv(found))
-    report.write(folder / "coverage.md", f"{head}\n\n{shown.to_markdown(index=False)}\n")
+    artefacts.write(folder / "coverage.csv", table_csv(found))
+    artefacts.write(folder / "coverage.md", f"{head}\n\n{shown.to_markdown(index=False)}\n")
     settings = {"trials": trials, "resamples": RESAMPLES, "limit": LIMIT, "margin": MARGIN}
     provenance.write_json(folder / "coverage.json", provenance.record(settings, measured={"cases": len(found)}))
 
@@ -385,7 +387,8 @@ def write(folder: Path, found: pd.DataFrame, trials: int) -> None:
 def main() -> None:
     from tqdm import tqdm
 
-    from cyborg_utils import paths, report
+    from cyborg_utils.core import paths
+    from cyborg_utils.study import artefacts
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=1_500, help="of each experiment")
@@ -406,7 +409,7 @@ def main() -> None:
                 size = min(BLOCK, options.trials - start)
                 both = pd.concat([counts, block(name, start, size)]).astype(dict.fromkeys(["trials", "counted", "hits"], int))
                 counts = both.groupby(COLUMNS[:4], sort=False, as_index=False)[COLUMNS[4:]].sum()
-                report.write(file, table_csv(judge(counts)))
+                artefacts.write(file, table_csv(judge(counts)))
                 bar.update(size)
     counts = counts.sort_values("experiment", key=lambda column: column.map(list(EXPERIMENTS).index), kind="stable")
     write(options.folder, judge(counts), options.trials)

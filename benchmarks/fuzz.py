@@ -36,8 +36,9 @@ import pyarrow
 import pyarrow.parquet
 import yaml
 
-from cyborg_utils import corpora, params
-from cyborg_utils.errors import CyborgError
+from cyborg_utils.core import config
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.data import corpora
 
 HOME = Path(__file__).resolve().parent.parent
 FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -673,7 +674,7 @@ def make(number: int, seed: int = 1) -> Case:
 
 
 def _study(rng: random.Random, number: int) -> Case:
-    sources = sorted(name for name in params.profiles() if name in ("asap2", "demo", "ellipse", "persuade", "smoke"))
+    sources = sorted(name for name in config.profiles() if name in ("asap2", "demo", "ellipse", "persuade", "smoke"))
     case = Case(number, "params", {}, "try.yaml", _source(rng.choice(sources)))
     for _ in range(rng.choice([1, 1, 2, 3])):
         _note(case, kind := rng.choice(["yaml", "yaml", "bytes"]), one := rng.choice(ON_YAML if kind == "yaml" else ON_BYTES))
@@ -723,7 +724,7 @@ def judge(case: Case, folder: Path) -> tuple[str, str]:
     try:
         with _within(SECONDS):
             if case.loader == "params":
-                wrong = _study_problems(params.load(str(folder / case.name)))
+                wrong = _study_problems(config.load(str(folder / case.name)))
                 outcome = "loaded whole"
             else:
                 prepared = corpora.build(copy.deepcopy(case.settings))
@@ -760,7 +761,7 @@ def _loss(prepared: corpora.Prepared, case: Case) -> list[str]:
     return wrong
 
 
-def _study_problems(study: params.Study) -> list[str]:
+def _study_problems(study: config.Study) -> list[str]:
     """What no study that loads may hold."""
     wrong = [f"run {run.name}" for run in study.runs if not re.fullmatch(r"u[\d.]+_s\d+", run.name)]
     numbers = [where[key] for where, key in _walk(dict(study.sections)) if isinstance(where[key], float)]
@@ -819,7 +820,8 @@ def summary(counts: pd.DataFrame, by: str) -> pd.DataFrame:
 
 def write(folder: Path, counts: pd.DataFrame, seed: int, seconds: float) -> None:
     """fuzz.md and fuzz.json beside fuzz.csv."""
-    from cyborg_utils import provenance, report
+    from cyborg_utils.core import provenance
+    from cyborg_utils.study import artefacts
 
     total, found = int(counts["cases"].sum()), int(counts.loc[counts["outcome"].str.startswith("finding"), "cases"].sum())
     head = (
@@ -827,7 +829,7 @@ def write(folder: Path, counts: pd.DataFrame, seed: int, seconds: float) -> None
         f"was, or be refused with a message that names its place and a remedy. Findings (anything else): {found}."
     )
     tables = [summary(counts, by).to_markdown(index=False) for by in ("loader", "damage")]
-    report.write(folder / "fuzz.md", "\n\n".join([head, *tables]) + "\n")
+    artefacts.write(folder / "fuzz.md", "\n\n".join([head, *tables]) + "\n")
     settings = {"cases": total, "seed": seed, "processor_seconds_a_case": SECONDS}
     measured = {"findings": found, "seconds": round(seconds, 1), "outcomes": counts.groupby("outcome")["cases"].sum().to_dict()}
     measured["packages"] = {"pyarrow": pyarrow.__version__, "pyyaml": yaml.__version__}
@@ -839,7 +841,8 @@ def main() -> None:
 
     from tqdm import tqdm
 
-    from cyborg_utils import paths, report
+    from cyborg_utils.core import paths
+    from cyborg_utils.study import artefacts
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=50_000)
@@ -864,8 +867,8 @@ def main() -> None:
                 both = pd.concat([counts, block(start, size, options.seed, Path(room), told=bar.write)])
                 counts = both.groupby(COLUMNS[:3], as_index=False)["cases"].sum()
                 seconds += time.monotonic() - began
-                report.write(clock, f"{seconds:.1f}\n")
-                report.write(file, counts.to_csv(index=False, lineterminator="\n"))
+                artefacts.write(clock, f"{seconds:.1f}\n")
+                artefacts.write(file, counts.to_csv(index=False, lineterminator="\n"))
                 bar.update(size)
         write(options.folder, counts, options.seed, seconds)
         clock.unlink(missing_ok=True)

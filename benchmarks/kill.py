@@ -34,7 +34,7 @@ PROFILE = "kill"
 MARK = "CYBORG_KILL"  # in the environment of every process of a run, also of kernels, which leave the session
 START = "start-up"  # before the first step of a call
 ONLY = """import subprocess, sys
-from cyborg_utils import workflow
+from cyborg_utils.run import workflow
 call = workflow.command(sys.argv[1], cores="1")
 call = [word for word in call if not word.startswith("done/") and word != "html/index.html"]
 call[3:3] = sys.argv[2:]
@@ -71,7 +71,7 @@ class Run:
     def __post_init__(self) -> None:
         self.log = (self.folder / "log.txt").open("ab")
         own = {"CYBORG_HOME": str(self.folder), "PYTHONPATH": str(HOME), MARK: self.token, "OMP_NUM_THREADS": "1"}
-        call = [sys.executable, "-m", "cyborg_utils.workflow", PROFILE, "--cores", "1"]
+        call = [sys.executable, "-m", "cyborg_utils.run.workflow", PROFILE, "--cores", "1"]
         if self.targets:
             call = [sys.executable, "-c", ONLY, PROFILE, *self.targets]
         self.process = subprocess.Popen(
@@ -96,9 +96,9 @@ class Run:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
             except OSError:
                 continue
-            if "cyborg_utils.execute" in words[:3] and "--done" in words:
+            if "cyborg_utils.run.execute" in words[:3] and "--done" in words:
                 return Path(words[words.index("--done") + 1]).stem
-            if "cyborg_utils.pages" in words[:3]:
+            if "cyborg_utils.run.site" in words[:3]:
                 return "pages"
         return ""
 
@@ -155,7 +155,7 @@ def killed(folder: Path, took: dict[str, float], kills: int, *, seed: int, targe
     A step's moments are spread over the time it takes: the first falls into the first part of it, and so on. A step that ended
     before its moment (the machine had become faster) is done again. The kills so far are in `kills.csv`: this too goes on.
     """
-    from cyborg_utils import provenance
+    from cyborg_utils.core import provenance
 
     file, commit, expected = folder / "kills.csv", provenance.commit(), dict(took)
     made = pd.read_csv(file).to_dict("records") if file.is_file() else []
@@ -241,9 +241,10 @@ def trial(folder: Path, kills: int, *, seed: int, targets: tuple[str, ...] = ())
 
 def write(folder: Path, made: pd.DataFrame, found: dict, settings: dict) -> None:
     """kills.csv (every kill), kills.md (by step), kills.json (the record)."""
-    from cyborg_utils import provenance, report
+    from cyborg_utils.core import provenance
+    from cyborg_utils.study import artefacts
 
-    report.write(folder / "kills.csv", made.round(3).to_csv(index=False, lineterminator="\n"))
+    artefacts.write(folder / "kills.csv", made.round(3).to_csv(index=False, lineterminator="\n"))
     by = made.groupby("step", sort=False)
     table = pd.DataFrame(
         {"kills": by.size(), "seconds into the step": by["seconds"].agg(lambda at: f"{at.min():.1f}-{at.max():.1f}")}
@@ -256,12 +257,12 @@ def write(folder: Path, made: pd.DataFrame, found: dict, settings: dict) -> None
         f"differ from the undisturbed run's ({unlike}); half-written files left behind: {len(found['left_behind'])}. "
         f"Undisturbed the study took {found['seconds_undisturbed']:.0f} s.\n\n"
     )
-    report.write(folder / "kills.md", text + table.reset_index().to_markdown(index=False) + "\n")
+    artefacts.write(folder / "kills.md", text + table.reset_index().to_markdown(index=False) + "\n")
     provenance.write_json(folder / "kills.json", provenance.record(settings, measured=found))
 
 
 def main() -> None:
-    from cyborg_utils import paths
+    from cyborg_utils.core import paths
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=4, help="of each step")

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from cyborg_utils import paths, provenance, report, verify
+from cyborg_utils.core import paths, provenance
+from cyborg_utils.run import verify
+from cyborg_utils.study import artefacts
 
 COLUMNS = ["table", "column", "cells", "differ", "largest", "tolerance", "over"]
 
@@ -60,7 +62,7 @@ def main() -> None:
     rows = []
     for name in sorted(set(first) & set(second)):
         old, new = (pd.read_csv(io.StringIO(tables[name])) for tables in (first, second))
-        rows += differences(name, old, new, report.artefact(name, "table").get("tolerance", {}))
+        rows += differences(name, old, new, artefacts.artefact(name, "table").get("tolerance", {}))
     found = pd.DataFrame(rows, columns=COLUMNS)
     where = [
         f"{processors(verify.committed(options.profile, 'records', commit, '.json').values())} (commit {commit})"
@@ -71,8 +73,8 @@ def main() -> None:
         f"{found['cells'].sum():,} cells compared, {found['differ'].sum():,} differ at all, {found['over'].sum():,} by more than "
         "`make verify` allows. A change of the code between the two commits counts as well; a table of another shape is named."
     )
-    report.write(options.folder / "machines.csv", found.to_csv(index=False, lineterminator="\n"))
-    report.write(options.folder / "machines.md", f"{head}\n\n{nearest(found).to_markdown(index=False, floatfmt='.4g')}\n")
+    artefacts.write(options.folder / "machines.csv", found.to_csv(index=False, lineterminator="\n"))
+    artefacts.write(options.folder / "machines.md", f"{head}\n\n{nearest(found).to_markdown(index=False, floatfmt='.4g')}\n")
     settings = {"profile": options.profile, "commits": options.commits}
     measured = {"cells": int(found["cells"].sum()), "differ": int(found["differ"].sum()), "over": int(found["over"].sum())}
     provenance.write_json(options.folder / "machines.json", provenance.record(settings, measured=measured))

@@ -25,7 +25,7 @@ import pandas as pd
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
-from cyborg_utils import significance
+from cyborg_utils.stats import comparisons
 
 ESSAYS, RESAMPLES, LEVELS = 10_402, 10_000, 6
 
@@ -49,7 +49,7 @@ def difference(human: np.ndarray, first: np.ndarray, second: np.ndarray, axis: i
 
 
 def ours(given: list[np.ndarray], resamples: int, seed: int) -> tuple[float, float]:
-    found = significance.paired_bootstrap(*given, resamples=resamples, seed=seed)
+    found = comparisons.paired_bootstrap(*given, resamples=resamples, seed=seed)
     return found.low, found.high
 
 
@@ -79,7 +79,8 @@ def timed(way: Callable, given: list[np.ndarray], resamples: int, seed: int) -> 
 
 
 def main() -> None:
-    from cyborg_utils import paths, provenance, report
+    from cyborg_utils.core import paths, provenance
+    from cyborg_utils.study import artefacts
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
@@ -111,8 +112,8 @@ def main() -> None:
     )
     text = "\n".join([head, "", f"- ours: {middle['ours']:.2f} s", *each])
     folder = paths.results("bench")
-    report.write(folder / "resampling.csv", rounds.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    report.write(folder / "resampling.md", text + "\n")
+    artefacts.write(folder / "resampling.csv", rounds.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    artefacts.write(folder / "resampling.md", text + "\n")
     ratios = {name: middle[name] / middle["ours"] for name in told}
     measured = {"cpu_seconds": middle.to_dict(), "ratio": ratios, "load": os.getloadavg()}
     record = provenance.record({"essays": ESSAYS, "resamples": RESAMPLES, **vars(options)}, measured=measured)

@@ -34,7 +34,7 @@ COLUMNS = ["id", "text", "score", "prompt", "gender"]
 MEASURES = ["essays", "megabytes", "seconds", "cpu_seconds", "peak_mib", "peak_own_mib", "load"]
 PREPARE = """
 import sys
-from cyborg_utils import corpora
+from cyborg_utils.data import corpora
 options = {"file": sys.argv[1], "id": "id", "text": "text", "prompt": "prompt", "groups": {"gender": "gender"}}
 settings = {"corpus": "table", "scale": [1, 6, 1], "score": "score", "groups": ["gender"], "dev": 0.1, "test": 0.2}
 prepared = corpora.build({**settings, "split_seed": 1, "options": options})
@@ -46,18 +46,18 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 import pandas as pd
-from cyborg_utils import score
+from cyborg_utils.extensions.scoring import predict
 class Nobody:
     width, form, release = 1.0, "torch", SimpleNamespace(mark="nobody")
     def score(self, ids, texts, prompts=()):
         return pd.DataFrame({"id": ids, "score": 3.0, "value": 3.0, "low": 2.0, "high": 4.0, "flags": ""})
-print(score.score_file(Path(sys.argv[1]), Path(sys.argv[2]), Nobody(), score.Columns()).to_dict())
+print(predict.score_file(Path(sys.argv[1]), Path(sys.argv[2]), Nobody(), predict.Columns()).to_dict())
 """
 
 
 def essays(count: int) -> Iterator[dict[str, str]]:
     """Rows of `COLUMNS`; essay i is the same for every count."""
-    from cyborg_utils.corpora import simulated
+    from cyborg_utils.data import simulated
 
     pool = list(simulated.essays(min(count, POOL), 1))
     for number in range(count):
@@ -118,11 +118,12 @@ def tiny_student(folder: Path) -> Path:
     sys.path.insert(0, str(HOME / "tests"))
     import tiny_models
 
-    from cyborg_utils import cyborg_data, release, student, unlike
-    from cyborg_utils.corpora import simulated
-    from cyborg_utils.scale import Scale
+    from cyborg_utils.core.scale import Scale
+    from cyborg_utils.data import simulated
+    from cyborg_utils.extensions.scoring import advisory_flags, bundle
+    from cyborg_utils.models import cyborg_data, student
 
-    if not (folder / release.FILE).is_file():
+    if not (folder / bundle.FILE).is_file():
         scale, some = Scale(1, 6), pd.DataFrame(simulated.essays(60, 1))
         some = some.assign(level=scale.level(some["score"]), split="train")
         model = str(tiny_models.make(folder.parent / "tiny")["electra"])
@@ -130,8 +131,8 @@ def tiny_student(folder: Path) -> Path:
         trained, _ = student.train(cyborg_data.training_sets(some, scale, "full"), scale, settings, seed=1, folder=folder)
         dev = some.assign(value=trained.predict(some["text"])[0], matched_value=np.linspace(1, 6, len(some)))
         mark = pd.read_json(folder / "student.json", typ="series")["mark"]
-        name = release.Name("u10_s1", "tiny", "regression", "full")
-        release._write(folder, "scale", name, mark, dev, unlike.Corpus.of(some["text"], some["assignment"]))
+        name = bundle.Name("u10_s1", "tiny", "regression", "full")
+        bundle._write(folder, "scale", name, mark, dev, advisory_flags.Corpus.of(some["text"], some["assignment"]))
     return folder
 
 
@@ -159,12 +160,13 @@ def told(rows: pd.DataFrame) -> str:
 
 def keep(rows: pd.DataFrame, folder: Path, note: str) -> None:
     """scale.csv, scale.md, scale.json."""
-    from cyborg_utils import provenance, report
+    from cyborg_utils.core import provenance
+    from cyborg_utils.study import artefacts
 
     table = rows.sort_values(["step", "student", "essays"], key=_ordered, kind="stable")
-    report.write(folder / "scale.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    artefacts.write(folder / "scale.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     head = "Preparing and scoring many essays: time and memory, each step in a process of its own (`benchmarks/scale.py`)."
-    report.write(folder / "scale.md", "\n\n".join(filter(None, [head, note, told(table)])) + "\n")
+    artefacts.write(folder / "scale.md", "\n\n".join(filter(None, [head, note, told(table)])) + "\n")
     measured = {"rows": table.to_dict("records")}
     provenance.write_json(folder / "scale.json", provenance.record({"pool": POOL, "note": note}, measured=measured))
 
@@ -174,7 +176,7 @@ def _ordered(column: pd.Series) -> pd.Series:
 
 
 def main() -> None:
-    from cyborg_utils import paths
+    from cyborg_utils.core import paths
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of essays")
@@ -192,7 +194,15 @@ def main() -> None:
         given = write(build / f"essays_{size}.csv", size)
         if step == "score":
             folder = Path(options.student) if options.student else tiny_student(build / "student")
-            call = ["-m", "cyborg_utils.score", str(given), "--student", str(folder), "-o", str(build / f"scores_{size}.csv")]
+            call = [
+                "-m",
+                "cyborg_utils.extensions.scoring.predict",
+                str(given),
+                "--student",
+                str(folder),
+                "-o",
+                str(build / f"scores_{size}.csv"),
+            ]
         else:
             call = ["-c", PREPARE if step == "prepare" else BOOKKEEPING, str(given), str(build / f"nothing_{size}.csv")]
         found = {"step": step, "student": by, "essays": size, "megabytes": given.stat().st_size / 1e6}

@@ -42,7 +42,7 @@ SETTINGS = {  # of ELLIPSE: params/ellipse.yaml
 
 def essays(count: int) -> pd.DataFrame:
     """Simulated essays, joined until they are as long as ELLIPSE's (mean 424 words, SD about 190); levels of a 1-6 scale."""
-    from cyborg_utils.corpora import simulated
+    from cyborg_utils.data import simulated
 
     rng, source = np.random.default_rng(1), simulated.essays(100 * count, 1)
     rows = []
@@ -96,14 +96,14 @@ def _wait() -> None:
 
 
 def _template():
-    from cyborg_utils import prompt
-    from cyborg_utils.scale import Scale
+    from cyborg_utils.core.scale import Scale
+    from cyborg_utils.models import prompt
 
     return prompt.Prompt(prompt.rubric("ellipse", "Overall"), Scale(1, 6))
 
 
 def _teacher_settings(model: str):
-    from cyborg_utils.teacher import Settings
+    from cyborg_utils.models.teacher import Settings
 
     s = SETTINGS
     return Settings(model, 1, s["learning_rate"], s["batch_size"], s["lora_rank"], "attention", 0.0, s["teacher_tokens"])
@@ -114,7 +114,7 @@ def _plain_teacher(model: str):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from cyborg_utils import weights
+    from cyborg_utils.models import weights
 
     folder = weights.resolve(model)
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -133,7 +133,7 @@ def _prompts(tokenizer, frame: pd.DataFrame) -> tuple[list[list[int]], int]:
 def teacher_training(way: str, model: str, frame: pd.DataFrame) -> dict[str, float]:
     from transformers import AutoTokenizer
 
-    from cyborg_utils import teacher, weights
+    from cyborg_utils.models import teacher, weights
 
     if way == "ours":
         prompts, _ = _prompts(AutoTokenizer.from_pretrained(weights.resolve(model)), frame)
@@ -170,8 +170,8 @@ def student_training(way: str, model: str, frame: pd.DataFrame) -> dict[str, flo
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from cyborg_utils import cyborg_data, student, weights
-    from cyborg_utils.scale import Scale
+    from cyborg_utils.core.scale import Scale
+    from cyborg_utils.models import cyborg_data, student, weights
 
     most, batch = SETTINGS["student_tokens"], SETTINGS["student_batch"]
     tokenizer = AutoTokenizer.from_pretrained(weights.resolve(model))
@@ -221,7 +221,7 @@ def _forward(model, few: dict):
 def teacher_scoring(way: str, model: str, frame: pd.DataFrame) -> dict[str, float]:
     import torch
 
-    from cyborg_utils import teacher
+    from cyborg_utils.models import teacher
 
     if way == "ours":
         reader = teacher.load(_teacher_settings(model), _template())
@@ -282,7 +282,7 @@ def one(task: str, way: str, model: str, count: int) -> dict[str, float]:
 
 def measure(task: str, way: str, model: str, count: int) -> dict[str, float]:
     """One measurement in a fresh process, which prints it as its last line."""
-    from cyborg_utils import workflow
+    from cyborg_utils.run import workflow
 
     environment = workflow.environment()
     if way == "plain":
@@ -319,7 +319,7 @@ def main() -> None:
         print("\n" + json.dumps(one(options.task, options.way, options.model, options.essays)))
         return
 
-    from cyborg_utils import paths, provenance
+    from cyborg_utils.core import paths, provenance
 
     if options.quick:
         options.teacher, options.rounds = "smollm2-135m-instruct", 1
@@ -341,7 +341,8 @@ def main() -> None:
 
 def write(folder: Path, rounds: pd.DataFrame, table: pd.DataFrame, peak: dict, models: dict, machine: dict) -> None:
     """speed.csv, speed.md, speed.json."""
-    from cyborg_utils import provenance, report
+    from cyborg_utils.core import provenance
+    from cyborg_utils.study import artefacts
 
     shown = table.assign(ratio=table["ratio"].map("{:.1f}".format), plain=table["plain"].round(), ours=table["ours"].round())
     shown["ratio"] += " (" + table["lowest"].map("{:.1f}".format) + "-" + table["highest"].map("{:.1f}".format) + ")"
@@ -353,8 +354,8 @@ def write(folder: Path, rounds: pd.DataFrame, table: pd.DataFrame, peak: dict, m
         f"allowed, Trainer's and generate()'s defaults. {machine['processor']}, {machine['cores']} cores, GPU {machine['gpu']}; "
         f"its matrix products reach {peak['bf16']:,.0f} GFLOP/s in bf16, {peak['float32']:,.0f} in float32.",
     ]
-    report.write(folder / "speed.csv", rounds.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    report.write(folder / "speed.md", "\n\n".join(lines) + "\n")
+    artefacts.write(folder / "speed.csv", rounds.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    artefacts.write(folder / "speed.md", "\n\n".join(lines) + "\n")
     record = provenance.record(
         {**SETTINGS, "models": models}, measured={"peak_gflops": peak, "summary": table.to_dict("records")}
     )

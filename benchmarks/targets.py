@@ -22,10 +22,13 @@ def judge(profile: str, seed: int, target_sd: float) -> dict[str, float]:
     """Agreement with people on the test essays, of the most likely level and of the expected score (matched on dev)."""
     import dataclasses
 
-    from cyborg_utils import corpora, metrics, params, paths, prompt, teacher
-    from cyborg_utils.calibration import MeanSdMatch
+    from cyborg_utils.core import config, paths
+    from cyborg_utils.data import corpora
+    from cyborg_utils.models import prompt, teacher
+    from cyborg_utils.stats import metrics
+    from cyborg_utils.stats.calibration import MeanSdMatch
 
-    study = params.load(profile)
+    study = config.load(profile)
     scale, data, section = study.scale, study.section("prepare_data"), study.section("finetune_teacher")
     settings = dataclasses.replace(teacher.Settings.of(section), target_sd=target_sd)
     template = prompt.Prompt(prompt.rubric(data["corpus"], data["score"], data.get("options")), scale)
@@ -35,7 +38,7 @@ def judge(profile: str, seed: int, target_sd: float) -> dict[str, float]:
     dev, test = (essays[essays["split"] == part] for part in ("dev", "test"))
     # The study's own Teacher where there is one: it is the same.
     own = target_sd == section["target_sd"]
-    folder = paths.build(profile, "teacher", params.Run(study.runs[0].fraction, seed).name if own else f"sd{target_sd:g}_s{seed}")
+    folder = paths.build(profile, "teacher", config.Run(study.runs[0].fraction, seed).name if own else f"sd{target_sd:g}_s{seed}")
     curve = teacher.finetune(u, dev, template, settings, seed=seed, folder=folder, attempts=section["attempts"])
     reader = teacher.load(settings, template, adapter=folder / "adapter")
     both = pd.concat([dev, test])
@@ -43,27 +46,28 @@ def judge(profile: str, seed: int, target_sd: float) -> dict[str, float]:
     found = both.merge(given, on="essay_id", suffixes=("_human", ""))
     known, judged = found[found["split"] == "dev"], found[found["split"] == "test"]
     match = MeanSdMatch.fit(target=known["score"], values=known["expected"])
-    likely = metrics.agreement(judged["score"], scale.score(judged["level"]), scale)
-    matched = metrics.agreement(judged["score"], match.apply(judged["expected"]), scale)
+    likely = metrics.agreement_metrics(judged["score"], scale.score(judged["level"]), scale)
+    matched = metrics.agreement_metrics(judged["score"], match.apply(judged["expected"]), scale)
     values = [seed, target_sd, len(u), likely["qwk"], matched["qwk"], matched["r"], likely["smd"], likely["exact"]]
     return dict(zip(COLUMNS, [*values, curve["seconds"].sum()], strict=True))
 
 
 def main() -> None:
-    from cyborg_utils import params, paths, provenance, report
+    from cyborg_utils.core import config, paths, provenance
+    from cyborg_utils.study import artefacts
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("profile", help="a study whose notebook 01 has run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     options = parser.parse_args()
     folder = paths.results(options.profile, "ablation")
-    file, own = folder / "targets.csv", params.load(options.profile).section("finetune_teacher")["target_sd"]
+    file, own = folder / "targets.csv", config.load(options.profile).section("finetune_teacher")["target_sd"]
     rows = pd.read_csv(file).to_dict("records") if file.is_file() else []
     for seed in options.seeds:
         for target_sd in (0.0, own):
             if not any(row["seed"] == seed and row["target_sd"] == target_sd for row in rows):
                 rows.append(judge(options.profile, seed, target_sd))
-                report.write(file, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+                artefacts.write(file, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
                 print(rows[-1], flush=True)
     table = pd.DataFrame(rows)
     means = table.drop(columns="seed").groupby("target_sd").mean().assign(seeds=table.groupby("target_sd").size())
@@ -80,7 +84,7 @@ def main() -> None:
             "\n".join(f"- {line}" for line in told),
         ]
     )
-    report.write(folder / "targets.md", text + "\n")
+    artefacts.write(folder / "targets.md", text + "\n")
     provenance.write_json(folder / "targets.json", provenance.record(vars(options), measured={"rows": len(rows)}))
     print(f"\n{text}")
 
@@ -88,7 +92,7 @@ def main() -> None:
 if __name__ == "__main__":
     os.chdir(HOME)
     if "GLIBC_TUNABLES" not in os.environ:  # must be there when a process starts
-        from cyborg_utils import workflow
+        from cyborg_utils.run import workflow
 
         os.execve(sys.executable, [sys.executable, *sys.argv], workflow.environment())
     main()

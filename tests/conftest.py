@@ -15,10 +15,10 @@ import hypothesis
 import nbformat
 import pytest
 
-from cyborg_utils import params
+from cyborg_utils.core import config
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-PROFILES = params.profiles()
+PROFILES = config.profiles()
 
 # The same examples each time, no file kept, and no limit of time for one example: the machine may be busy.
 hypothesis.settings.register_profile("here", derandomize=True, database=None, deadline=None)

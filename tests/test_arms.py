@@ -8,9 +8,12 @@ import pytest
 import yaml
 from scipy import stats
 
-from cyborg_utils import arms, corpora, fairness, metrics, params, published, resampling, scores
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
+from cyborg_utils.core import config
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.data import corpora
+from cyborg_utils.stats import bootstrap, fairness, metrics
+from cyborg_utils.study import agreement, arms, bias, paper, scores
 
 SCALE = Scale(1, 6)
 
@@ -37,23 +40,23 @@ def raters() -> pd.DataFrame:
 
 
 def test_agreement_is_the_mean_over_seeds(raters):
-    table = arms.agreement_table(raters, scale=SCALE, resamples=200, confidence=0.95, seed=1)
+    table = agreement.agreement_table(raters, scale=SCALE, resamples=200, confidence=0.95, seed=1)
     row = table.set_index(["fraction", "labels"]).loc[(0.1, "cyborg")]
-    alone = arms.single_runs(raters, scale=SCALE).query("fraction == 0.1 and labels == 'cyborg'")["qwk"]
+    alone = agreement.single_runs(raters, scale=SCALE).query("fraction == 0.1 and labels == 'cyborg'")["qwk"]
     assert row["seeds"] == 2 and row["qwk"] == pytest.approx(alone.mean()) and row["seed_sd"] == pytest.approx(alone.std())
     assert row["low"] < row["qwk"] < row["high"] and row["interval_of"] == "essays and seeds"
     assert arms.headline_fraction(raters) == 0.1
 
 
 def test_comparisons_pair_seeds_and_correct_over_all_rows(raters):
-    table = arms.comparisons(raters, margin=0.05, resamples=200, confidence=0.95, seed=1)
+    table = agreement.comparisons(raters, margin=0.05, resamples=200, confidence=0.95, seed=1)
     found = table.set_index(["fraction", "system", "baseline"])
     assert found.loc[(0.1, "cyborg", "full"), "seeds"] == 2 and found.loc[(0.25, "cyborg", "full"), "seeds"] == 1
     assert len(table) == 8 and (table["p_holm"] >= table["p"]).all()
     two, one = found.loc[(0.1, "cyborg", "human")], found.loc[(0.25, "cyborg", "human")]
     assert two["difference"] == pytest.approx(two["qwk"] - two["qwk_baseline"]) and two["p"] == pytest.approx(1 / 201)
     assert two["low"] < 0 < one["low"] < one["tost_low"] < one["difference"]  # two seeds say little of further ones
-    nothing = arms.comparisons(raters.query("labels == 'cyborg'"), margin=0.05, resamples=100, confidence=0.95, seed=1)
+    nothing = agreement.comparisons(raters.query("labels == 'cyborg'"), margin=0.05, resamples=100, confidence=0.95, seed=1)
     assert nothing.empty and list(nothing) == list(table)
 
 
@@ -72,7 +75,7 @@ def teachers(raters) -> pd.DataFrame:
 
 def test_where_bias_enters(raters, teachers):
     options = {"student": "net", "head": "regression", "groups": ["groups.kind"], "scale": SCALE, "seed": 1, "resamples": 100}
-    table = arms.stage_table(teachers, raters.assign(second_score=np.nan), **options)
+    table = bias.stage_table(teachers, raters.assign(second_score=np.nan), **options)
     found = table.set_index(["fraction", "stage", "group"])
     assert found.loc[(0.1, "Teacher on U", "all"), "smd"] == 0 and found.loc[(0.1, "Teacher on U", "all"), "n"] == 12
     pool = teachers.query("part == 'pool' and seed == 1 and fraction == 0.1")["score"]
@@ -82,24 +85,24 @@ def test_where_bias_enters(raters, teachers):
     assert found.loc[(0.1, "Teacher on Y", "B"), "smd"] < -0.3 < found.loc[(0.1, "Teacher on Y", "A"), "smd"]
     assert list(dict.fromkeys(table["stage"]))[-4:] == ["human", "cyborg", "Cyborg, matched", "full"]
     assert set(table["fraction"]) == {0.1, 0.25} and "second rater" not in set(table["stage"])
-    second = arms.stage_table(teachers, raters.assign(second_score=raters["score"]), **options)
+    second = bias.stage_table(teachers, raters.assign(second_score=raters["score"]), **options)
     assert second.set_index(["fraction", "stage", "group"]).loc[(0.25, "second rater", "A"), "smd"] == 0
 
 
 def test_smd_side_by_side_keeps_the_order():
     rows = [("g", "B", 5, "two", -0.2, "biased"), ("g", "A", 9, "two", 0.0, "not biased"), ("g", "B", 5, "one", 0.1, "too few")]
     table = pd.DataFrame(rows, columns=["attribute", "group", "n", "arm", "smd", "verdict"])
-    wide = arms.smd_wide(table, "arm")
+    wide = bias.smd_wide(table, "arm")
     assert list(wide.columns) == ["two", "one"] and wide.index.tolist() == [("g", "B", 5), ("g", "A", 9)]
     assert wide.loc[("g", "B", 5)].tolist() == ["-0.20 ✗", "+0.10"] and wide.loc[("g", "A", 9), "two"] == "+0.00 ✓"
     late = [("h", "A", 1, "two", np.nan, "too few"), ("g", "C", 2, "one", 0.3, "too few")]
-    wide = arms.smd_wide(pd.concat([table, pd.DataFrame(late, columns=table.columns)]), "arm")
+    wide = bias.smd_wide(pd.concat([table, pd.DataFrame(late, columns=table.columns)]), "arm")
     assert [row[:2] for row in wide.index] == [("g", "B"), ("g", "A"), ("g", "C"), ("h", "A")]
     assert wide.loc[("h", "A", 1), "two"] == "–"
 
 
 def test_suppression_of_every_rater(raters, teachers):
-    table = arms.suppression_table(teachers, raters, student="net", head="regression", scale=SCALE, seed=1, resamples=100)
+    table = bias.suppression_table(teachers, raters, student="net", head="regression", scale=SCALE, seed=1, resamples=100)
     found = table.set_index(["fraction", "arm", "essays"])
     pool, level = found.loc[(0.1, "teacher", "pool")], teachers.query("part == 'pool' and seed == 1 and fraction == 0.1")["level"]
     assert pool["shift"] == -1 and pool["n"] == 48 and pool["seeds"] == 3  # an essay counts once, whatever the number of seeds
@@ -118,23 +121,23 @@ def test_permutation_of_several_seeds(raters):
     }
     one = {name: {1: runs[1]} for name, runs in both.items()}
     options = {"resamples": 300, "seed": 3}
-    alone = resampling.paired_permutation(human, one["cyborg"][1], one["teacher"][1], **options)
-    assert resampling.paired_permutation(human, one["cyborg"], one["teacher"], **options) == alone
-    assert resampling.paired_permutation(human, both["cyborg"], both["cyborg"], **options) == 1
-    assert resampling.paired_permutation(human, both["cyborg"], both["human"], **options) == pytest.approx(1 / 301)
+    alone = bootstrap.paired_permutation(human, one["cyborg"][1], one["teacher"][1], **options)
+    assert bootstrap.paired_permutation(human, one["cyborg"], one["teacher"], **options) == alone
+    assert bootstrap.paired_permutation(human, both["cyborg"], both["cyborg"], **options) == 1
+    assert bootstrap.paired_permutation(human, both["cyborg"], both["human"], **options) == pytest.approx(1 / 301)
     with pytest.raises(CyborgError, match="must be the same"):
-        resampling.paired_permutation(human, both["cyborg"], one["human"], **options)
+        bootstrap.paired_permutation(human, both["cyborg"], one["human"], **options)
 
 
 def test_gaps(raters):
-    table = arms.gaps(raters, resamples=200, confidence=0.95, seed=1).set_index("fraction")
+    table = agreement.gaps(raters, resamples=200, confidence=0.95, seed=1).set_index("fraction")
     assert table.loc[0.1, "resolved"] and 0.5 < table.loc[0.1, "gap_closed"] < 1.2
-    assert arms.gaps(raters.query("labels != 'full'"), resamples=100, confidence=0.95, seed=1).empty
+    assert agreement.gaps(raters.query("labels != 'full'"), resamples=100, confidence=0.95, seed=1).empty
 
 
 def test_smd_over_seeds_and_without_groups(raters):
     options = {"scale": SCALE, "seed": 1, "resamples": 100}
-    table = arms.smd_table(raters, groups=["groups.kind"], **options).set_index(["fraction", "labels", "group"])
+    table = bias.smd_table(raters, groups=["groups.kind"], **options).set_index(["fraction", "labels", "group"])
     teacher = arms.pick(raters, fraction=0.1, labels="teacher")
     part = teacher[teacher["groups.kind"] == "B"]
     each = [metrics.smd(rows["score"], rows["value"]) for _, rows in part.groupby("seed")]
@@ -143,8 +146,8 @@ def test_smd_over_seeds_and_without_groups(raters):
     assert table.loc[(0.1, "teacher", "B"), "verdict"] == "biased" and np.isnan(table.loc[(0.25, "teacher", "B"), "smd_seed_sd"])
     qwks = [metrics.qwk(rows["human_level"], rows["level"], levels=6) for _, rows in part.groupby("seed")]
     assert table.loc[(0.1, "teacher", "B"), "qwk"] == pytest.approx(np.mean(qwks))
-    assert set(arms.smd_table(raters, groups=[], **options)["group"]) == {"all"}
-    explained = arms.osa_table(teacher, groups=["groups.kind"], min_group=10).set_index("measure")
+    assert set(bias.smd_table(raters, groups=[], **options)["group"]) == {"all"}
+    explained = bias.osa_table(teacher, groups=["groups.kind"], min_group=10).set_index("measure")
     assert explained.loc["CSD", "p_holm"] < 0.001 < explained.loc["CSD", "r2_adjusted"]
 
 
@@ -155,16 +158,16 @@ def test_intervals_of_bias_hold_for_other_seeds_too(raters):
         two = two.assign(**{column: two[column] + np.where(two["seed"] == 2, 1.0, 0.0)})
     how = {"groups": ["groups.kind"], "seed": 1, "resamples": 200}
     essays_only = fairness.smd_by_group(arms.averaged(two, "value"), scale=SCALE, **how)
-    found = arms.smd_of_runs(two, "value", scale=SCALE, **how)
+    found = bias.smd_of_runs(two, "value", scale=SCALE, **how)
     assert found["smd"].tolist() == pytest.approx(essays_only["smd"].tolist())
     least = stats.t.ppf(0.975, 1) * found["smd_seed_sd"] / np.sqrt(2)  # what the seeds alone bring
     assert ((found["smd_high"] - found["smd"]) >= least).all() and (found["smd_seed_sd"] > 0.3).all()
     assert set(essays_only["verdict"]) == {"biased"} and set(found["verdict"]) == {"undecided"}
-    curves, alone = arms.conditional_of_runs(two, "value", **how), fairness.conditional_bias(arms.averaged(two, "value"), **how)
+    curves, alone = bias.conditional_of_runs(two, "value", **how), fairness.conditional_bias(arms.averaged(two, "value"), **how)
     assert curves["bias"].tolist() == pytest.approx(alone["bias"].tolist(), nan_ok=True)
     assert ((curves["high"] - curves["low"]) > (alone["high"] - alone["low"])).all()
     one = arms.pick(two, seed=1)
-    assert arms.smd_of_runs(one, "value", scale=SCALE, **how)["smd_high"].tolist() == pytest.approx(
+    assert bias.smd_of_runs(one, "value", scale=SCALE, **how)["smd_high"].tolist() == pytest.approx(
         fairness.smd_by_group(arms.averaged(one, "value"), scale=SCALE, **how)["smd_high"].tolist()
     )
 
@@ -187,9 +190,9 @@ def test_accuracy_by_group_is_that_of_one_model_not_of_their_average(raters):
 def test_power_for_the_smallest_group_that_is_judged(raters):
     how = {"fraction": 0.1, "student": "net", "head": "regression", "margin": 0.05, "seed": 1}
     some = raters.assign(**{"groups.rare": np.where(raters["essay_id"] < "e005", "few", "many")})
-    found = arms.power_table(some, groups=["groups.kind", "groups.rare"], min_group=10, **how)
+    found = agreement.power_table(some, groups=["groups.kind", "groups.rare"], min_group=10, **how)
     assert found["essays"].unique().tolist() == ["all", "kind: A"] and found.groupby("essays")["n"].first().tolist() == [120, 60]
-    assert arms.power_table(raters, **how)["essays"].unique().tolist() == ["all"]
+    assert agreement.power_table(raters, **how)["essays"].unique().tolist() == ["all"]
 
 
 @pytest.fixture
@@ -199,7 +202,7 @@ def study(project):
     content["prepare_data"] |= {"options": {"essays": 60, "seed": 1}, "dev": 10, "test": 20}
     content["runs"] = [{"fraction": 0.1, "seeds": [1, 2]}]
     (project / "params/mini.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    prepared = corpora.build(params.load("mini").section("prepare_data"))
+    prepared = corpora.build(config.load("mini").section("prepare_data"))
     corpora.save(prepared.dataset, "mini")
     frame = scores.essays("mini")
     in_u = frame["essay_id"].isin(corpora.draw_human(prepared.dataset, 0.1, 1))
@@ -227,7 +230,7 @@ def test_raters_in_the_order_of_the_tables(study):
 
 def test_scores_that_do_not_fit_are_refused(study):
     with pytest.raises(CyborgError, match="03_label_essays writes it"):
-        scores.read("mini", "teacher", params.Run(0.1, 2))
+        scores.read("mini", "teacher", config.Run(0.1, 2))
     scores.write("mini", "teacher_u10_s1", study.assign(part=study["part"].replace({"test": "pool"})))
     with pytest.raises(CyborgError, match="prepared anew"):
         scores.teachers("mini")
@@ -242,7 +245,7 @@ def test_scores_that_do_not_fit_are_refused(study):
 def test_published_beside():
     """Numbers are compared for the paper's corpus only, directions anywhere, and what is unknown stays so."""
     here = {"human": (0.6,), "gain": (0.1, 0.05, 0.15), "shift": (-0.1, -0.2, 0.05), "full": (0.8,)}
-    found = published.beside("demo", here).set_index("quantity")
-    verdicts = {fact.name: found.loc[fact.text, "verdict"] for fact in published.FACTS}
+    found = paper.beside("demo", here).set_index("quantity")
+    verdicts = {fact.name: found.loc[fact.text, "verdict"] for fact in paper.FACTS}
     assert verdicts["human"] == "another study" and verdicts["gain"] == "same direction" and verdicts["shift"] == "undecided"
     assert verdicts["full"] == "not published" and verdicts["cyborg"] == "not run" and found["difference"].isna().all()

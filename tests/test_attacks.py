@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyborg_utils import attacks
-from cyborg_utils.calibration import MeanSdMatch
-from cyborg_utils.scale import Scale
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.extensions import attacks
+from cyborg_utils.stats.calibration import MeanSdMatch
 
 ESSAY = "I think people can choose.\nBecause a good reason, and 2 examples, cost nothing!"
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 from transformers import AutoModel, AutoModelForCausalLM
 
-from cyborg_utils import attention
+from cyborg_utils.models import cpu_attention
 
 
 class Module(torch.nn.Module):
@@ -32,7 +32,7 @@ def causal_mask(length: int = 7, keys: int = 9) -> torch.Tensor:
 @pytest.mark.parametrize("scaling", [None, 0.3])
 def test_equals_pytorch_forwards_and_backwards(heads, key_heads, masked, scaling):
     inputs, mask = tensors(heads, key_heads), causal_mask() if masked else None
-    ours, weights = attention.attention(Module(), *inputs, mask, scaling=scaling)
+    ours, weights = cpu_attention.attention(Module(), *inputs, mask, scaling=scaling)
     theirs = functional.scaled_dot_product_attention(*inputs, attn_mask=mask, scale=scaling, enable_gqa=True).transpose(1, 2)
     assert ours.shape == (2, 7, heads, 4) and weights is None and ours.is_contiguous()
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
@@ -44,9 +44,9 @@ def test_equals_pytorch_forwards_and_backwards(heads, key_heads, masked, scaling
 @pytest.mark.parametrize("masked", [False, True])
 def test_without_gradients_the_numbers_are_the_same(masked):
     inputs, mask = tensors(4, 2), causal_mask() if masked else None
-    with_gradients, _ = attention.attention(Module(), *inputs, mask)
+    with_gradients, _ = cpu_attention.attention(Module(), *inputs, mask)
     with torch.no_grad():
-        without, _ = attention.attention(Module(), *inputs, mask)
+        without, _ = cpu_attention.attention(Module(), *inputs, mask)
     assert not without.requires_grad and without.is_contiguous()
     torch.testing.assert_close(without, with_gradients, atol=1e-5, rtol=1e-5)
 
@@ -56,7 +56,7 @@ def test_a_row_that_may_see_nothing_stays_finite(kind):
     """As rows of padding behind a local window (ModernBERT), in bf16 under a mask of float32."""
     inputs, mask = [part.detach().to(kind).requires_grad_() for part in tensors(4, 4)], causal_mask()
     mask[0, :, 0] = torch.finfo(torch.float32).min
-    mixed, _ = attention.attention(Module(), *inputs, mask)
+    mixed, _ = cpu_attention.attention(Module(), *inputs, mask)
     mixed.sum().backward()
     assert mixed.isfinite().all() and all(part.grad.isfinite().all() for part in inputs)
 
@@ -64,9 +64,9 @@ def test_a_row_that_may_see_nothing_stays_finite(kind):
 def test_dropout_only_in_training():
     inputs = tensors(4, 4)
     trained, evaluated = Module().train(), Module().eval()
-    plain, _ = attention.attention(evaluated, *inputs, None, dropout=0.5)
-    torch.testing.assert_close(plain, attention.attention(evaluated, *inputs, None)[0])
-    assert not torch.allclose(plain, attention.attention(trained, *inputs, None, dropout=0.5)[0])
+    plain, _ = cpu_attention.attention(evaluated, *inputs, None, dropout=0.5)
+    torch.testing.assert_close(plain, cpu_attention.attention(evaluated, *inputs, None)[0])
+    assert not torch.allclose(plain, cpu_attention.attention(trained, *inputs, None, dropout=0.5)[0])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU PyTorch's own attention is used")
@@ -77,7 +77,7 @@ def test_whole_models_give_what_they_give_with_their_own_attention(tiny_models, 
     mask = torch.ones_like(ids)
     mask[1, 25:] = 0
     found = []
-    for implementation in (attention.name(), "sdpa"):
+    for implementation in (cpu_attention.name(), "sdpa"):
         model = kind.from_pretrained(tiny_models[name], dtype=torch.float32, attn_implementation=implementation).eval()
         output = model(input_ids=ids, attention_mask=mask)[0]
         output[mask.bool()].square().mean().backward()

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyborg_utils import audit, corpora, metrics
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.data import corpora
+from cyborg_utils.extensions import audit
+from cyborg_utils.stats import metrics
 
 SCALE = Scale(1, 6)
 COLUMNS = {"id": "essay", "human": "human", "machine": "machine", "groups": ["ell"], "second": "other"}

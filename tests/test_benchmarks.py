@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyborg_utils import metrics
+from cyborg_utils.stats import metrics
 
 HOME = Path(__file__).resolve().parent.parent
 

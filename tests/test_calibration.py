@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from scipy.optimize import isotonic_regression
 
-from cyborg_utils import metrics
-from cyborg_utils.calibration import METHODS, ByGroup, GroupShifts, MeanSdMatch
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.stats import metrics
+from cyborg_utils.stats.calibration import METHODS, ByGroup, GroupShifts, MeanSdMatch
 
 
 def test_mean_and_sd_are_matched_on_what_it_was_fitted_on():

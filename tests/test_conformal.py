@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyborg_utils import conformal
-from cyborg_utils.scale import Scale
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.stats import conformal
 
 SCALE = Scale(1, 6)
 

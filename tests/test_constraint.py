@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from cyborg_utils import constraint, student
-from cyborg_utils.constraint import MeanConstraint
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.models import mean_penalty, student
+from cyborg_utils.models.mean_penalty import MeanConstraint
 
 SCALE = Scale(1, 6)
 
@@ -84,11 +84,11 @@ class Shift(torch.nn.Module):
 
 def penalty_of(net: Shift, members: list[list[float]], step: int) -> float:
     """The penalty of one update with two essays a batch; its gradient is in `net.shift.grad`."""
-    trainer = constraint.ConstrainedTrainer.__new__(constraint.ConstrainedTrainer)
+    trainer = mean_penalty.ConstrainedTrainer.__new__(mean_penalty.ConstrainedTrainer)
     trainer.ids, trainer.members = [[at] for at in range(len(net.own))], torch.tensor(members)
     trainer.targets, trainer.collate = torch.zeros(len(net.own)), lambda ids: {"rows": torch.tensor(ids)[:, 0]}
     trainer.state = type("State", (), {"global_step": step})()
-    trainer.dev = constraint.batching.LengthBatches([1] * len(net.own), 2, seed=1)
+    trainer.dev = mean_penalty.batching.LengthBatches([1] * len(net.own), 2, seed=1)
     net.shift.grad = None
     value = trainer._penalty(net)
     value.backward()

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyborg_utils import corpora, params, paths
-from cyborg_utils.corpora import ellipse, splits, table
-from cyborg_utils.errors import CyborgError
+from cyborg_utils.core import config, paths
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.data import corpora, ellipse, splits, table
 
 PLACES = [folder / sub / ellipse.TEST_FILE for folder in paths.data_folders() for sub in ("ellipse", "")]
 REAL_ELLIPSE = next((path for path in PLACES if path.is_file()), None)
@@ -289,7 +289,7 @@ def test_ellipse_knows_its_scores_and_groups(data: Path):
 
 @needs_ellipse
 def test_the_real_ellipse_file_is_read_whole_and_split_as_the_study_says():
-    prepared = corpora.build(params.load("ellipse").section("prepare_data"))
+    prepared = corpora.build(config.load("ellipse").section("prepare_data"))
     assert prepared.counts == {"rows_read": 2571, "repeated": 0, "excluded": 0, "essays": 2571}
     flat = corpora.frame(prepared.dataset)
     assert flat["split"].value_counts().to_dict() == {"train": 1800, "test": 500, "dev": 271}

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cyborg_utils import paths
-from cyborg_utils.corpora import download
-from cyborg_utils.errors import CyborgError
+from cyborg_utils.core import paths
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.data import download
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

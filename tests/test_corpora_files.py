@@ -11,9 +11,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from cyborg_utils import corpora
-from cyborg_utils.corpora import files
-from cyborg_utils.errors import CyborgError
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.data import corpora, files
 
 
 def prepare(*, changes: dict | None = None, **options) -> corpora.Prepared:

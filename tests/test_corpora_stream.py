@@ -14,9 +14,9 @@ import corpus_samples as samples
 import pytest
 from conftest import CHECKOUT
 
-from cyborg_utils import corpora, paths
-from cyborg_utils.corpora import ellipse, store
-from cyborg_utils.errors import CyborgError
+from cyborg_utils.core import paths
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.data import corpora, ellipse, spool
 
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "tests")])}
 
@@ -98,11 +98,11 @@ def test_the_prepared_essays_are_those_of_before(data, case):
 
 
 def test_texts_are_sorted_piece_by_piece_as_in_memory(data, monkeypatch):
-    monkeypatch.setattr(store, "SORTED", 3000)  # bytes of all: 16 of each
-    monkeypatch.setattr(store, "BATCH", 7)
+    monkeypatch.setattr(spool, "SORTED", 3000)  # bytes of all: 16 of each
+    monkeypatch.setattr(spool, "BATCH", 7)
     assert digest(corpora.build(alike(data))) == BEFORE["alike"]
     texts = ["b", "a" * 40, "a" * 40 + "b", "", "a" * 39, "b", "é" * 9, "z", "字" * 30 + "x", "字" * 30, "", "a" * 40]
-    kept = store.Store(str)
+    kept = spool.Store(str)
     for text in texts:
         kept.append({"text": text, "assignment": "", "essay_id": "x"})
     assert len(kept.frame()) == len(texts)
@@ -110,11 +110,11 @@ def test_texts_are_sorted_piece_by_piece_as_in_memory(data, monkeypatch):
 
 
 def test_no_more_than_a_batch_of_texts_is_in_memory_at_once(data, monkeypatch):
-    monkeypatch.setattr(store, "BATCH", 50)
-    monkeypatch.setattr(store, "LETTERS", 2000)
+    monkeypatch.setattr(spool, "BATCH", 50)
+    monkeypatch.setattr(spool, "LETTERS", 2000)
     sizes = []
-    original = store.Store.batches
-    monkeypatch.setattr(store.Store, "batches", lambda self: (sizes.append(len(part)) or part for part in original(self)))
+    original = spool.Store.batches
+    monkeypatch.setattr(spool.Store, "batches", lambda self: (sizes.append(len(part)) or part for part in original(self)))
     assert digest(corpora.build(own(data))) == BEFORE["own"]
     assert len(sizes) > 20 and max(sizes) < 50  # the letters are full before the rows are
 
@@ -144,7 +144,7 @@ def test_nothing_is_left_behind_not_even_by_a_killed_process(data):
 
 PREPARE = """
 import sys
-from cyborg_utils import corpora
+from cyborg_utils.data import corpora
 import corpus_samples as samples
 prepared = corpora.build(samples.settings("table", options={**samples.OWN, "groups": {}}))
 corpora.save(prepared.dataset, "mine")

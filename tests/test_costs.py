@@ -8,10 +8,14 @@ import pytest
 from matplotlib.text import Text
 from scipy import stats
 
-from cyborg_utils import cost_figures, costs, learning_curve, metrics, paths, provenance, report, resampling, significance
-from cyborg_utils.errors import CyborgError
+from cyborg_utils.core import paths, provenance
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.extensions import cost
+from cyborg_utils.plots import curves
+from cyborg_utils.stats import bootstrap, comparisons, learning_curve, metrics
+from cyborg_utils.study import artefacts
 
-PRICES = costs.Prices(3.0, 20.0, 0.5, 60.0, 0.1, 2.0)
+PRICES = cost.Prices(3.0, 20.0, 0.5, 60.0, 0.1, 2.0)
 CPU, GPU = {"cores": 4, "gpu": "none", "processor": "p"}, {"cores": 4, "gpu": "H100", "processor": "p"}
 
 
@@ -20,20 +24,20 @@ def test_money_by_hand():
     np.testing.assert_allclose(PRICES.people([0, 10]), [0, 20 + 15.0])
     assert PRICES.hour(CPU) == pytest.approx(0.4) and PRICES.hour(GPU) == 2.0
     with pytest.raises(CyborgError, match="wage_per_hour is -1"):
-        costs.Prices(3.0, -1, 0.5, 60.0, 0.1, 2.0)
+        cost.Prices(3.0, -1, 0.5, 60.0, 0.1, 2.0)
 
 
 def test_a_price_that_is_not_its_sources_is_the_studys():
     table = PRICES.table().set_index("input")
-    assert table.loc["minutes_per_score", "source"] == costs.SOURCES["minutes_per_score"][2]
+    assert table.loc["minutes_per_score", "source"] == cost.SOURCES["minutes_per_score"][2]
     assert table.loc["wage_per_hour", "source"] == "set by the study"
-    assert set(table.index) == set(costs.SOURCES)
+    assert set(table.index) == set(cost.SOURCES)
 
 
 def test_the_frontier_is_what_none_beats():
-    cost, qwk = [1, 2, 3, 4, 2, np.nan], [0.5, 0.6, 0.6, 0.7, 0.4, 0.9]
-    assert costs.frontier(cost, qwk).tolist() == [True, True, False, True, False, False]
-    assert costs.frontier([1, 1], [0.5, 0.5]).all()  # equals do not beat each other
+    price, qwk = [1, 2, 3, 4, 2, np.nan], [0.5, 0.6, 0.6, 0.7, 0.4, 0.9]
+    assert cost.frontier(price, qwk).tolist() == [True, True, False, True, False, False]
+    assert cost.frontier([1, 1], [0.5, 0.5]).all()  # equals do not beat each other
 
 
 @pytest.fixture
@@ -57,7 +61,7 @@ def arms() -> pd.DataFrame:
 
 def test_what_an_arm_costs_and_from_when_it_pays(arms, ledger):
     sizes, each = {"train": 100, "dev": 20, "all": 180}, {"net": 0.001, "teacher": 0.01}
-    table = costs.arm_costs(arms, ledger, PRICES, essays=sizes, future=1000, each=each).set_index("labels")
+    table = cost.arm_costs(arms, ledger, PRICES, essays=sizes, future=1000, each=each).set_index("labels")
     cyborg, full, teacher = (table.loc[name] for name in ("cyborg", "full", "teacher"))
     assert cyborg["human_scores"] == 30 and cyborg["people"] == pytest.approx(20 + 30 * 1.5)
     assert cyborg["teacher"] == pytest.approx(0.4 * (10 + 4 * 90 / 180))  # the pool's share of the scoring
@@ -67,7 +71,7 @@ def test_what_an_arm_costs_and_from_when_it_pays(arms, ledger):
     assert table["frontier"].tolist() == [True, True, False]
     pairs = pd.DataFrame([{"fraction": 0.1, "student": "net", "head": "regression", "system": "cyborg", "baseline": "full"}])
     pairs = pairs.assign(difference=-0.05, low=-0.1, high=0.0, equivalence="undecided")
-    (row,) = costs.break_even(table.reset_index(), pairs, PRICES, train=100).to_dict("records")
+    (row,) = cost.break_even(table.reset_index(), pairs, PRICES, train=100).to_dict("records")
     extra = 4.8 + 0.8 - 0.4
     assert row["scores_saved"] == 90 and row["extra_compute"] == pytest.approx(extra)
     assert row["saved"] == pytest.approx(90 * 1.5 - extra) and row["change"] == -0.05
@@ -87,20 +91,20 @@ def test_steps_of_the_frontier_have_the_interval_of_their_difference(arms, ledge
             essays = {"essay_id": [f"e{i:03}" for i in range(300)], "human_level": human, "matched_level": level}
             rows.append(pd.DataFrame(essays).assign(**place))
     raters = pd.concat(rows, ignore_index=True)
-    table = costs.arm_costs(arms, ledger, PRICES, essays={"train": 100, "dev": 20, "all": 180}, future=1000, each={"net": 0})
+    table = cost.arm_costs(arms, ledger, PRICES, essays={"train": 100, "dev": 20, "all": 180}, future=1000, each={"net": 0})
     options = {"resamples": 200, "confidence": 0.95, "seed": 1}
-    found = costs.frontier_steps(table, raters, **options).set_index("labels")
+    found = cost.frontier_steps(table, raters, **options).set_index("labels")
     runs = {name: {seed: part["matched_level"] for seed, part in rows.groupby("seed")} for name, rows in raters.groupby("labels")}
-    wanted = significance.across_seeds(human, runs["full"], runs["cyborg"], **options)
+    wanted = comparisons.across_seeds(human, runs["full"], runs["cyborg"], **options)
     assert found.loc["full", ["step", "step_low", "step_high"]].tolist() == [wanted[name] for name in ("mean", "low", "high")]
     assert found.loc[["cyborg", "teacher"], "step"].isna().all()  # the cheapest arm, and one off the frontier
     apart = raters[(raters["labels"] != "full") | (raters["seed"] == 9)]
-    assert costs.frontier_steps(table, apart, **options)["step"].isna().all()  # no seed in common
+    assert cost.frontier_steps(table, apart, **options)["step"].isna().all()  # no seed in common
 
 
 def test_what_is_not_known_is_not_given_a_price(arms, ledger):
     sizes, unknown = {"train": 100, "dev": 20, "all": 180}, ledger[ledger["step"] != "score"]
-    table = costs.arm_costs(arms, unknown, PRICES, essays=sizes, future=1000, each={"net": 0}).set_index("labels")
+    table = cost.arm_costs(arms, unknown, PRICES, essays=sizes, future=1000, each={"net": 0}).set_index("labels")
     assert np.isnan(table.loc["cyborg", "total"]) and not table.loc["cyborg", "frontier"]
     assert np.isfinite(table.loc["full", "total"])
 
@@ -117,16 +121,16 @@ def recorded(make_study, monkeypatch):
         (place / "teacher_u10_s1.csv").touch()
         monkeypatch.setattr(provenance, "hardware", lambda: CPU)
         curve = pd.DataFrame({"epoch": [1, 2], "seconds": dev})
-        report.save_table("try", "table_teacher_dev_u10_s1", curve)
-        report.save_record("try", "02_finetune_teacher", "u10_s1", parameters={})
+        artefacts.save_table("try", "table_teacher_dev_u10_s1", curve)
+        artefacts.save_record("try", "02_finetune_teacher", "u10_s1", parameters={})
         measured = {"seconds_score": score, "prompt_tokens": tokens}
-        report.save_record("try", "03_label_essays", "u10_s1", parameters={}, measured=measured)
+        artefacts.save_record("try", "03_label_essays", "u10_s1", parameters={}, measured=measured)
         if bench:
             content = {"parameters": {"models": {"teacher scoring": "qwen2.5-coder-0.5b-instruct"}}, "hardware": CPU}
             content["measured"] = {"summary": [{"task": "teacher scoring", "ours": bench}]}
             paths.results("bench").mkdir(parents=True, exist_ok=True)
             paths.results("bench", "speed.json").write_text(json.dumps(content))
-        return costs.seconds("try").set_index("step")
+        return cost.seconds("try").set_index("step")
 
     return ledger
 
@@ -208,7 +212,7 @@ def test_one_seed_tells_of_essays_only():
     human = np.random.default_rng(2).integers(0, 6, 200)
     runs = {1: students(np.random.default_rng(3), human, 1.0)[1]}
     _, resampled = learning_curve.resampled_means(human, {"a": runs}, resamples=100, seed=1)
-    wanted = resampling.resampled_metric(human, list(runs.values()), metric="qwk", resamples=100, seed=1)[1]
+    wanted = bootstrap.resampled_metric(human, list(runs.values()), metric="qwk", resamples=100, seed=1)[1]
     assert (resampled == wanted).all()
 
 
@@ -240,7 +244,7 @@ def test_the_recommended_number_is_drawn_with_its_interval():
     own = pd.DataFrame({"student": "net", "arm": ["human", "cyborg", "human", "full"], "n": [60, 60, 80, 100]})
     own = own.assign(qwk=[0.51, 0.6, 0.56, 0.65], low=0.4, high=0.7)
     enough = pd.Series({"margin": 0.02, "n": 80, "low": 60, "high": 95})
-    figure = cost_figures.enough_scores(measured, measured, enough, arms=own)
+    figure = curves.enough_scores(measured, measured, enough, arms=own)
     words = [text.get_text() for text in figure.findobj(Text)]
     assert "80 [60, 95]\nwithin 0.02 of all" in words and {"50\n75", "100\n150"} <= set(words)
     names = ["net: Human scores only", "net: Cyborg", "net: All human scores"]
@@ -251,19 +255,19 @@ def test_the_recommended_number_is_drawn_with_its_interval():
     assert places[0.51] < 60 < places[0.6]  # side by side
     band = figure.axes[0].patches[0]
     assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((60, 95))
-    assert cost_figures.enough_scores(measured, measured, enough).axes  # without other Students
+    assert curves.enough_scores(measured, measured, enough).axes  # without other Students
 
 
 def test_the_frontier_is_ringed_and_unknown_prices_are_left_out(arms, ledger):
     sizes = {"train": 100, "dev": 20, "all": 180}
-    table = costs.arm_costs(arms, ledger, PRICES, essays=sizes, future=1000, each={"net": 0.001, "teacher": 0.01})
+    table = cost.arm_costs(arms, ledger, PRICES, essays=sizes, future=1000, each={"net": 0.001, "teacher": 0.01})
     table = table.assign(arm=table["labels"])
-    rings = [line for line in cost_figures.cost_frontier(table).axes[0].lines if line.get_markersize() == 10]
+    rings = [line for line in curves.cost_frontier(table).axes[0].lines if line.get_markersize() == 10]
     assert sorted(line.get_ydata()[0] for line in rings) == [0.6, 0.65]
     (steps,) = (line for line in rings[0].axes.lines if line.get_label() == "frontier")
     assert sorted(line.get_xdata()[0] for line in rings) == list(steps.get_xdata())  # the steps go through what is ringed
     unknown = table.assign(per_1000=table["per_1000"].where(table["labels"] != "cyborg"))
-    names = [text.get_text() for text in cost_figures.cost_frontier(unknown, currency="EUR").findobj(Text)]
+    names = [text.get_text() for text in curves.cost_frontier(unknown, currency="EUR").findobj(Text)]
     assert (
         "Cyborg" not in names and "Cost per 1,000 scored essays (EUR)\narms of nearly equal cost are drawn side by side" in names
     )

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyborg_utils import cyborg_data
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.models import cyborg_data
 
 SCALE = Scale(1, 3, 0.5)  # five levels; level 2 is score 2.0
 P = [f"p_{level}" for level in range(1, 6)]

@@ -10,8 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from cyborg_utils import execute, params, paths, tidy
-from cyborg_utils.errors import CyborgError
+from cyborg_utils.core import config, paths
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.run import execute, tidy
 
 RECORD = """
 from pathlib import Path
@@ -45,7 +46,7 @@ def test_parameters_come_from_profile_and_section(study, make_notebook):
 
 def test_parameters_of_a_run(study, make_notebook):
     make_notebook("03_label_essays", "profile = 'demo'\nfraction = 0.5\nseed = 9")
-    values = execute.compose("03_label_essays", "try", params.Run(0.1, 1))
+    values = execute.compose("03_label_essays", "try", config.Run(0.1, 1))
     assert values == {"profile": "try", "fraction": 0.1, "seed": 1}
 
 
@@ -56,7 +57,7 @@ def test_parameters_of_a_run(study, make_notebook):
         (SIGNIFICANCE.replace("margin: float = 1.0", ""), None, r"has no parameter margin; it has profile, resamples"),
         (SIGNIFICANCE.replace("1.0", "'a'"), None, r"margin: 0\.05 is of type float, not str"),
         (SIGNIFICANCE.replace("1.0", "[1.0]"), None, r"margin: 0\.05 is of type float, not list"),
-        (SIGNIFICANCE, params.Run(0.1, 1), r"is executed once a study, without --fraction and --seed"),
+        (SIGNIFICANCE, config.Run(0.1, 1), r"is executed once a study, without --fraction and --seed"),
         (SIGNIFICANCE + "\nfraction = 0.1\nseed = 1", None, r"needs --fraction and --seed"),
         (SIGNIFICANCE + "\nlimit = 2 * margin", None, r"may hold literals only, not `limit = 2 \* margin`"),
         ("import os\n" + SIGNIFICANCE, None, r"may hold literals only, not `import os`"),
@@ -167,7 +168,7 @@ def earlier(study, project):
     "cell, words",
     [
         (
-            "from cyborg_utils.errors import CyborgError\nraise CyborgError('essays.csv, row 3: no text. Fill it in.')",
+            "from cyborg_utils.core.errors import CyborgError\nraise CyborgError('essays.csv, row 3: no text. Fill it in.')",
             "98_try: essays.csv, row 3: no text",
         ),
         ("1 / 0", r"98_try: ZeroDivisionError in code cell 3: division by zero\n(.*\n)*.*----> 1 1 / 0"),
@@ -295,7 +296,7 @@ def test_a_file_system_without_locks_is_told_as_such(tmp_path, monkeypatch):
 
 
 def test_the_command_ends_with_code_1_and_one_message(study):
-    call = [sys.executable, "-m", "cyborg_utils.execute", "97_no", "try"]
+    call = [sys.executable, "-m", "cyborg_utils.run.execute", "97_no", "try"]
     ended = subprocess.run(call, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert ended.stderr.strip().startswith("notebooks/97_no.ipynb: no such notebook")

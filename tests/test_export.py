@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyborg_utils import export, student
-from cyborg_utils.corpora import simulated
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.data import simulated
+from cyborg_utils.extensions.scoring import onnx
+from cyborg_utils.models import student
 
 SCALE = Scale(1, 6)
 TEXTS = [essay["text"] for essay in simulated.essays(9, 5)] + ["Short.", ""]
@@ -31,7 +32,7 @@ def make(tiny_models):
 @pytest.mark.parametrize("model", ["bert", "mpnet", "modernbert"])
 def test_every_encoder_gives_the_same_numbers(make, tmp_path, model):
     pupil = make(model)
-    other = export.attached(pupil, export.export(pupil, tmp_path / "a.onnx"))
+    other = onnx.attached(pupil, onnx.export(pupil, tmp_path / "a.onnx"))
     value, level = pupil.predict(TEXTS)
     given, given_level = other.predict(TEXTS)
     np.testing.assert_allclose(given, value, atol=0.03)  # bf16 against float32
@@ -44,18 +45,18 @@ def test_every_encoder_gives_the_same_numbers(make, tmp_path, model):
 
 def test_a_classifier_keeps_its_levels(make, tmp_path):
     pupil = make("electra", "classification")
-    given, level = export.attached(pupil, export.export(pupil, tmp_path / "a.onnx")).predict(TEXTS)
+    given, level = onnx.attached(pupil, onnx.export(pupil, tmp_path / "a.onnx")).predict(TEXTS)
     assert set(given) <= set(SCALE.scores) and (level == pupil.predict(TEXTS)[1]).mean() > 0.8
 
 
 def test_int8_is_smaller_and_close(make, tmp_path):
     pupil = make("electra")
-    whole = export.exported(_saved(pupil, tmp_path), tmp_path)
-    value, _ = export.attached(pupil, whole).predict(TEXTS)
+    whole = onnx.exported(_saved(pupil, tmp_path), tmp_path)
+    value, _ = onnx.attached(pupil, whole).predict(TEXTS)
     np.testing.assert_allclose(value, pupil.predict(TEXTS)[0], atol=0.03)
-    small = export.exported(pupil, tmp_path, int8=True)
+    small = onnx.exported(pupil, tmp_path, int8=True)
     assert small.stat().st_size < whole.stat().st_size and whole != small
-    given, _ = export.attached(pupil, small).predict(TEXTS)
+    given, _ = onnx.attached(pupil, small).predict(TEXTS)
     assert 0 < np.abs(given - pupil.predict(TEXTS)[0]).max() < 0.5
 
 
@@ -66,28 +67,28 @@ def _saved(pupil: student.Student, folder) -> student.Student:
 
 def test_a_file_is_made_once_and_again_for_a_new_student(make, tmp_path, monkeypatch):
     pupil, made = _saved(make("electra"), tmp_path), []
-    monkeypatch.setattr(export, "export", lambda pupil, file: made.append(file) or file.write_text("x"))
-    export.exported(pupil, tmp_path)
-    export.exported(pupil, tmp_path)
+    monkeypatch.setattr(onnx, "export", lambda pupil, file: made.append(file) or file.write_text("x"))
+    onnx.exported(pupil, tmp_path)
+    onnx.exported(pupil, tmp_path)
     assert len(made) == 1
     newer = (tmp_path / "student.onnx").stat().st_mtime + 5
     os.utime(tmp_path / "student.json", (newer, newer))
-    export.exported(pupil, tmp_path)
+    onnx.exported(pupil, tmp_path)
     assert len(made) == 2
 
 
 def test_the_race_takes_turns_and_keeps_values(make):
     first, second = make("electra"), make("bert")
-    values, clock = export.race({"a": first, "b": second}, TEXTS, rounds=2)
+    values, clock = onnx.race({"a": first, "b": second}, TEXTS, rounds=2)
     np.testing.assert_array_equal(values["a"], first.predict(TEXTS)[0])
     assert clock["name"].tolist() == ["a", "b"] * 2 and clock["round"].tolist() == [1, 1, 2, 2]
     assert isinstance(clock, pd.DataFrame) and (clock[["seconds", "cpu_seconds"]] > 0).all(axis=None)
 
 
-@pytest.mark.parametrize("package", export.PACKAGES)
+@pytest.mark.parametrize("package", onnx.PACKAGES)
 def test_a_missing_package_is_told_with_its_remedy(make, tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     pupil = make("electra")
     with pytest.raises(CyborgError, match=f"{package}.*pip install onnx onnxscript onnxruntime"):
         file = tmp_path / "a.onnx"
-        export.attached(pupil, export.export(pupil, file) if package != "onnxruntime" else file)
+        onnx.attached(pupil, onnx.export(pupil, file) if package != "onnxruntime" else file)

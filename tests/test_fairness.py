@@ -6,9 +6,9 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from cyborg_utils import fairness, metrics
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.stats import fairness, metrics
 
 SCALE = Scale(1, 5, 0.5)
 
@@ -65,7 +65,7 @@ def test_columns_and_values():
         part = frame if row["group"] == "all" else frame[frame["groups.kind"] == row["group"]]
         assert row["smd"] == pytest.approx((part["value"].mean() - part["score"].mean()) / part["score"].std())
         assert row["dsm"] == pytest.approx((z[0] - z[1])[part.index].mean(), abs=1e-12)
-        assert row["qwk"] == pytest.approx(metrics.agreement(part["score"], part["value"], SCALE)["qwk"])
+        assert row["qwk"] == pytest.approx(metrics.agreement_metrics(part["score"], part["value"], SCALE)["qwk"])
         assert row["smd_low"] < row["smd"] < row["smd_high"] and row["dsm_low"] <= row["dsm"] <= row["dsm_high"]
     whole = table.iloc[0]
     assert whole["dsm"] == whole["dsm_low"] == whole["dsm_high"] == 0 and (table["denominator"] == "human").all()

@@ -18,12 +18,14 @@ import pytest
 from conftest import CHECKOUT
 from filelock import FileLock
 
-from cyborg_utils import execute, paths, weights
-from cyborg_utils.errors import CyborgError
+from cyborg_utils.core import paths
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.models import weights
+from cyborg_utils.run import execute
 
 RECORD = """
-from cyborg_utils import report
-report.save_record(profile, "98_try", parameters={})
+from cyborg_utils.study import artefacts
+artefacts.save_record(profile, "98_try", parameters={})
 """
 
 
@@ -67,9 +69,9 @@ def mount(project: Path) -> Iterator[Callable[[Path, str], None]]:
 
 
 LARGE_TABLE = """
-from cyborg_utils import report
+from cyborg_utils.study import artefacts
 for number in range(3):
-    report.write(report.paths.results(profile, "scores", f"{number}.csv"), "x" * 400_000)
+    artefacts.write(artefacts.paths.results(profile, "scores", f"{number}.csv"), "x" * 400_000)
 """
 
 
@@ -80,12 +82,12 @@ def test_a_full_disk(make_study, make_notebook, project, mount, place):
     where = "results" if place == "results" else "build"
     make_notebook("98_try", "profile: str = 'demo'", LARGE_TABLE.replace("paths.results", f"paths.{where}"), RECORD)
     one_message(
-        run("cyborg_utils.execute", "98_try", "try"), "98_try: .*no space is left on this disk. Free some, then run the same"
+        run("cyborg_utils.run.execute", "98_try", "try"), "98_try: .*no space is left on this disk. Free some, then run the same"
     )
     whole = sorted((project / place / "try" / "scores").iterdir())
     assert [(file.name, file.stat().st_size) for file in whole] == [("0.csv", 400_000), ("1.csv", 400_000)]
     mount(project / place, "size=8m")
-    ended = run("cyborg_utils.execute", "98_try", "try")
+    ended = run("cyborg_utils.run.execute", "98_try", "try")
     assert ended.returncode == 0, ended.stderr
     assert not list(project.rglob(".making@*")) and not list(paths.build("try", "failed").glob("*"))
 
@@ -94,9 +96,9 @@ def test_a_full_disk_while_the_copy_of_the_notebook_is_written(make_study, make_
     make_study("try")
     mount(project / "build", "size=300k")
     make_notebook("98_try", "profile: str = 'demo'", "print('x' * 400_000)", RECORD)
-    one_message(run("cyborg_utils.execute", "98_try", "try"), "build/try/running/98_try.ipynb: no space is left")
+    one_message(run("cyborg_utils.run.execute", "98_try", "try"), "build/try/running/98_try.ipynb: no space is left")
     mount(project / "build", "size=8m")
-    assert run("cyborg_utils.execute", "98_try", "try").returncode == 0
+    assert run("cyborg_utils.run.execute", "98_try", "try").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -104,11 +106,11 @@ def test_a_full_disk_while_the_copy_of_the_notebook_is_written(make_study, make_
     [
         (
             "results",
-            "cyborg_utils.execute",
+            "cyborg_utils.run.execute",
             "98_try: .*results/try/records/98_try.json: this file system is read-only. Make it writable",
         ),
-        ("build", "cyborg_utils.execute", "98_try.lock: this file system is read-only"),
-        ("build", "cyborg_utils.workflow", "workflow.lock: this file system is read-only"),
+        ("build", "cyborg_utils.run.execute", "98_try.lock: this file system is read-only"),
+        ("build", "cyborg_utils.run.workflow", "workflow.lock: this file system is read-only"),
     ],
 )
 def test_a_read_only_folder(make_study, make_notebook, project, mount, place, command, words):
@@ -129,19 +131,19 @@ def test_a_folder_that_this_user_may_not_write_to(make_study, make_notebook, pro
     cell = "import builtins, os\nreplace = os.replace\ndef refuse(a, b): raise PermissionError(13, os.strerror(13), str(b))\n"
     make_notebook("98_try", "profile: str = 'demo'", cell + "os.replace = refuse\n" + RECORD)
     one_message(
-        run("cyborg_utils.execute", "98_try", "try"), r"98_try.json: this user has no permission for it. Grant it \(chmod"
+        run("cyborg_utils.run.execute", "98_try", "try"), r"98_try.json: this user has no permission for it. Grant it \(chmod"
     )
 
 
 def test_an_input_file_that_cannot_be_read(make_study, make_notebook, project):
     """The reading of a corpus by a user who may not, and from a disk that fails."""
     make_study("try")
-    cell = "import errno, os, pathlib\nfrom cyborg_utils.corpora import files\n"
+    cell = "import errno, os, pathlib\nfrom cyborg_utils.data import files\n"
     cell += "def refuse(self, *_, **__): raise OSError({0}, os.strerror({0}), str(self))\n"
     read = "pathlib.Path.open = refuse\nfiles.encoding_of(pathlib.Path('data/essays.csv'))"
     for code, words in (("errno.EACCES", "no permission for it. Grant it"), ("errno.EIO", "Check the disk or its mount")):
         make_notebook("98_try", "profile: str = 'demo'", cell.format(code) + read)
-        one_message(run("cyborg_utils.execute", "98_try", "try"), rf"98_try: data/essays.csv: .*{words}")
+        one_message(run("cyborg_utils.run.execute", "98_try", "try"), rf"98_try: data/essays.csv: .*{words}")
 
 
 # ---- kernels
@@ -176,7 +178,7 @@ def handles(process: int) -> list[str]:
 def test_a_kernel_whose_runner_was_killed_is_gone_before_the_step_begins_anew(make_study, make_notebook, project):
     make_study("try")
     make_notebook("98_try", "profile: str = 'demo'", ALONE.replace("{seconds}", "600"))
-    call = [sys.executable, "-m", "cyborg_utils.execute", "98_try", "try"]
+    call = [sys.executable, "-m", "cyborg_utils.run.execute", "98_try", "try"]
     runner = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 120
@@ -190,7 +192,7 @@ def test_a_kernel_whose_runner_was_killed_is_gone_before_the_step_begins_anew(ma
         runner.kill()
         runner.wait()
     make_notebook("98_try", "profile: str = 'demo'", ALONE.replace("{seconds}", "0"), RECORD)
-    ended = run("cyborg_utils.execute", "98_try", "try")
+    ended = run("cyborg_utils.run.execute", "98_try", "try")
     assert ended.returncode == 0, ended.stderr
     assert int((project / "alone").read_text()) != kernel and not at_work(kernel)
 
@@ -218,7 +220,7 @@ def cached(tmp_path, tiny_models, monkeypatch) -> Callable[[], list[str]]:
     import shutil
     import zipfile
 
-    from cyborg_utils.provenance import sha256
+    from cyborg_utils.core.provenance import sha256
 
     source, asked = tiny_models["llama"], []
     file = source / "model.safetensors"
@@ -310,8 +312,8 @@ def test_a_disk_that_pip_found_full_is_told_so(tmp_path, monkeypatch):
 def test_a_local_model_a_student_and_an_adapter_cut_short_are_told(tmp_path, tiny_models, project):
     import shutil
 
-    from cyborg_utils import student
-    from cyborg_utils.scale import Scale
+    from cyborg_utils.core.scale import Scale
+    from cyborg_utils.models import student
 
     folder = project / "models" / "mine"
     shutil.copytree(tiny_models["electra"], folder)
@@ -338,9 +340,9 @@ TRAIN = """
 import sys
 from pathlib import Path
 import numpy as np, pandas as pd
-from cyborg_utils import prompt, student, teacher
-from cyborg_utils.corpora import simulated
-from cyborg_utils.scale import Scale
+from cyborg_utils.models import prompt, student, teacher
+from cyborg_utils.data import simulated
+from cyborg_utils.core.scale import Scale
 llama, electra, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 essays = pd.DataFrame(simulated.essays(36, 1))[["text"]].assign(assignment="Write.", level=[i % 6 for i in range(36)])
 essays["essay_id"] = [f"e{i}" for i in range(36)]

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from cyborg_utils import fairness, figures, metrics, style
-from cyborg_utils.scale import Scale
-from cyborg_utils.unlike import Corpus
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.extensions.scoring.advisory_flags import Corpus
+from cyborg_utils.plots import distributions, style
+from cyborg_utils.stats import fairness, metrics
 
 matplotlib.use("Agg")
 SCALE = Scale(1, 5)
@@ -95,25 +96,25 @@ def test_looks_know_the_arms_and_never_repeat_within_a_figure():
 
 def test_score_distributions():
     frame = pd.DataFrame({"source": ["human"] * 4 + ["teacher"] * 2, "score": [1, 2, 2, 5, 1, 2]})
-    figure = figures.score_distributions(frame, scale=SCALE)
+    figure = distributions.score_distributions(frame, scale=SCALE)
     human, teacher = figure.axes
     assert [bar.get_height() for bar in human.patches] == [0.25, 0.5, 0, 0, 0.25]
     assert [bar.get_height() for bar in teacher.patches[:5]] == [0.5, 0.5, 0, 0, 0]
     np.testing.assert_array_equal(teacher.patches[5].get_data().values, [0.25, 0.5, 0, 0, 0.25])  # the outline of the first
     assert {"Human scores", "Teacher", "n = 4   mean 2.50", "n = 2   mean 1.50 (−1.00)", "5"} <= set(texts(figure))
-    assert len(figures.score_distributions(frame.iloc[:1], scale=SCALE).axes) == 1
+    assert len(distributions.score_distributions(frame.iloc[:1], scale=SCALE).axes) == 1
 
 
 def test_confusion_matrix():
     counts = metrics.confusion([0, 0, 0, 1, 4], [0, 0, 1, 1, 3], levels=5)
-    figure = figures.confusion_matrix({"teacher": counts, "full": counts.T}, scale=SCALE)
+    figure = distributions.confusion_matrix({"teacher": counts, "full": counts.T}, scale=SCALE)
     np.testing.assert_allclose(figure.axes[0].collections[0].get_array()[0], [2 / 3, 1 / 3, 0, 0, 0])
     np.testing.assert_array_equal(figure.axes[0].collections[0].get_array()[2], 0)  # a row without essays
     assert [text.get_text() for text in figure.axes[0].texts if text.get_text()] == ["67%\n2", "33%\n1", "100%\n1", "100%\n1"]
     assert "Human score" in texts(figure) and figure.axes[1].get_title(loc="left") == "All human scores"
-    same = figures.confusion_matrix({"teacher": counts}, scale=SCALE)
+    same = distributions.confusion_matrix({"teacher": counts}, scale=SCALE)
     assert {"1  (3)", "3  (0)", "Human score  (essays)"} <= set(texts(same))
-    nine = figures.confusion_matrix({str(at): np.eye(9, dtype=int) for at in range(4)}, scale=Scale(1, 5, 0.5))
+    nine = distributions.confusion_matrix({str(at): np.eye(9, dtype=int) for at in range(4)}, scale=Scale(1, 5, 0.5))
     assert [ax.get_title(loc="left") for ax in nine.axes[:4]] == ["0", "1", "2", "3"] and "1" in [
         text.get_text() for text in nine.axes[0].texts
     ]
@@ -121,47 +122,47 @@ def test_confusion_matrix():
 
 def test_learning_curve():
     frame = pd.DataFrame({"epoch": [1, 2, 3], "loss": [2.0, 1.0, 0.5], "dev_qwk": [0.4, 0.61, 0.6]})
-    figure = figures.learning_curve(frame)
+    figure = distributions.learning_curve(frame)
     loss, qwk = figure.axes
     assert loss.lines[0].get_ydata().tolist() == [2, 1, 0.5] and qwk.lines[0].get_xydata().tolist() == [[2, 0.61]]
     assert "best 0.610 (epoch 2)" in texts(figure)
-    several = figures.learning_curve(pd.concat([frame.assign(run=name) for name in "ab"]), run="run")
+    several = distributions.learning_curve(pd.concat([frame.assign(run=name) for name in "ab"]), run="run")
     assert len(several.axes[0].lines) == 2 and "b: best 0.610 (epoch 2)" in texts(several)
-    assert len(figures.learning_curve(frame.iloc[:1]).axes) == 2
+    assert len(distributions.learning_curve(frame.iloc[:1]).axes) == 2
 
 
 def test_reliability():
     frame = pd.DataFrame(
         {"confidence": np.repeat([0.2, 0.8], 50), "correct": [True] * 10 + [False] * 40 + [True] * 40 + [False] * 10}
     )
-    ax = figures.reliability(frame, bins=2).axes[1]
+    ax = distributions.reliability(frame, bins=2).axes[1]
     np.testing.assert_allclose(ax.lines[1].get_xydata(), [[0.2, 0.2], [0.8, 0.8]])
-    both = figures.reliability(frame.assign(source=["teacher", "cyborg"] * 50), source="source")
+    both = distributions.reliability(frame.assign(source=["teacher", "cyborg"] * 50), source="source")
     assert {"Teacher", "Cyborg", "exactly as sure as right"} <= set(texts(both))
-    np.testing.assert_allclose(figures.reliability(frame.iloc[:1]).axes[1].lines[1].get_xydata(), [[0.2, 1]])
+    np.testing.assert_allclose(distributions.reliability(frame.iloc[:1]).axes[1].lines[1].get_xydata(), [[0.2, 1]])
 
 
 def test_qwk_by_fraction():
     full = {"arm": "full", "n_human": 1800, "fraction": 1.0, "qwk": 0.7, "low": 0.66, "high": 0.74}
     rows = [{**ARM, "arm": arm, "n_human": n, "fraction": n / 1800} for arm in ("human", "cyborg") for n in (180, 450)]
-    figure = figures.qwk_by_fraction(pd.DataFrame([*rows, full]), seeds=pd.DataFrame(rows))
+    figure = distributions.qwk_by_fraction(pd.DataFrame([*rows, full]), seeds=pd.DataFrame(rows))
     ax = figure.axes[0]
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["180\n10%", "450\n25%"]
     band = ax.patches[0]
     assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((0.66, 0.74)) and band.get_width() == 1
     assert {"All human scores", "Human scores only", "Cyborg"} <= set(texts(figure))
-    one = figures.qwk_by_fraction(pd.DataFrame([ARM])).axes[0]
+    one = distributions.qwk_by_fraction(pd.DataFrame([ARM])).axes[0]
     assert [tick.get_text() for tick in one.get_xticklabels()] == ["180\n10%"]
 
 
 def test_arm_forest():
     frame = pd.DataFrame([ARM, {**ARM, "arm": "full", "qwk": 0.7, "low": 0.65, "high": np.nan}])
     seeds = pd.DataFrame({"arm": ["cyborg"] * 3, "qwk": [0.6, 0.61, 0.65]})
-    figure = figures.arm_forest(frame, seeds=seeds)
+    figure = distributions.arm_forest(frame, seeds=seeds)
     assert lines(figure.axes[0])[0] == (0, 0.57, 0.66)
     assert {"Cyborg", "All human scores", "0.620  [0.570, 0.660]", "0.700"} <= set(texts(figure))
     assert [0.6, 0.61, 0.65] in [line.get_xdata().tolist() for line in figure.axes[0].lines]
-    panels = figures.arm_forest(pd.concat([frame.assign(at="10 %"), frame.iloc[:1].assign(at="25 %")]), panel="at")
+    panels = distributions.arm_forest(pd.concat([frame.assign(at="10 %"), frame.iloc[:1].assign(at="25 %")]), panel="at")
     assert [ax.get_title(loc="left") for ax in panels.axes] == ["10 %", "25 %"] and len(lines(panels.axes[1])) == 1
 
 
@@ -170,7 +171,9 @@ def test_arm_forest_has_room_for_the_students_of_the_paper():
     models, heads = ("google/electra-base-discriminator", "answerdotai/ModernBERT-base"), ("regression", "classification")
     names = [f"{model}, {head}" for model in models for head in heads]
     arms = pd.DataFrame([{**ARM, "arm": arm} for arm in style.LOOKS])
-    figure = figures.arm_forest(pd.concat([arms.assign(panel=name) for name in (*names, "ridge, regression")]), panel="panel")
+    figure = distributions.arm_forest(
+        pd.concat([arms.assign(panel=name) for name in (*names, "ridge, regression")]), panel="panel"
+    )
     assert [ax.get_title(loc="left").replace("\n", " ") for ax in figure.axes] == [*names, "ridge, regression"]
     places = [ax.get_window_extent() for ax in figure.axes]
     assert all(place.width > figure.dpi and place.height > figure.dpi for place in places)  # an inch
@@ -188,7 +191,7 @@ def test_difference_forest():
     row = {"system": "cyborg", "baseline": "human", "difference": 0.08, "low": 0.02, "high": 0.13, "p_holm": 0.0004}
     row |= {"tost_low": 0.03, "tost_high": 0.12, "margin": 0.05, "equivalence": "undecided"}
     frame = pd.DataFrame([row, {**row, "baseline": "full", "difference": -0.01, "p_holm": np.nan}])
-    figure = figures.difference_forest(frame)
+    figure = distributions.difference_forest(frame)
     shown = {
         "Cyborg − Human scores only",
         "Cyborg − All human scores",
@@ -202,11 +205,11 @@ def test_difference_forest():
     assert (0, 0.02, 0.13) in lines(figure.axes[0]) and (0, 0.03, 0.12) in lines(figure.axes[0])
     filled = [line.get_markerfacecolor() for line in figure.axes[0].lines[1:]]
     assert filled == [style.LOOKS["cyborg"].color, "white"]  # significant, and not known
-    assert len(figures.difference_forest(frame.iloc[:1])._suptitle.get_text())
+    assert len(distributions.difference_forest(frame.iloc[:1])._suptitle.get_text())
 
 
 def test_smd_forest(gaps):
-    figure = figures.smd_forest(gaps)
+    figure = distributions.smd_forest(gaps)
     ax = figure.axes[0]
     shown = texts(figure)
     assert {"All essays  (n = 300)", "Gender", "Grade level", "12  (n = 5)", "not recorded  (n = 5)", "too few"} <= set(shown)
@@ -223,40 +226,40 @@ def test_smd_forest(gaps):
 
 def test_smd_forest_of_stages_with_a_missing_group(gaps):
     both = pd.concat([gaps.assign(stage="teacher"), gaps[gaps["group"] != "Male"].assign(stage="cyborg", n=290)])
-    figure = figures.smd_forest(both, stage="stage", value="dsm")
+    figure = distributions.smd_forest(both, stage="stage", value="dsm")
     assert len(lines(figure.axes[0])) == 2 * len(gaps) - 1
     assert {"Teacher", "Cyborg", "All essays  (n = 290–300)"} <= set(texts(figure)) and "biased" not in texts(figure)
     assert figure.axes[0].get_xlabel().startswith("DSM")
-    assert len(lines(figures.smd_forest(gaps.iloc[:1]).axes[0])) == 1
+    assert len(lines(distributions.smd_forest(gaps.iloc[:1]).axes[0])) == 1
     undefined = gaps.iloc[:1].assign(smd=np.nan, smd_low=np.nan, smd_high=np.nan)
-    assert figures.smd_forest(undefined).axes[0].get_xlim()[0] < -0.1
+    assert distributions.smd_forest(undefined).axes[0].get_xlim()[0] < -0.1
 
 
 def test_group_bars(gaps):
-    figure = figures.group_bars(gaps)
+    figure = distributions.group_bars(gaps)
     assert [bar.get_width() for bar in figure.axes[0].patches] == gaps["n"].tolist()
     assert {"300", "Gender", "All essays"} <= set(texts(figure))
-    means = figures.group_bars(gaps, value="smd", low="smd_low", high="smd_high", number=".2f", xlabel="SMD")
+    means = distributions.group_bars(gaps, value="smd", low="smd_low", high="smd_high", number=".2f", xlabel="SMD")
     assert len(lines(means.axes[0])) == len(gaps) and "Female  (n =" in " ".join(texts(means))
 
 
 def test_lengths_and_truncation():
     frame = pd.DataFrame({"tokens": [100, 200, 300, 600], "split": ["train", "train", "dev", "dev"]})
-    figure = figures.length_distribution(frame, limits={"MiniLM": 512})
+    figure = distributions.length_distribution(frame, limits={"MiniLM": 512})
     assert sum(bar.get_height() for bar in figure.axes[0].patches) == 4
     assert "MiniLM reads 512: 25.0% are longer" in texts(figure)
-    splits = figures.length_distribution(frame, source="split")
+    splits = distributions.length_distribution(frame, source="split")
     assert len(splits.axes[0].lines) == 2 and {"train", "dev"} <= set(texts(splits))
-    assert figures.length_distribution(frame.iloc[:1]).axes[0].patches
+    assert distributions.length_distribution(frame.iloc[:1]).axes[0].patches
     cut = pd.DataFrame({"model": ["MiniLM", "MPNet"], "essays_cut": [0.25, 0.0], "tokens_lost": [0.075, 0.0]})
-    figure = figures.truncation(cut)
+    figure = distributions.truncation(cut)
     assert [bar.get_width() for bar in figure.axes[0].patches] == [0.25, 0, 0.075, 0]
     assert {"25.0%", "7.5%", "0.0%", "MiniLM", "Essays cut", "Tokens lost"} <= set(texts(figure))
 
 
 def test_conditional_bias_curves(essays):
     table = fairness.conditional_bias(essays, groups=["groups.gender", "groups.grade_level"], seed=1, resamples=100)
-    figure = figures.conditional_bias_curves(table)
+    figure = distributions.conditional_bias_curves(table)
     gender, grade = figure.axes
     assert {"Gender", "Grade level", "Female", "Male", "All essays", "Human score", "12"} <= set(texts(figure))
     assert "not recorded" not in texts(figure)
@@ -264,28 +267,28 @@ def test_conditional_bias_curves(essays):
     assert any(np.array_equal(line.get_ydata(), cells["bias"]) for line in gender.lines)  # enough essays in every cell
     hollow = [line for line in grade.lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())]
     assert len(hollow) == 1  # the five essays of grade 12
-    gaps = figures.conditional_bias_curves(table[table["attribute"].isin(["all", "gender"])], value="gap")
+    gaps = distributions.conditional_bias_curves(table[table["attribute"].isin(["all", "gender"])], value="gap")
     assert len(gaps.axes) == 1 and gaps.axes[0].patches
-    alone = figures.conditional_bias_curves(table[table["attribute"] == "all"])
-    assert len(alone.axes) == 1 and figures.conditional_bias_curves(table[table["attribute"] == "all"].iloc[:1]).axes
+    alone = distributions.conditional_bias_curves(table[table["attribute"] == "all"])
+    assert len(alone.axes) == 1 and distributions.conditional_bias_curves(table[table["attribute"] == "all"].iloc[:1]).axes
 
 
 def test_variance_sources():
     frame = pd.DataFrame({"arm": ["human", "cyborg"], "seeds": [3, 1], "test_sd": [0.02, 0.03], "seed_sd": [0.06, np.nan]})
-    figure = figures.variance_sources(frame)
+    figure = distributions.variance_sources(frame)
     ax = figure.axes[0]
     assert [bar.get_width() for bar in ax.patches] == [0.02, 0.03, 0.06, 0]
     assert {"Human scores only", "Cyborg", "one seed: not known", "3 seeds", "1 seed"} <= set(texts(figure))
     np.testing.assert_allclose(ax.lines[0].get_xdata()[0], np.hypot(0.02, 0.06 / np.sqrt(3)))
     assert ax.patches[2].get_hatch() and not ax.patches[0].get_hatch()
-    assert figures.variance_sources(frame.iloc[1:]).axes
+    assert distributions.variance_sources(frame.iloc[1:]).axes
 
 
 def test_nothing_is_cut_off_and_sizes_fit_a_page(gaps):
     for figure in (
-        figures.smd_forest(gaps),
-        figures.arm_forest(pd.DataFrame([ARM])),
-        figures.qwk_by_fraction(pd.DataFrame([ARM])),
+        distributions.smd_forest(gaps),
+        distributions.arm_forest(pd.DataFrame([ARM])),
+        distributions.qwk_by_fraction(pd.DataFrame([ARM])),
     ):
         width, height = figure.get_size_inches()
         assert width <= style.DOUBLE and height <= 9
@@ -296,7 +299,7 @@ def test_nothing_is_cut_off_and_sizes_fit_a_page(gaps):
 def test_unlike_map_draws_every_kind_and_the_limits():
     corpus = Corpus.of(["some words of an essay " * 20, "other words of an essay " * 60])
     frame = pd.DataFrame({"kind": ["test essays", "in German", "cut short"], "words": [200, 180, 9], "unknown": [0.02, 0.9, 0.1]})
-    figure = figures.unlike_map(frame, corpus=corpus)
+    figure = distributions.unlike_map(frame, shortest=corpus.shortest, longest=corpus.longest, unknown=corpus.unknown)
     assert [text.get_text() for text in figure.legends[0].texts] == ["in German", "cut short", "test essays"]
     (box,) = figure.axes[0].patches
     assert (box.get_x(), box.get_x() + box.get_width()) == pytest.approx((corpus.shortest, corpus.longest))
@@ -309,5 +312,5 @@ def test_models_are_named_without_their_commits():
     assert style.unpinned(f"{pinned}, regression; x@y.org") == "google/electra-base-discriminator, regression; x@y.org"
     assert style.label("Hispanic/Latino") == "Hispanic/Latino" and style.label("cyborg") == "Cyborg"
     frame = pd.DataFrame([ARM]).assign(panel=f"{pinned}, regression")
-    (ax,) = figures.arm_forest(frame, panel="panel").axes
+    (ax,) = distributions.arm_forest(frame, panel="panel").axes
     assert ax.get_title(loc="left") == "google/electra-base-discriminator,\nregression"

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from test_benchmarks import script
 
-from cyborg_utils import corpora
-from cyborg_utils.errors import CyborgError
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.data import corpora
 
 fuzz = script("fuzz")
 SEED, CASES = 2025, 2_000  # not the seed of the recorded run

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyborg_utils import fairness, metrics
-from cyborg_utils.scale import Scale
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.stats import fairness, metrics
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "rsmtool.json").read_text(encoding="utf-8"))
 SETS = {"generated": Scale(1, 6), "ellipse": Scale(1, 5, 0.5)}

@@ -15,9 +15,11 @@ from conftest import CHECKOUT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cyborg_utils import corpora, metrics, params
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
+from cyborg_utils.core import config
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.data import corpora
+from cyborg_utils.stats import metrics
 
 few = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 KINDS = ["csv", "tsv", "parquet", "jsonl"]
@@ -231,7 +233,7 @@ def test_any_value_at_any_place_of_a_study_loads_as_it_is_or_is_refused_with_its
         content[section][key] = value
     (project / "params" / "try.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
     try:
-        study = params.load("try")
+        study = config.load("try")
     except CyborgError as error:
         assert "params/try.yaml" in str(error) and (section in str(error) or "YAML" in str(error))
         return
@@ -251,7 +253,7 @@ def test_what_a_good_study_says_is_what_is_loaded(project, fraction, seeds, rate
     content = copy.deepcopy(STUDY) | {"title": title, "runs": [{"fraction": fraction, "seeds": seeds}]}
     content["train_student"]["learning_rate"] = float(rate)
     (project / "params" / "try.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
-    study = params.load("try")
+    study = config.load("try")
     assert [(run.fraction, run.seed) for run in study.runs] == [(fraction, seed) for seed in seeds]
     assert study.section("train_student")["learning_rate"] == rate
     assert study.title.split() == title.split()

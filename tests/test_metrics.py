@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, r2_score
 
-from cyborg_utils import metrics
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.stats import metrics
 
 HUMAN, MACHINE = np.array([0, 1, 2, 2]), np.array([0, 2, 2, 1])
 
@@ -134,7 +134,7 @@ def test_wrong_input_is_an_error(human, machine, message):
     with pytest.raises(CyborgError, match=message):
         metrics.qwk(human, machine, levels=5)
     with pytest.raises(CyborgError):
-        metrics.agreement(human, machine, Scale(10, 14))
+        metrics.agreement_metrics(human, machine, Scale(10, 14))
 
 
 def test_per_level_by_hand():
@@ -149,7 +149,7 @@ def test_per_level_by_hand():
 def test_agreement_rounds_for_categories_only():
     scale = Scale(1, 5, 0.5)
     human, machine = np.array([1.0, 3.0, 4.5, 5.0]), np.array([1.24, 3.25, 4.0, 5.9])
-    found = metrics.agreement(human, machine, scale)
+    found = metrics.agreement_metrics(human, machine, scale)
     levels = scale.level(human), np.array([0, 5, 6, 8])  # 3.25 goes up, 5.9 is trimmed
     assert found["n"] == 4 and found["exact"] == 0.5 and found["adjacent"] == 1
     assert found["qwk"] == pytest.approx(cohen_kappa_score(*levels, weights="quadratic", labels=range(9)))
@@ -157,14 +157,14 @@ def test_agreement_rounds_for_categories_only():
     assert found["smd"] == pytest.approx((machine.mean() - human.mean()) / human.std(ddof=1))
     assert found["machine_sd"] == pytest.approx(machine.std(ddof=1)) and found["human_mean"] == pytest.approx(3.375)
     with pytest.raises(CyborgError, match="off the scale"):
-        metrics.agreement([1.2], [1.0], scale)
+        metrics.agreement_metrics([1.2], [1.0], scale)
 
 
 def test_agreement_of_one_and_of_no_essay():
-    one = metrics.agreement([3.0], [3.2], Scale(1, 5))
+    one = metrics.agreement_metrics([3.0], [3.2], Scale(1, 5))
     assert one["exact"] == 1 and one["rmse"] == pytest.approx(0.2)
     assert all(np.isnan(one[name]) for name in ("qwk", "r", "sd_ratio", "smd", "human_sd"))
-    none = metrics.agreement([], [], Scale(1, 5))
+    none = metrics.agreement_metrics([], [], Scale(1, 5))
     assert none["n"] == 0 and all(np.isnan(value) for name, value in none.items() if name != "n")
 
 

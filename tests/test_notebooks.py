@@ -12,10 +12,12 @@ import pytest
 import yaml
 from conftest import CHECKOUT
 
-from cyborg_utils import execute, params, paths, report, scores, workflow
+from cyborg_utils.core import config, paths
+from cyborg_utils.run import execute, workflow
+from cyborg_utils.study import artefacts, scores
 
-DEMO = params.load("demo")
-OF_THE_DEMO = [file.stem for file in sorted((CHECKOUT / "notebooks").glob("*.ipynb")) if file.stem[3:] in DEMO.sections]
+DEMO = config.load("demo")
+OF_THE_DEMO = [file.stem for file in paths.notebooks() if file.stem[3:] in DEMO.sections]
 
 
 @pytest.mark.parametrize("notebook", ["00_overview", *OF_THE_DEMO])
@@ -36,18 +38,18 @@ def tiny_project(project: Path, tiny_models: dict[str, Path]) -> Path:
 def run_and_check(profile: str, capfd: pytest.CaptureFixture) -> None:
     """Run a study twice: everything that must be there is there, and the second time nothing is done."""
     assert workflow.run(profile, cores="1")
-    study = params.load(profile)
+    study = config.load(profile)
     steps = workflow.steps(study)
     for step in steps:
         notebook, _, run = step.partition("_u")
         run = f"u{run}" if run else ""
-        record = json.loads(report.record_file(profile, notebook, run).read_text(encoding="utf-8"))
+        record = json.loads(artefacts.record_file(profile, notebook, run).read_text(encoding="utf-8"))
         assert (record["notebook"], record["run"]) == (notebook, run) and record["seconds"] > 0
         named = next((one for one in (*study.runs, *study.full_runs) if one.name == run), None)
         if notebook != "14_audit_scores":  # its record tells the scale in words, since the file may be anybody's
             assert record["parameters"] == execute.compose(notebook, profile, named)  # or `KEEP=1` would not know it again
-        for name in report.expected(notebook, run):
-            assert all(file.stat().st_size > 0 for file in report.files(profile, name)), name
+        for name in artefacts.expected(notebook, run):
+            assert all(file.stat().st_size > 0 for file in artefacts.files(profile, name)), name
         copy = nbformat.read(paths.results(profile, "notebooks", f"{step}.ipynb"), as_version=4)
         code = [cell for cell in copy.cells if cell.cell_type == "code"]
         assert all(cell.execution_count for cell in code if cell.source.strip())
@@ -74,7 +76,7 @@ def test_the_smoke_study_and_the_same_from_a_clone(tiny_project, capfd):
     done = {stamp.stem for stamp in paths.build("smoke", "done").iterdir()}
     assert done == {"01_prepare_data", *workflow.steps(DEMO, tables=True)} and not paths.build("smoke", "students").exists()
     assert "Left out" not in capfd.readouterr().out  # the results of the other notebooks are there
-    report.record_file("smoke", "12_score_essays").unlink()
+    artefacts.record_file("smoke", "12_score_essays").unlink()
     assert not workflow.run("smoke", keep=True, cores="1")
     assert "Left out with KEEP=1: 12_score_essays." in capfd.readouterr().out
 

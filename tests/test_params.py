@@ -4,13 +4,14 @@ import pytest
 import yaml
 from conftest import CHECKOUT, PROFILES
 
-from cyborg_utils import execute, params
-from cyborg_utils.errors import CyborgError
+from cyborg_utils.core import config
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.run import execute
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_study_of_the_repository_is_right(profile):
-    study = params.load(profile)
+    study = config.load(profile)
     assert study.profile == profile
     assert study.runs
     assert study.scale.size >= 2
@@ -19,7 +20,7 @@ def test_every_study_of_the_repository_is_right(profile):
 
 def test_runs_seeds_and_fractions(project, make_study):
     make_study("try", runs=[{"fraction": 0.25, "seeds": [3]}, {"fraction": 0.1, "seeds": [2, 1]}])
-    study = params.load("try")
+    study = config.load("try")
     assert [run.name for run in study.runs] == ["u25_s3", "u10_s2", "u10_s1"]
     assert study.seeds == (1, 2, 3)
     assert study.fractions == (0.1, 0.25)
@@ -27,7 +28,7 @@ def test_runs_seeds_and_fractions(project, make_study):
 
 def test_a_run_may_have_epochs_of_its_own(project, make_study):
     make_study("try", runs=[{"fraction": 0.1, "seeds": [1]}, {"fraction": 0.25, "seeds": [1], "epochs": 2}])
-    study = params.load("try")
+    study = config.load("try")
     few, many = study.runs
     usual = study.section("finetune_teacher")
     assert study.section("02_finetune_teacher", few) == usual
@@ -38,27 +39,27 @@ def test_a_run_may_have_epochs_of_its_own(project, make_study):
 
 def test_what_a_study_leaves_out_comes_from_the_schema(project, make_study):
     make_study("try")
-    section = params.load("try").section("01_prepare_data")
+    section = config.load("try").section("01_prepare_data")
     assert section["options"] == {}
     make_study("try", prepare_data={"options": {"file": "my.csv"}})
-    assert params.load("try").section("01_prepare_data")["options"] == {"file": "my.csv"}
+    assert config.load("try").section("01_prepare_data")["options"] == {"file": "my.csv"}
 
 
 def test_a_section_is_a_copy(project, make_study):
     make_study("try")
-    study = params.load("try")
+    study = config.load("try")
     study.section("train_student")["epochs"] = 99
     assert study.section("train_student")["epochs"] != 99
 
 
 def test_an_unknown_study_names_those_there_are(project):
     with pytest.raises(CyborgError, match=r"params/nothing.yaml: no such study. Known profiles: .*ellipse"):
-        params.load("nothing")
+        config.load("nothing")
 
 
 def test_the_registry_of_artefacts_is_no_study(project):
     with pytest.raises(CyborgError) as error:
-        params.load("nothing")
+        config.load("nothing")
     assert "artefacts" not in str(error.value)
 
 
@@ -79,7 +80,7 @@ def test_the_registry_of_artefacts_is_no_study(project):
 def test_a_mistake_is_named_with_its_place(project, make_study, changes, words):
     make_study("try", **changes)
     with pytest.raises(CyborgError, match=words):
-        params.load("try")
+        config.load("try")
 
 
 def test_a_missing_key_is_named(project, make_study):
@@ -89,14 +90,14 @@ def test_a_missing_key_is_named(project, make_study):
     del content["train_student"]["epochs"]
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     with pytest.raises(CyborgError, match="params/try.yaml: train_student: 'epochs' is a required property"):
-        params.load("try")
+        config.load("try")
 
 
 @pytest.mark.parametrize("content", [b"runs: [1, 2", b"\xff\xfe\x00bad"])
 def test_a_broken_file_is_named(project, content):
     (project / "params" / "broken.yaml").write_bytes(content)
     with pytest.raises(CyborgError, match="params/broken.yaml: not readable as YAML"):
-        params.load("broken")
+        config.load("broken")
 
 
 def test_every_key_of_a_study_is_explained_by_the_schema():
@@ -104,7 +105,7 @@ def test_every_key_of_a_study_is_explained_by_the_schema():
     schema = yaml.safe_load((CHECKOUT / "params" / "schema.yaml").read_text(encoding="utf-8"))
     used = {section: set() for section in schema["properties"]}
     for profile in PROFILES:
-        for section, values in params.load(profile).sections.items():
+        for section, values in config.load(profile).sections.items():
             used[section] |= set(values)
     for section, rules in schema["properties"].items():
         assert set(rules.get("required", [])) <= set(rules.get("properties", {})), section
@@ -114,9 +115,9 @@ def test_every_key_of_a_study_is_explained_by_the_schema():
 @pytest.mark.parametrize("profile", PROFILES)
 def test_settings_of_models_come_from_every_study(profile):
     """Sections also say what is no setting of a model (attempts, models, labels); no script has to know which."""
-    from cyborg_utils import student, teacher
+    from cyborg_utils.models import student, teacher
 
-    study = params.load(profile)
+    study = config.load(profile)
     section = study.section("finetune_teacher")
     assert vars(teacher.Settings.of(section)).items() <= section.items() and "attempts" in section
     model, head = study.headline
@@ -155,7 +156,7 @@ def test_what_yaml_lets_pass_or_breaks_on_is_an_error_of_ours(project, make_stud
     assert text.startswith("title:")
     file.write_text(text + line + "\n", encoding="utf-8")
     with pytest.raises(CyborgError, match=f"params/try.yaml: .*{words}") as error:
-        params.load("try")
+        config.load("try")
     assert len(str(error.value)) < 2_000
 
 
@@ -176,18 +177,18 @@ def test_what_yaml_lets_pass_or_breaks_on_is_an_error_of_ours(project, make_stud
 def test_numbers_that_are_none_and_names_that_clash_are_refused(project, make_study, changes, words):
     make_study("try", **changes)
     with pytest.raises(CyborgError, match=f"params/try.yaml: .*{words}") as error:
-        params.load("try")
+        config.load("try")
     assert len(str(error.value)) < 2_000
 
 
 def test_a_mistake_tells_where_the_rules_stand(project, make_study):
     make_study("try", train_student={"epoch": 3})
     with pytest.raises(CyborgError, match="What a study may say stands in params/schema.yaml"):
-        params.load("try")
+        config.load("try")
 
 
 def test_aliases_that_stand_for_little_are_kept(project, make_study):
     shared = ["Grammar"]
     make_study("try", score_traits={"traits": shared, "alone": shared})
     assert "*id001" in (project / "params" / "try.yaml").read_text(encoding="utf-8")
-    assert params.load("try").section("score_traits")["alone"] == ["Grammar"]
+    assert config.load("try").section("score_traits")["alone"] == ["Grammar"]

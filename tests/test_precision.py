@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from cyborg_utils import precision, provenance, student
-from cyborg_utils.scale import Scale
+from cyborg_utils.core import dtype, provenance
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.models import student
 
 
 @pytest.fixture
@@ -13,14 +14,14 @@ def machine(monkeypatch):
     """A function that makes this machine another one: its CPU's circuits, system, and GPU (None, or whether it has bf16)."""
 
     def make(*circuits: str, system: str = "linux", gpu: bool | None = None) -> None:
-        precision.dtype.cache_clear()
+        dtype.dtype.cache_clear()
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(circuits, True) | {"avx512_f": True})
-        monkeypatch.setattr(precision.sys, "platform", system)
+        monkeypatch.setattr(dtype.sys, "platform", system)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: bool(gpu or including_emulation))
 
     yield make
-    precision.dtype.cache_clear()
+    dtype.dtype.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -37,9 +38,9 @@ def machine(monkeypatch):
 )
 def test_which_machines_compute_in_bf16(machine, circuits, elsewhere, name):
     machine(*circuits, **elsewhere)
-    assert precision.name() == name and precision.dtype() == {"bf16": torch.bfloat16, "float32": torch.float32}[name]
-    with precision.autocast(torch.device("cpu")):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == precision.dtype()
+    assert dtype.name() == name and dtype.dtype() == {"bf16": torch.bfloat16, "float32": torch.float32}[name]
+    with dtype.autocast(torch.device("cpu")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype.dtype()
 
 
 def test_a_student_is_the_same_scorer_in_both(machine, tiny_models):

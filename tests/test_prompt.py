@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from cyborg_utils import paths, prompt, weights
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
+from cyborg_utils.core import paths
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.models import prompt, weights
 
 REAL = [name for name in weights.registry() if (paths.cache() / "weights" / name / "tokenizer.json").is_file()]
 TEACHERS = [name for name in REAL if weights.registry()[name]["role"].startswith("Teacher")]

@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pytest
 
-from cyborg_utils import paths, provenance
+from cyborg_utils.core import paths, provenance
 
 
 def test_sha256_of_a_file(tmp_path):

@@ -10,8 +10,9 @@ import corpus_samples
 import pytest
 from conftest import CHECKOUT
 
-from cyborg_utils import corpora, execute, params, workflow
-from cyborg_utils.corpora import download
+from cyborg_utils.core import config
+from cyborg_utils.data import corpora, download
+from cyborg_utils.run import execute, workflow
 from tools import readme
 
 TEXT = (CHECKOUT / "README.md").read_text(encoding="utf-8")
@@ -29,7 +30,7 @@ def test_the_example_of_a_study_of_ones_own_prepares_essays(project: Path, monke
     prepared = corpora.prepare("mine")
     assert prepared.counts == {"rows_read": 60, "repeated": 0, "excluded": 0, "essays": 60}
     assert prepared.dataset[1]["groups"] == {"gender": "M"} and prepared.dataset[1]["prompt"] == "b"
-    study = params.load("mine")
+    study = config.load("mine")
     assert study.beyond == ("12_score_essays",)
     for step in workflow.steps(study):
         notebook, _, run = step.partition("_u")
@@ -39,7 +40,7 @@ def test_the_example_of_a_study_of_ones_own_prepares_essays(project: Path, monke
 
 def test_every_corpus_that_must_be_fetched_has_its_command():
     for name in download.CORPORA:
-        assert f".venv/bin/python -m cyborg_utils.corpora.download {name} " in TEXT
+        assert f".venv/bin/python -m cyborg_utils.data.download {name} " in TEXT
     assert not re.findall(r"(?<!\.venv/bin/)python -m cyborg_utils", TEXT)
 
 

@@ -9,11 +9,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from cyborg_utils import cards, corpora, params, paths, provenance, release, report, scores
-from cyborg_utils.calibration import MeanSdMatch
-from cyborg_utils.errors import CyborgError
+from cyborg_utils.core import config, paths, provenance
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.data import corpora
+from cyborg_utils.extensions.scoring import bundle, cards
+from cyborg_utils.stats.calibration import MeanSdMatch
+from cyborg_utils.study import artefacts, scores
 
-CYBORG = release.Name("u10_s1", "some/encoder", "regression", "cyborg")
+CYBORG = bundle.Name("u10_s1", "some/encoder", "regression", "cyborg")
 DATA = {"corpus": "simulated", "scale": [1, 6, 1], "score": "score", "groups": ["gender"], "dev": 20, "test": 20, "split_seed": 1}
 
 
@@ -39,7 +42,7 @@ def finished(make_study):
     train = essays[essays["split"] == "train"]
     teacher = train[["essay_id"]].assign(part=["U"] * 5 + ["pool"] * 45, level=2, expected=3.1)
     scores.write("try", "teacher_u10_s1", teacher.assign(**{f"p_{level}": 1 / 6 for level in range(1, 7)}))
-    for name in (CYBORG, release.Name("u10_s1", "some/encoder", "classification", "cyborg")):
+    for name in (CYBORG, bundle.Name("u10_s1", "some/encoder", "classification", "cyborg")):
         settings = {"model": name.model, "head": name.head, "epochs": 2, "min_steps": 1, "learning_rate": 1e-4}
         settings |= {"batch_size": 8, "max_tokens": 64}
         provenance.write_json(name.folder("try") / "student.json", {"settings": settings, "mark": "0123"})
@@ -47,17 +50,17 @@ def finished(make_study):
 
 
 def test_a_release_holds_the_calibration_and_errors_of_the_development_essays(finished):
-    written = release.write("try")
+    written = bundle.write("try")
     assert [name.head for name in written] == ["regression", "classification"] and written[0] == CYBORG
-    found, dev = release.read(CYBORG.folder("try")), scores.students("try").query("part == 'dev' and head == 'regression'")
+    found, dev = bundle.read(CYBORG.folder("try")), scores.students("try").query("part == 'dev' and head == 'regression'")
     np.testing.assert_allclose(found.match.apply(dev["value"]), dev["matched_value"], atol=1e-4)
     np.testing.assert_allclose(found.residuals, np.sort(np.abs(dev["score"] - dev["matched_value"])), atol=1e-4)
     assert len(found.residuals) == 20 and found.corpus.essays == 50 and found.corpus.runs and found.name == CYBORG
-    assert release.read(written[1].folder("try")).match == MeanSdMatch(0, 0, 1)
+    assert bundle.read(written[1].folder("try")).match == MeanSdMatch(0, 0, 1)
 
 
 def test_no_text_is_kept(finished):
-    release.write("try")
+    bundle.write("try")
     cards.write("try")
     for file in [*CYBORG.folder("try").iterdir(), paths.results("try", "scores", "README.md")]:
         words = file.read_text(encoding="utf-8").split()
@@ -69,16 +72,16 @@ def test_no_text_is_kept(finished):
 
 def test_what_is_not_there_is_told(finished, tmp_path):
     with pytest.raises(CyborgError, match="no student.json there. Name the folder"):
-        release.read(tmp_path)
+        bundle.read(tmp_path)
     with pytest.raises(CyborgError, match="no scoring.json there. Run notebook 12"):
-        release.read(CYBORG.folder("try"))
+        bundle.read(CYBORG.folder("try"))
     with pytest.raises(CyborgError, match="on 'full'; there are: u10_s1 cyborg.*`make reproduce PROFILE=try` trains it"):
-        release.find("try", "full")
-    assert release.find("try", "cyborg") == CYBORG == release.find("try", "cyborg", "u10_s1")
-    release.write("try")
+        bundle.find("try", "full")
+    assert bundle.find("try", "cyborg") == CYBORG == bundle.find("try", "cyborg", "u10_s1")
+    bundle.write("try")
     (CYBORG.folder("try") / "student.json").write_text('{"mark": "another"}')
     with pytest.raises(CyborgError, match="of an earlier training"):
-        release.read(CYBORG.folder("try"))
+        bundle.read(CYBORG.folder("try"))
 
 
 def header(card: str) -> dict:
@@ -86,7 +89,7 @@ def header(card: str) -> dict:
 
 
 def test_a_card_says_what_was_not_measured(finished):
-    release.write("try")
+    bundle.write("try")
     card = cards.model_card("try", CYBORG)
     assert "model-index" not in header(card) and header(card)["base_model"] == "some/encoder"
     assert "QWK of this Student | not measured yet" in card and "Do not use it before it is" in card
@@ -96,25 +99,25 @@ def test_a_card_says_what_was_not_measured(finished):
 
 
 def test_a_card_tells_what_was_measured(finished):
-    release.write("try")
+    bundle.write("try")
     arm = {"student": "some/encoder", "head": "regression", "labels": "cyborg"}
     own = pd.DataFrame([arm | {"qwk": 0.6123, "qwk_raw": 0.5, "exact": 0.4, "adjacent": 0.9, "rmse": 0.7, "r": 0.65}])
-    report.save_table("try", "table_students_u10_s1", own)
+    artefacts.save_table("try", "table_students_u10_s1", own)
     kind = arm | {"fraction": 0.1, "qwk": 0.6, "low": 0.55, "high": 0.66, "seeds": 2, "interval_of": "essays and seeds"}
-    report.save_table("try", "table_qwk", pd.DataFrame([kind, kind | {"labels": "full", "qwk": 0.9}]))
+    artefacts.save_table("try", "table_qwk", pd.DataFrame([kind, kind | {"labels": "full", "qwk": 0.9}]))
     group = arm | {"fraction": 0.1, "attribute": "gender", "group": "F", "n": 12, "smd_low": -0.4, "smd_high": 0.0}
     both = [group | {"scores": "as given", "smd": -0.9}, group | {"scores": "matched", "smd": -0.21}]
-    report.save_table("try", "table_smd", pd.DataFrame(both).assign(verdict="undecided"))
+    artefacts.save_table("try", "table_smd", pd.DataFrame(both).assign(verdict="undecided"))
     held = arm | {"run": "u10_s1", "attribute": "all", "group": "all", "coverage": 0.91, "confidence": 0.9}
-    report.save_table("try", "table_coverage", pd.DataFrame([held | {"coverage_low": 0.88, "coverage_high": 0.94}]))
+    artefacts.save_table("try", "table_coverage", pd.DataFrame([held | {"coverage_low": 0.88, "coverage_high": 0.94}]))
     parameters = {"profile": "try"}
-    record = report.save_record("try", "04_train_student", "u10_s1", parameters=parameters)
+    record = artefacts.save_record("try", "04_train_student", "u10_s1", parameters=parameters)
     card = cards.model_card("try", CYBORG)
     assert header(card)["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.6123
     assert "0.612 (without matching 0.500)" in card and "0.600 [0.550, 0.660], 2 seeds, over essays and seeds" in card
     assert "| gender | F | 12 | -0.21 | -0.40 to +0.00 | undecided |" in card and "-0.90" not in card
     assert "91.0% [88.0%, 94.0%] at 90%" in card and record["commit"] in card
-    classifier = cards.model_card("try", release.Name("u10_s1", "some/encoder", "classification", "cyborg"))
+    classifier = cards.model_card("try", bundle.Name("u10_s1", "some/encoder", "classification", "cyborg"))
     assert "QWK of this Student | not measured yet" in classifier and "0.91" not in classifier
 
 
@@ -132,5 +135,5 @@ def test_cards_are_written_beside_every_student_and_the_scores(finished, monkeyp
     cards.main()
     told = capsys.readouterr().out.split()
     assert told[-1] == "results/try/scores/README.md" and len(told) == 3
-    assert json.loads((CYBORG.folder("try") / release.FILE).read_text())["profile"] == "try"
-    assert all((params.paths.home() / file).is_file() for file in told)
+    assert json.loads((CYBORG.folder("try") / bundle.FILE).read_text())["profile"] == "try"
+    assert all((config.paths.home() / file).is_file() for file in told)

@@ -10,9 +10,11 @@ import pytest
 from conftest import CHECKOUT
 from ppi_py import ppi_mean_pointestimate
 
-from cyborg_utils import params, remedies, tradeoffs
-from cyborg_utils.calibration import METHODS
-from cyborg_utils.scale import Scale
+from cyborg_utils.core import config
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.extensions import remedies
+from cyborg_utils.plots import curves
+from cyborg_utils.stats.calibration import METHODS
 
 SCALE = Scale(1, 6)
 
@@ -170,7 +172,7 @@ def test_small_groups_are_named_with_their_sizes():
 
 def test_every_correction_has_a_row_of_its_own_in_the_figure(found):
     _, _, table = found
-    figure = tradeoffs.correction_forest(table, reference="mean and SD")
+    figure = curves.correction_forest(table, reference="mean and SD")
     left, right = figure.axes
     heights, names = left.get_yticks(), [label.get_text() for label in left.get_yticklabels()]
     assert len(set(heights)) == len(table) and np.diff(heights).min() == 1
@@ -184,10 +186,10 @@ def test_every_correction_has_a_row_of_its_own_in_the_figure(found):
 
 
 def test_the_notebooks_defaults_are_the_demos():
-    notebook = nbformat.read(CHECKOUT / "notebooks" / "07_calibrate_student.ipynb", as_version=4)
+    notebook = nbformat.read(CHECKOUT / "notebooks" / "extensions" / "07_calibrate_student.ipynb", as_version=4)
     cell = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     given = {line.target.id: ast.literal_eval(line.value) for line in ast.parse(cell.source).body}
-    assert {"profile": "demo"} | params.load("demo").section("calibrate_student") == given
+    assert {"profile": "demo"} | config.load("demo").section("calibrate_student") == given
 
 
 # ---------------------------------------------------------------- checking by people
@@ -282,6 +284,6 @@ def test_a_group_that_is_checked_wholly_is_known(pool):
 def test_the_curve_of_checks_leaves_out_what_says_nothing():
     """Widths beyond 1 SD, unknown ones and 0 (all essays checked) are no points of the logarithmic axes."""
     one = pd.DataFrame({"attribute": "all", "group": "all", "checked": [4.0, 10, 20, 40], "half_width": [2.2, 0.4, np.nan, 0.0]})
-    drawn = [line for line in tradeoffs.checks_curve(one).axes[0].lines if line.get_marker() != "None"]
+    drawn = [line for line in curves.checks_curve(one).axes[0].lines if line.get_marker() != "None"]
     assert [list(line.get_xydata().ravel()) for line in drawn] == [[10.0, 0.4], []]  # the curve, and its name in the legend
-    assert tradeoffs.checks_curve(one.assign(half_width=np.nan)).axes[0].get_ylim()[0] < 0.05
+    assert curves.checks_curve(one.assign(half_width=np.nan)).axes[0].get_ylim()[0] < 0.05

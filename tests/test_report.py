@@ -7,10 +7,11 @@ import pytest
 from conftest import CHECKOUT
 from PIL import Image
 
-from cyborg_utils import paths, report, whole
-from cyborg_utils.errors import CyborgError
+from cyborg_utils.core import atomic, paths
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.study import artefacts
 
-NOTEBOOKS = {file.stem for file in (CHECKOUT / "notebooks").glob("*.ipynb")}
+NOTEBOOKS = {file.stem for file in paths.notebooks()}
 FRAME = pd.DataFrame({"arm": ["human", "a|b & 5 %"], "qwk": [0.123456789, np.nan], "essays": [3, 1200], "fair": [True, False]})
 
 
@@ -21,10 +22,10 @@ def read(profile, kind, name):
 # ---- the registry
 
 
-@pytest.mark.parametrize("name", report.registry())
+@pytest.mark.parametrize("name", artefacts.registry())
 def test_every_entry_of_the_registry_is_complete(name):
-    entry = report.registry()[name]
-    assert entry["kind"] in report.FOLDERS
+    entry = artefacts.registry()[name]
+    assert entry["kind"] in artefacts.FOLDERS
     assert entry["notebook"] in NOTEBOOKS
     assert name.startswith(entry["kind"])
     assert entry["title"] and entry["paper"]
@@ -40,7 +41,7 @@ def test_every_committed_artefact_is_in_the_registry():
     """Nothing stands under results/ that no notebook writes any more."""
     files = [*CHECKOUT.glob("results/*/tables/*"), *CHECKOUT.glob("results/*/figures/*")]
     for name in {file.name.removesuffix(".alt.txt").removesuffix(file.suffix) for file in files}:
-        report.artefact(name)
+        artefacts.artefact(name)
 
 
 @pytest.mark.parametrize(
@@ -54,24 +55,24 @@ def test_every_committed_artefact_is_in_the_registry():
 )
 def test_a_name_that_is_not_registered_writes_nothing(project, name, words):
     with pytest.raises(CyborgError, match=words):
-        report.save_table("try", name, FRAME)
+        artefacts.save_table("try", name, FRAME)
     assert not paths.results("try").exists()
 
 
 def test_expected_artefacts_carry_their_run():
-    assert "table_students_u10_s1" in report.expected("04_train_student", "u10_s1")
-    assert "table_qwk" in report.expected("05_test_significance")
-    assert "table_smd" not in report.expected("06_analyze_bias")  # optional: a corpus may have no writer groups
+    assert "table_students_u10_s1" in artefacts.expected("04_train_student", "u10_s1")
+    assert "table_qwk" in artefacts.expected("05_test_significance")
+    assert "table_smd" not in artefacts.expected("06_analyze_bias")  # optional: a corpus may have no writer groups
 
 
 # ---- tables
 
 
 def test_a_table_for_machines_and_for_people(project):
-    report.save_table("try", "table_qwk", FRAME, digits=2)
+    artefacts.save_table("try", "table_qwk", FRAME, digits=2)
     assert read("try", "tables", "table_qwk.csv") == "arm,qwk,essays,fair\nhuman,0.123457,3,True\na|b & 5 %,,1200,False\n"
     markdown = read("try", "tables", "table_qwk.md").splitlines()
-    assert markdown[0] == report.registry()["table_qwk"]["title"]
+    assert markdown[0] == artefacts.registry()["table_qwk"]["title"]
     assert markdown[4].split() == ["|", "human", "|", "0.12", "|", "3", "|", "yes", "|"]
     assert markdown[5].split() == ["|", "a\\|b", "&", "5", "%", "|", "–", "|", "1200", "|", "no", "|"]
     latex = read("try", "tables", "table_qwk.tex")
@@ -79,41 +80,41 @@ def test_a_table_for_machines_and_for_people(project):
 
 
 def test_the_table_shown_is_the_table_saved_and_the_same_each_time(project):
-    first = report.save_table("try", "table_qwk", FRAME, caption="5 < 6", formats={"qwk": report.p_value}).to_html()
+    first = artefacts.save_table("try", "table_qwk", FRAME, caption="5 < 6", formats={"qwk": artefacts.p_value}).to_html()
     assert "a|b &amp; 5 %" in first and "0.123" in first and "1200" in first
-    assert first == report.save_table("try", "table_qwk", FRAME, caption="5 < 6", formats={"qwk": report.p_value}).to_html()
+    assert first == artefacts.save_table("try", "table_qwk", FRAME, caption="5 < 6", formats={"qwk": artefacts.p_value}).to_html()
 
 
 def test_the_commit_of_a_model_stands_in_the_csv_only(project):
     name = "owner/model@" + 5 * "0123abcd"
-    shown = report.save_table("try", "table_qwk", FRAME.assign(student=name))
-    assert name in read("try", "tables", "table_qwk.csv") and set(report.read_table("try", "table_qwk")["student"]) == {name}
+    shown = artefacts.save_table("try", "table_qwk", FRAME.assign(student=name))
+    assert name in read("try", "tables", "table_qwk.csv") and set(artefacts.read_table("try", "table_qwk")["student"]) == {name}
     for text in (read("try", "tables", "table_qwk.md"), read("try", "tables", "table_qwk.tex"), shown.to_html()):
         assert "owner/model" in text and "@" not in text
 
 
 def test_a_named_index_is_kept_and_an_unnamed_one_is_not(project):
     frame = pd.DataFrame({"qwk": [0.5]}, index=pd.Index(["human"], name="arm"))
-    report.save_table("try", "table_qwk", frame)
+    artefacts.save_table("try", "table_qwk", frame)
     assert read("try", "tables", "table_qwk.csv") == "arm,qwk\nhuman,0.5\n"
-    report.save_table("try", "table_qwk", frame.rename_axis(None))
+    artefacts.save_table("try", "table_qwk", frame.rename_axis(None))
     assert read("try", "tables", "table_qwk.csv") == "qwk\n0.5\n"
 
 
 def test_an_empty_table_is_a_table(project):
-    report.save_table("try", "table_exclusions", pd.DataFrame({"file": [], "row": []}))
+    artefacts.save_table("try", "table_exclusions", pd.DataFrame({"file": [], "row": []}))
     assert read("try", "tables", "table_exclusions.csv") == "file,row\n"
-    assert report.read_table("try", "table_exclusions").empty
+    assert artefacts.read_table("try", "table_exclusions").empty
 
 
 def test_a_table_that_is_not_there_names_its_notebook(project):
     with pytest.raises(CyborgError, match="results/try/tables/table_qwk.csv: not there yet. Notebook 05_test_significance"):
-        report.read_table("try", "table_qwk")
+        artefacts.read_table("try", "table_qwk")
 
 
 @pytest.mark.parametrize("value, text", [(0.00049, "< 0.001"), (0.001, "0.001"), (0.25, "0.250"), (1.0, "1.000")])
 def test_p_values_as_people_write_them(value, text):
-    assert report.p_value(value) == text
+    assert artefacts.p_value(value) == text
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_p_values_as_people_write_them(value, text):
     [(0.00412, "0.0041"), (6.8e-05, "0.000068"), (41.23, "41"), (43_620.0, "44000"), (0.0, "0"), (1.0, "1"), (np.nan, "nan")],
 )
 def test_small_numbers_are_not_rounded_away(value, text):
-    assert report.significant(value) == text
+    assert artefacts.significant(value) == text
 
 
 # ---- figures and texts
@@ -134,38 +135,38 @@ def drawn(points=20):
 
 
 def test_a_figure_with_its_words_the_same_each_time(project):
-    shown = report.save_figure("try", "figure_arms", drawn(), alt="Cyborg 0.6, human 0.5.")
+    shown = artefacts.save_figure("try", "figure_arms", drawn(), alt="Cyborg 0.6, human 0.5.")
     folder = paths.results("try", "figures")
     assert shown._repr_png_()[1] == {"width": 480, "alt": "Cyborg 0.6, human 0.5."}
     assert (folder / "figure_arms.alt.txt").read_text() == "Cyborg 0.6, human 0.5.\n"
     first = {file.name: file.read_bytes() for file in folder.iterdir()}
     assert set(first) == {"figure_arms.png", "figure_arms.svg", "figure_arms.alt.txt"}
-    report.save_figure("try", "figure_arms", drawn(), alt="Cyborg 0.6, human 0.5.")
+    artefacts.save_figure("try", "figure_arms", drawn(), alt="Cyborg 0.6, human 0.5.")
     assert first == {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 def test_a_saved_figure_is_closed_and_not_shown_twice(project):
     figure = drawn()
-    report.save_figure("try", "figure_arms", figure)
+    artefacts.save_figure("try", "figure_arms", figure)
     assert not plt.fignum_exists(figure.number)
 
 
 def test_a_heavy_figure_is_made_light(project, monkeypatch):
-    monkeypatch.setattr(report, "PNG_LIMIT", 40_000)
-    monkeypatch.setattr(report, "SVG_LIMIT", 40_000)
+    monkeypatch.setattr(artefacts, "PNG_LIMIT", 40_000)
+    monkeypatch.setattr(artefacts, "SVG_LIMIT", 40_000)
     figure, axes = plt.subplots(figsize=(3, 3))
     axes.imshow(np.random.default_rng(1).random((300, 300, 3)), interpolation="nearest")
     paths.results("try", "figures").mkdir(parents=True)
     file = paths.results("try", "figures", "figure_arms.png")
     file.with_suffix(".svg").touch()
-    report.save_figure("try", "figure_arms", figure)
+    artefacts.save_figure("try", "figure_arms", figure)
     with Image.open(file) as picture:
         assert picture.width < 600  # fewer dots and colours, since noise in three colours cannot be packed
     assert not file.with_suffix(".svg").exists()
 
 
 def test_a_text_artefact(project):
-    report.save_text("try", "text_prompt_u10_s1", "Rate this essay.\n\n")
+    artefacts.save_text("try", "text_prompt_u10_s1", "Rate this essay.\n\n")
     assert read("try", "figures", "text_prompt_u10_s1.txt") == "Rate this essay.\n"
 
 
@@ -173,26 +174,26 @@ def test_a_text_artefact(project):
 
 
 def test_a_record_and_the_table_of_records(project):
-    assert report.records("try").empty
-    report.save_record("try", "02_finetune_teacher", "u10_s1", parameters={"epochs": 2}, measured={"qwk": 0.5})
-    report.save_record("try", "01_prepare_data", parameters={})
-    frame = report.records("try")
+    assert artefacts.records("try").empty
+    artefacts.save_record("try", "02_finetune_teacher", "u10_s1", parameters={"epochs": 2}, measured={"qwk": 0.5})
+    artefacts.save_record("try", "01_prepare_data", parameters={})
+    frame = artefacts.records("try")
     assert frame[["notebook", "run"]].values.tolist() == [["01_prepare_data", ""], ["02_finetune_teacher", "u10_s1"]]
     assert (frame["seconds"] >= 0).all()
 
 
 def test_the_map_names_every_artefact_once():
-    frame = report.artefact_map("demo")
-    assert frame["artefact"].is_unique and len(frame) == len(report.registry())
+    frame = artefacts.artefact_map("demo")
+    assert frame["artefact"].is_unique and len(frame) == len(artefacts.registry())
     row = frame.set_index("artefact").loc["table_students"]
     assert row["file"] == "results/demo/tables/table_students_<run>.csv"
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     file = tmp_path / "a.csv"
-    report.write(file, "old")
-    monkeypatch.setattr(whole.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    artefacts.write(file, "old")
+    monkeypatch.setattr(atomic.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        report.write(file, "new")
+        artefacts.write(file, "new")
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
 
 SCALES = st.builds(
     lambda low, step, levels: Scale(low, low + step * (levels - 1), step),

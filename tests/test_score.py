@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyborg_utils import cyborg_data, release, score, student, unlike
-from cyborg_utils.corpora import simulated
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.data import simulated
+from cyborg_utils.extensions.scoring import advisory_flags, bundle, predict
+from cyborg_utils.models import cyborg_data, student
 
 SCALE = Scale(1, 6)
 NEW = pd.DataFrame(simulated.essays(40, 7))[["essay_id", "text", "assignment"]].tail(18).reset_index(drop=True)
-NAMES = score.Columns("essay_id", "text")
+NAMES = predict.Columns("essay_id", "text")
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +31,14 @@ def folder(tiny_models, tmp_path_factory):
     mark = json.loads((target / "student.json").read_text())["mark"]
     dev = pd.DataFrame({"score": np.linspace(1, 6, 19), "value": np.linspace(3, 4, 19)})
     dev["matched_value"] = dev["score"] - np.arange(1, 20) / 10
-    name = release.Name("u10_s1", "electra", "regression", "cyborg")
-    release._write(target, "try", name, mark, dev, unlike.Corpus.of(essays["text"], essays["assignment"]))
+    name = bundle.Name("u10_s1", "electra", "regression", "cyborg")
+    bundle._write(target, "try", name, mark, dev, advisory_flags.Corpus.of(essays["text"], essays["assignment"]))
     return target
 
 
 @pytest.fixture(scope="module")
 def scorer(folder):
-    return score.Scorer(folder, confidence=0.8)
+    return predict.Scorer(folder, confidence=0.8)
 
 
 def read(out):
@@ -52,9 +53,9 @@ def given(tmp_path):
 
 
 def test_a_row_holds_the_calibrated_score_and_its_interval(scorer, given, tmp_path):
-    counts = score.score_file(given, tmp_path / "out.csv", scorer, NAMES)
+    counts = predict.score_file(given, tmp_path / "out.csv", scorer, NAMES)
     found = read(tmp_path / "out.csv")
-    assert list(found) == score.COLUMNS and found["id"].tolist() == NEW["essay_id"].tolist()
+    assert list(found) == predict.COLUMNS and found["id"].tolist() == NEW["essay_id"].tolist()
     value = scorer.release.match.apply(scorer.student.predict(NEW["text"])[0])
     np.testing.assert_allclose(found["value"], value, atol=1e-4)
     np.testing.assert_array_equal(found["score"], SCALE.score(SCALE.nearest(value)))
@@ -67,7 +68,7 @@ def test_a_row_holds_the_calibrated_score_and_its_interval(scorer, given, tmp_pa
 
 @pytest.mark.parametrize("kind", ["tsv", "semicolon", "windows", "parquet", "jsonl"])
 def test_every_format_gives_the_same(scorer, given, tmp_path, kind):
-    score.score_file(given, tmp_path / "out.csv", scorer, NAMES)
+    predict.score_file(given, tmp_path / "out.csv", scorer, NAMES)
     frame, columns = NEW.assign(essay_id=[f"é{at}" for at in range(len(NEW))]), NAMES
     file = tmp_path / f"other.{kind if kind in ('tsv', 'parquet', 'jsonl') else 'csv'}"
     if kind == "parquet":
@@ -77,8 +78,8 @@ def test_every_format_gives_the_same(scorer, given, tmp_path, kind):
     else:
         how = {"tsv": {"sep": "\t"}, "semicolon": {"sep": ";"}, "windows": {"encoding": "cp1252"}}[kind]
         frame.to_csv(file, index=False, **how)
-        columns = score.Columns("essay_id", "text", delimiter=";" if kind == "semicolon" else "")
-    score.score_file(file, tmp_path / "same.csv", scorer, columns)
+        columns = predict.Columns("essay_id", "text", delimiter=";" if kind == "semicolon" else "")
+    predict.score_file(file, tmp_path / "same.csv", scorer, columns)
     found = read(tmp_path / "same.csv")
     assert found["id"].tolist() == frame["essay_id"].tolist()
     pd.testing.assert_frame_equal(found.drop(columns="id"), read(tmp_path / "out.csv").drop(columns="id"))
@@ -91,19 +92,19 @@ def test_flags_are_beside_a_score_never_in_its_place(scorer, tmp_path):
     )
     frame.loc[4, "text"] = frame["task"][0] + ". " + NEW["text"][0]
     frame.to_parquet(tmp_path / "new.parquet")
-    counts = score.score_file(tmp_path / "new.parquet", tmp_path / "out.csv", scorer, score.Columns(prompt="task"))
+    counts = predict.score_file(tmp_path / "new.parquet", tmp_path / "out.csv", scorer, predict.Columns(prompt="task"))
     found = read(tmp_path / "out.csv")
     assert found["score"].isin(SCALE.scores).all() and np.isfinite(found["value"]).all()
-    told = found["flags"].map(unlike.names)
+    told = found["flags"].map(advisory_flags.names)
     assert "too short" in told[0] and "too short" in told[1]
     assert "unknown words" in told[2] and "copied prompt" in told[3] and "copied prompt" in told[4]
     assert counts["unlike"] == 5 and counts["too short"] == told.map(lambda names: "too short" in names).sum() >= 2
 
 
 def test_too_few_development_essays_give_the_whole_scale(folder, given, tmp_path):
-    sure = score.Scorer(folder, confidence=0.99)
+    sure = predict.Scorer(folder, confidence=0.99)
     assert sure.width == math.inf
-    score.score_file(given, tmp_path / "out.csv", sure, NAMES)
+    predict.score_file(given, tmp_path / "out.csv", sure, NAMES)
     assert set(read(tmp_path / "out.csv")["low"]) == {1} and set(read(tmp_path / "out.csv")["high"]) == {6}
 
 
@@ -121,29 +122,29 @@ def test_a_fault_is_told_by_row_and_column_before_anything_is_scored(scorer, tmp
     frame.loc[0, "text"] += " é è ê"  # or a broken byte alone would make it Windows-1252
     (tmp_path / "bad.csv").write_bytes(frame.to_csv(index=False).encode("utf-8", "surrogateescape"))
     with pytest.raises(CyborgError) as error:
-        score.score_file(tmp_path / "bad.csv", tmp_path / "out.csv", scorer, NAMES)
+        predict.score_file(tmp_path / "bad.csv", tmp_path / "out.csv", scorer, NAMES)
     assert told in str(error.value) and "bad.csv" in str(error.value) and "mend" in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["bad.csv"]
 
 
 def test_wrong_columns_and_cells_are_told(tmp_path, given):
     with pytest.raises(CyborgError, match="no column id; there are essay_id, text, assignment. Give --id and --text"):
-        score.count(given, score.Columns())
+        predict.count(given, predict.Columns())
     NEW.to_csv(tmp_path / "semi.csv", index=False, sep=";")
     with pytest.raises(CyborgError, match="Is the delimiter another"):
-        score.count(tmp_path / "semi.csv", score.Columns("id", "body"))
+        predict.count(tmp_path / "semi.csv", predict.Columns("id", "body"))
     NEW.assign(text=3.5).to_parquet(tmp_path / "number.parquet")
     with pytest.raises(CyborgError, match="18 fault.*\n.*row 1, column text: not a text but float[^$]*and 13 more"):
-        score.count(tmp_path / "number.parquet", NAMES)
+        predict.count(tmp_path / "number.parquet", NAMES)
     (tmp_path / "ragged.csv").write_text("essay_id,text\na,b,c\n")
     with pytest.raises(CyborgError, match="row 2: 3 cells where the header has 2"):
-        score.count(tmp_path / "ragged.csv", NAMES)
+        predict.count(tmp_path / "ragged.csv", NAMES)
 
 
 def test_a_stopped_call_goes_on_where_it_was(scorer, given, tmp_path, monkeypatch):
-    monkeypatch.setattr(score, "PART", 4)
-    score.score_file(given, tmp_path / "undisturbed.csv", scorer, NAMES)
-    original, calls = score.Scorer.score, []
+    monkeypatch.setattr(predict, "PART", 4)
+    predict.score_file(given, tmp_path / "undisturbed.csv", scorer, NAMES)
+    original, calls = predict.Scorer.score, []
 
     def dies(self, ids, texts, prompts=()):
         calls.append(len(ids))
@@ -151,35 +152,35 @@ def test_a_stopped_call_goes_on_where_it_was(scorer, given, tmp_path, monkeypatc
             raise KeyboardInterrupt
         return original(self, ids, texts, prompts)
 
-    monkeypatch.setattr(score.Scorer, "score", dies)
+    monkeypatch.setattr(predict.Scorer, "score", dies)
     out = tmp_path / "out.csv"
     with pytest.raises(KeyboardInterrupt):
-        score.score_file(given, out, scorer, NAMES)
+        predict.score_file(given, out, scorer, NAMES)
     assert not out.exists()
-    counts = score.score_file(given, out, scorer, NAMES)
+    counts = predict.score_file(given, out, scorer, NAMES)
     assert calls == [4, 4, 4, 4, 4, 2] and counts["essays"] == 18
     assert out.read_bytes() == (tmp_path / "undisturbed.csv").read_bytes()
     assert not (tmp_path / "out.csv.parts").exists()
 
 
 def test_parts_of_other_options_are_not_taken_up(scorer, folder, given, tmp_path, monkeypatch):
-    monkeypatch.setattr(score, "PART", 4)
-    original = score.Scorer.score
+    monkeypatch.setattr(predict, "PART", 4)
+    original = predict.Scorer.score
     monkeypatch.setattr(
-        score.Scorer, "score", lambda self, ids, *rest: 1 / 0 if "sim7-000031" in ids else original(self, ids, *rest)
+        predict.Scorer, "score", lambda self, ids, *rest: 1 / 0 if "sim7-000031" in ids else original(self, ids, *rest)
     )
     with pytest.raises(ZeroDivisionError):
-        score.score_file(given, tmp_path / "out.csv", scorer, NAMES)
+        predict.score_file(given, tmp_path / "out.csv", scorer, NAMES)
     assert len(list((tmp_path / "out.csv.parts").glob("*.csv"))) == 2
-    monkeypatch.setattr(score.Scorer, "score", original)
-    score.score_file(given, tmp_path / "out.csv", score.Scorer(folder, confidence=0.5), NAMES)
+    monkeypatch.setattr(predict.Scorer, "score", original)
+    predict.score_file(given, tmp_path / "out.csv", predict.Scorer(folder, confidence=0.5), NAMES)
     assert np.allclose(read(tmp_path / "out.csv")["high"] - read(tmp_path / "out.csv")["low"], 2.0, atol=1e-3)
 
 
 def test_the_command(folder, given, tmp_path, monkeypatch, capsys):
     call = ["score", str(given), "--student", str(folder), "-o", str(tmp_path / "out.csv"), "--id", "essay_id"]
     monkeypatch.setattr("sys.argv", [*call, "--onnx", "--confidence", "0.8"])
-    score.main()
+    predict.main()
     told = capsys.readouterr().out
     assert "18 essays scored" in told and "±1.60 for 80% of essays like these" in told and len(read(tmp_path / "out.csv")) == 18
     for wrong, message in (
@@ -189,7 +190,7 @@ def test_the_command(folder, given, tmp_path, monkeypatch, capsys):
     ):
         monkeypatch.setattr("sys.argv", [*call, *wrong])
         with pytest.raises(SystemExit, match=message):
-            score.main()
+            predict.main()
 
 
 @pytest.mark.parametrize("line, told", [('"e\\udcff"', "unreadable bytes"), ('["e1"]', "neither text nor number but list")])
@@ -197,11 +198,11 @@ def test_an_id_that_no_file_can_hold_is_a_fault(scorer, tmp_path, line, told):
     """It would stop the scoring only when the first part is written."""
     (tmp_path / "bad.jsonl").write_text('{"id": "a", "text": "One."}\n{"id": ' + line + ', "text": "Two."}\n')
     with pytest.raises(CyborgError, match=f"bad.jsonl.*\n.*row 2, column id: {told}"):
-        score.score_file(tmp_path / "bad.jsonl", tmp_path / "out.csv", scorer, score.Columns())
+        predict.score_file(tmp_path / "bad.jsonl", tmp_path / "out.csv", scorer, predict.Columns())
 
 
 def test_a_message_never_quotes_an_essay(tmp_path):
     (tmp_path / "bad.csv").write_text("a1," + "these are words of an essay " * 20 + "\na2,short\n")
     with pytest.raises(CyborgError, match=r"there are a1, these are words of a\.\.\. \(\d+ characters\)\. Give --id") as error:
-        score.count(tmp_path / "bad.csv", score.Columns())
+        predict.count(tmp_path / "bad.csv", predict.Columns())
     assert len(str(error.value)) < 300

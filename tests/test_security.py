@@ -18,26 +18,15 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from cyborg_utils import (
-    audit,
-    corpora,
-    execute,
-    pages,
-    params,
-    paths,
-    prompt,
-    release,
-    report,
-    score,
-    scores,
-    student,
-    teacher,
-    verify,
-    weights,
-    workflow,
-)
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
+from cyborg_utils.core import config, paths
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.data import corpora
+from cyborg_utils.extensions import audit
+from cyborg_utils.extensions.scoring import bundle, predict
+from cyborg_utils.models import prompt, student, teacher, weights
+from cyborg_utils.run import execute, site, verify, workflow
+from cyborg_utils.study import artefacts, scores
 
 SOURCES = sorted((CHECKOUT / "cyborg_utils").rglob("*.py"))
 SCALE = Scale(1, 6)
@@ -81,7 +70,7 @@ def test_no_module_unpickles_or_calls_a_shell(file):
     assert dangers(file.read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize("file", sorted((CHECKOUT / "notebooks").glob("*.ipynb")), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", paths.notebooks(), ids=lambda file: file.name)
 def test_no_notebook_does(file):
     cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
     assert dangers("\n".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "code")) == []
@@ -112,7 +101,7 @@ def test_each_danger_would_be_noticed(line):
 def test_a_study_file_cannot_run_code(project, tag):
     (project / "params" / "evil.yaml").write_text(f"title: {tag.format(project / 'ran')}\n", encoding="utf-8")
     with pytest.raises(CyborgError, match="evil.yaml: not readable as YAML"):
-        params.load("evil")
+        config.load("evil")
     assert not (project / "ran").exists()
 
 
@@ -207,9 +196,9 @@ def test_a_malicious_pickle_beside_safetensors_is_not_touched(pupil, tmp_path):
 
 def test_code_that_comes_with_a_model_is_not_run(tiny_models, tmp_path):
     folder = shutil.copytree(tiny_models["electra"], tmp_path / "coded")
-    config = json.loads((folder / "config.json").read_text())
-    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
-    (folder / "config.json").write_text(json.dumps(config))
+    settings = json.loads((folder / "config.json").read_text())
+    settings |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
+    (folder / "config.json").write_text(json.dumps(settings))
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     with pytest.raises(CyborgError, match="config.json: this model needs code .* not run. Take a model"):
         student.untrained(student.Settings(str(folder), "regression", 1, 1, 0.01, 4, 32), SCALE)
@@ -242,17 +231,17 @@ def test_a_name_that_could_leave_its_folder_is_refused_everywhere_before_anythin
     calls = {
         "build": lambda: paths.build(name, "essays"),
         "results": lambda: paths.results(name, "tables"),
-        "params": lambda: params.load(name),
+        "params": lambda: config.load(name),
         "save": lambda: corpora.save(None, name),
         "load": lambda: corpora.load(name),
         "execute": lambda: execute.execute("14_audit_scores", name, values={}),
         "workflow": lambda: workflow.run(name),
         "command": lambda: workflow.command(name),
-        "pages": lambda: pages.render(name),
+        "pages": lambda: site.render(name),
         "verify": lambda: verify.verify(name),
         "scores": lambda: scores.write(name, "split", pd.DataFrame({"a": [1]})),
-        "text": lambda: report.save_text(name, "text_prompt_u10_s1", "x"),
-        "release": lambda: release.saved(name),
+        "text": lambda: artefacts.save_text(name, "text_prompt_u10_s1", "x"),
+        "release": lambda: bundle.saved(name),
     }
     for call in calls.values():
         with pytest.raises(CyborgError, match="cannot be the name of a study. Use letters"):
@@ -271,7 +260,7 @@ def test_a_run_a_trait_or_a_teacher_cannot_leave_the_study_either(part):
     for call in (
         lambda: paths.build("demo", "teacher", part),
         lambda: paths.results("demo", part),
-        lambda: release.Name(part, "m", "regression", "cyborg").folder("demo"),
+        lambda: bundle.Name(part, "m", "regression", "cyborg").folder("demo"),
     ):
         with pytest.raises(CyborgError, match="leaves the folder of its study"):
             call()
@@ -292,7 +281,7 @@ def test_a_run_a_trait_or_a_teacher_cannot_leave_the_study_either(part):
 def test_names_in_a_study_file_are_checked(make_study, section, values):
     make_study("try", **{section: values})
     with pytest.raises(CyborgError, match=f"try.yaml: {section}.*does not match"):
-        params.load("try")
+        config.load("try")
 
 
 def test_the_audit_writes_nowhere_else(project, tmp_path, monkeypatch):
@@ -351,6 +340,6 @@ def test_essays_with_formulas_and_markup_come_out_as_they_are(tmp_path):
     texts = ["=cmd|' /C calc'!A0", "<script>alert(1)</script>", "{{ 7 * 7 }}", "$(touch ran) `touch ran`", "%s %n {0.__class__}"]
     frame = pd.DataFrame({"id": [f"e{at}" for at in range(5)], "text": texts})
     frame.to_csv(tmp_path / "a.csv", index=False)
-    (part,) = score.parts(tmp_path / "a.csv", score.Columns())
+    (part,) = predict.parts(tmp_path / "a.csv", predict.Columns())
     assert part[1] == texts
     assert yaml.safe_load(yaml.safe_dump(texts)) == texts

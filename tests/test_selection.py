@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyborg_utils import batching, many_students, selection, significance, student
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.extensions import query_strategies
+from cyborg_utils.models import student, trainer, trials
+from cyborg_utils.stats import comparisons
 
 SCALE = Scale(1, 6)
 
@@ -24,41 +26,41 @@ def pool() -> dict:
     return {"lengths": rng.permutation(60), "embeddings": embeddings, "teacher": teacher, "student": student_}
 
 
-@pytest.mark.parametrize("strategy", selection.STRATEGIES)
+@pytest.mark.parametrize("strategy", query_strategies.STRATEGIES)
 @pytest.mark.parametrize("count", [1, 13, 60])
 def test_every_rule_gives_as_many_as_asked_and_the_same_again(pool, strategy, count):
-    first, again = (selection.choose(strategy, count, seed=4, **pool) for _ in range(2))
+    first, again = (query_strategies.choose(strategy, count, seed=4, **pool) for _ in range(2))
     assert len(set(first)) == count and first.min() >= 0 and first.max() < 60
     assert (first == again).all() and (np.diff(first) > 0).all()
 
 
-@pytest.mark.parametrize("strategy", selection.STRATEGIES)
+@pytest.mark.parametrize("strategy", query_strategies.STRATEGIES)
 @pytest.mark.parametrize("count", [0, 61])
 def test_what_cannot_be_chosen_is_refused(pool, strategy, count):
     with pytest.raises(CyborgError, match=f"{count} of 60 essays"):
-        selection.choose(strategy, count, seed=4, **pool)
+        query_strategies.choose(strategy, count, seed=4, **pool)
     with pytest.raises(CyborgError, match="choose from random, length"):
-        selection.choose("longest", 5, seed=4, **pool)
+        query_strategies.choose("longest", 5, seed=4, **pool)
 
 
 def test_strata_of_length_each_give_one(pool):
-    chosen = selection.by_length(pool["lengths"], 12, seed=2)
+    chosen = query_strategies.by_length(pool["lengths"], 12, seed=2)
     assert sorted(pool["lengths"][chosen] // 5) == list(range(12))
-    assert not (chosen == selection.by_length(pool["lengths"], 12, seed=3)).all()
+    assert not (chosen == query_strategies.by_length(pool["lengths"], 12, seed=3)).all()
 
 
 def test_the_small_clusters_are_there_and_typical_essays_are_taken(pool):
-    chosen = selection.by_cluster(pool["embeddings"], 3, seed=1)
+    chosen = query_strategies.by_cluster(pool["embeddings"], 3, seed=1)
     assert [int(place >= 40) + int(place >= 55) for place in chosen] == [0, 1, 2]
     far = np.linalg.norm(pool["embeddings"][:40] - pool["embeddings"][:40].mean(axis=0), axis=1)
     assert chosen[0] == far.argmin()
     same = np.ones((10, 2))
-    assert len(set(selection.by_cluster(same, 4, seed=1))) == 4  # one cluster only: the rest is drawn
+    assert len(set(query_strategies.by_cluster(same, 4, seed=1))) == 4  # one cluster only: the rest is drawn
 
 
 def test_disagreement_is_of_order_not_of_scale(pool):
-    assert selection.by_disagreement(pool["teacher"], pool["student"], 2).tolist() == [7, 31]
-    assert selection.by_disagreement(pool["teacher"], np.ones(60), 60).tolist() == list(range(60))
+    assert query_strategies.by_disagreement(pool["teacher"], pool["student"], 2).tolist() == [7, 31]
+    assert query_strategies.by_disagreement(pool["teacher"], np.ones(60), 60).tolist() == list(range(60))
 
 
 def test_rules_are_compared_with_chance_run_by_run():
@@ -69,7 +71,7 @@ def test_rules_are_compared_with_chance_run_by_run():
     better = {key: np.clip(np.round(human + rng.normal(0, 0.8 if key[0] == 1 else 1.0, 300)), 0, 5).astype(int) for key in keys}
     levels = {"random": noisy, "good": better, "same": dict(noisy)}
     options = {"baseline": "random", "margin": 0.02, "resamples": 200, "confidence": 0.95, "seed": 1}
-    found = selection.compare(human, levels, **options).set_index("system")
+    found = query_strategies.compare(human, levels, **options).set_index("system")
     good, same = found.loc["good"], found.loc["same"]
     assert good["low"] > 0 and good["p"] == pytest.approx(1 / 201) and good["equivalence"] == "not equivalent"
     assert good["lowest_run"] < good["difference"] < good["highest_run"] and (good["runs"], good["draws"]) == (4, 3)
@@ -89,8 +91,8 @@ def test_draws_within_a_run_do_not_make_an_interval_narrow():
         rule: {(run, draw): level for run, level in runs.items() for draw in (1, 2, 3)}  # as `disagreement`: alike in each draw
         for rule, runs in (("random", plain), ("rule", ours))
     }
-    (found,) = selection.compare(human, levels, baseline="random", margin=0.02, **options).to_dict("records")
-    wanted = significance.across_seeds(human, ours, plain, **options)
+    (found,) = query_strategies.compare(human, levels, baseline="random", margin=0.02, **options).to_dict("records")
+    wanted = comparisons.across_seeds(human, ours, plain, **options)
     assert (found["low"], found["high"]) == pytest.approx((wanted["low"], wanted["high"]))
     assert (found["runs"], found["draws"]) == (3, 3)
 
@@ -114,21 +116,21 @@ def sets() -> list[pd.DataFrame]:
 
 def test_trials_are_kept_and_equal_ones_run_once(sets, tmp_path, monkeypatch):
     settings = student.Settings("none", "regression", 1, 1, 1e-3, 8, 32)
-    three = [many_students.Trial([sets[0]]), many_students.Trial([sets[1]]), many_students.Trial([sets[0]], 7)]
+    three = [trials.Trial([sets[0]]), trials.Trial([sets[1]]), trials.Trial([sets[0]], 7)]
     options = {"scale": SCALE, "settings": settings, "folder": tmp_path, "show": ""}
-    values = many_students.run(three, "ridge", sets[1]["text"], **options)
+    values = trials.run(three, "ridge", sets[1]["text"], **options)
     assert values.shape == (3, 24) and (values[0] == values[2]).all() and not (values[0] == values[1]).all()
     assert np.corrcoef(values[0], sets[1]["value"])[0, 1] > 0.9
     assert len(list(tmp_path.iterdir())) == 2
-    monkeypatch.setattr(many_students.classical, "train", lambda part: pytest.fail("trained again"))
-    assert (many_students.run(three, "ridge", sets[1]["text"], **options) == values).all()
+    monkeypatch.setattr(trials.classical, "train", lambda part: pytest.fail("trained again"))
+    assert (trials.run(three, "ridge", sets[1]["text"], **options) == values).all()
 
 
 def test_a_network_leaves_its_scores_only(sets, tiny_models, tmp_path):
     settings = student.Settings("none", "regression", 1, 2, 1e-3, 8, 32)
-    two = [many_students.Trial([sets[0]], 1), many_students.Trial([sets[0]], 2)]
+    two = [trials.Trial([sets[0]], 1), trials.Trial([sets[0]], 2)]
     options = {"scale": SCALE, "settings": settings, "folder": tmp_path, "show": ""}
-    values = many_students.run(two, str(tiny_models["electra"]), sets[1]["text"], **options)
+    values = trials.run(two, str(tiny_models["electra"]), sets[1]["text"], **options)
     assert values.shape == (2, 24) and not (values[0] == values[1]).all()  # a seed of its own
     assert {file.suffix for file in tmp_path.iterdir()} == {".npz"} and len(list(tmp_path.iterdir())) == 2
 
@@ -136,16 +138,16 @@ def test_a_network_leaves_its_scores_only(sets, tiny_models, tmp_path):
 def test_levels_are_matched_on_the_development_essays():
     judged = pd.DataFrame({"split": ["dev", "test", "dev", "test"], "score": [1.0, 2.0, 5.0, 6.0]})
     values = np.array([[2.9, 3.0, 3.1, 3.1]])  # shrunken to the middle
-    assert many_students.levels(values, judged, SCALE).tolist() == [[2, 4]]
+    assert trials.levels(values, judged, SCALE).tolist() == [[2, 4]]
 
 
 def test_embeddings_are_those_of_the_essay_alone_and_kept(tiny_models, tmp_path):
     settings = student.Settings(str(tiny_models["electra"]), "regression", 1, 1, 1e-3, 8, 32)
     pupil = student.untrained(settings, SCALE)
     texts = ["one short essay", "another essay " * 8, "a third"]
-    both, took = many_students.embeddings(pupil, texts, tmp_path / "all", show="")
-    alone, _ = many_students.embeddings(pupil, texts[:1], tmp_path / "one", show="")
+    both, took = trials.embeddings(pupil, texts, tmp_path / "all", show="")
+    alone, _ = trials.embeddings(pupil, texts[:1], tmp_path / "one", show="")
     np.testing.assert_allclose(both[0], alone[0], atol=0.02)  # bf16; padding changes nothing
-    assert took > 0 and batching.seconds(tmp_path / "all") == took
-    again, same = many_students.embeddings(pupil, texts, tmp_path / "all", show="")
+    assert took > 0 and trainer.seconds(tmp_path / "all") == took
+    again, same = trials.embeddings(pupil, texts, tmp_path / "all", show="")
     assert (again == both).all() and same == took

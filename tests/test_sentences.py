@@ -8,13 +8,14 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CHECKOUT
 
-from cyborg_utils import attacks, calibration, fairness, params, teacher_quality, transfer
-from cyborg_utils.scale import Scale
-from cyborg_utils.style import label
+from cyborg_utils.core import config, paths
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.extensions import attacks, teacher_quality, transfer
+from cyborg_utils.plots.style import label
+from cyborg_utils.stats import calibration, fairness
 
-NOTEBOOKS = {file.stem: file for file in sorted((CHECKOUT / "notebooks").glob("*.ipynb"))}
+NOTEBOOKS = {file.stem: file for file in paths.notebooks()}
 
 
 def run(notebook: str, cells: list[str], **names: object) -> dict[str, object]:
@@ -86,7 +87,7 @@ def test_08_counts_traits_by_their_intervals_and_says_what_cannot_be_told():
     text = traits_of(gained, closed, "cyborg")
     assert "raise QWK beyond chance for 1 of 2 traits, by +0.055" in text and "close 80% [50%, 110%] (Ideas)." in text
     assert "no gap to all human scores is beyond chance." in traits_of(gained, closed.assign(resolved=False), "cyborg")
-    alone = traits_of(gained[:0], pd.DataFrame(columns=gap), "cyborg")  # as `arms.gaps` gives it without a pair
+    alone = traits_of(gained[:0], pd.DataFrame(columns=gap), "cyborg")  # as `agreement.gaps` gives it without a pair
     assert "nan" not in alone and "cannot be told without Students on `human`" in alone and "no gap" not in alone
 
 
@@ -153,7 +154,7 @@ def test_10_trains_the_student_without_some_prompts_with_the_head_of_the_one_it_
     names = {"student": types.SimpleNamespace(Settings=settings, train=train), "study": types.SimpleNamespace(section=str)}
     names |= {"arms": types.SimpleNamespace(headline_fraction=lambda _: 0.1), "MeanSdMatch": calibration.MeanSdMatch}
     names |= {"scores": types.SimpleNamespace(raters=str), "cyborg_data": types.SimpleNamespace(training_sets=lambda *_: [])}
-    names |= {"paths": types.SimpleNamespace(build=lambda *_: None), "transfer": transfer, "params": params}
+    names |= {"paths": types.SimpleNamespace(build=lambda *_: None), "transfer": transfer, "params": config}
     names |= {"seeds": [1], "labels": ["full"], "held_out": 0.25, "profile": "demo", "model": "m", "head": head}
     found = run("10_transfer_corpora", ["prompts"], essays=judged, judged=judged, scale=Scale(1, 5), **names)["trained"][0]
     assert trained_with == [head] and (found["value"] == value).all()  # dev scores have mean 3; a classifier's are as they come

@@ -5,9 +5,9 @@ import pytest
 from scipy import stats
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from cyborg_utils import metrics, resampling, significance
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.stats import bootstrap, comparisons, metrics
 
 
 def essays(seed, n, *, levels=6, noise=(0.6, 0.8)):
@@ -37,26 +37,26 @@ def test_bootstrap_is_scipys(method):
         rng=np.random.default_rng(2),
         batch=2_000,
     )
-    found = significance.paired_bootstrap(human, first, second, resamples=20_000, method=method, seed=3)
+    found = comparisons.paired_bootstrap(human, first, second, resamples=20_000, method=method, seed=3)
     ends = wanted.confidence_interval
     assert found.value == pytest.approx(sums_qwk(human, first) - sums_qwk(human, second))
     assert (found.low, found.high) == pytest.approx((ends.low, ends.high), abs=0.06 * (ends.high - ends.low))
-    one = significance.bootstrap_interval(human, first, resamples=20_000, method=method, seed=3)
+    one = comparisons.bootstrap_interval(human, first, resamples=20_000, method=method, seed=3)
     assert one.value == pytest.approx(metrics.qwk(human, first, levels=6)) and one.low < one.value < one.high
 
 
 def test_intervals_are_expanded_everywhere():
     """The same resamples, a little wider than scipy's percentiles: with 50 essays by some 3 %."""
     human, first, second = essays(2, 50)
-    plain = significance.paired_bootstrap(human, first, second, resamples=20_000, method="percentile", seed=3)
-    found = significance.paired_bootstrap(human, first, second, resamples=20_000, seed=3)
+    plain = comparisons.paired_bootstrap(human, first, second, resamples=20_000, method="percentile", seed=3)
+    found = comparisons.paired_bootstrap(human, first, second, resamples=20_000, seed=3)
     assert 1.02 < (found.high - found.low) / (plain.high - plain.low) < 1.06
-    table = significance.compare(human, {"a": second, "b": first}, scale=Scale(1, 6), margin=0.05, seed=3, resamples=20_000).iloc[
+    table = comparisons.compare(human, {"a": second, "b": first}, scale=Scale(1, 6), margin=0.05, seed=3, resamples=20_000).iloc[
         0
     ]
-    alone = significance.across_seeds(human, {1: first}, {1: second}, seed=3, resamples=20_000)
+    alone = comparisons.across_seeds(human, {1: first}, {1: second}, seed=3, resamples=20_000)
     assert (table["low"], table["high"]) == pytest.approx((found.low, found.high)) == (alone["low"], alone["high"])
-    gap = significance.gap_closed(human, second, first, first, seed=3, resamples=20_000)
+    gap = comparisons.gap_closed(human, second, first, first, seed=3, resamples=20_000)
     assert (gap["gap_low"], gap["gap_high"]) == pytest.approx((found.low, found.high))
 
 
@@ -68,33 +68,33 @@ def test_permutation_is_scipys_exact_one(metric):
         return np.subtract(*[metrics.from_moments(metric, metrics.moments(human, x).sum(axis=0)) for x in (a, b)])
 
     exact = stats.permutation_test((first, second), difference, permutation_type="samples", n_resamples=np.inf).pvalue
-    found = significance.paired_permutation(human, first, second, metric=metric, resamples=20_000, seed=1)
+    found = comparisons.paired_permutation(human, first, second, metric=metric, resamples=20_000, seed=1)
     assert found == pytest.approx(exact, abs=0.015)
 
 
 def test_cells_and_single_essays_are_the_same_distribution():
     human, first, second = essays(2, 3_000, levels=4)
     tilt = np.random.default_rng(0).normal(size=3_000) * 1e-9  # makes every row distinct: essays are drawn one by one
-    by_cell = significance.paired_bootstrap(human, first, second, metric="r", seed=1, resamples=4_000)
-    by_essay = significance.paired_bootstrap(human, first + tilt, second, metric="r", seed=1, resamples=4_000)
+    by_cell = comparisons.paired_bootstrap(human, first, second, metric="r", seed=1, resamples=4_000)
+    by_essay = comparisons.paired_bootstrap(human, first + tilt, second, metric="r", seed=1, resamples=4_000)
     np.testing.assert_allclose(by_cell, by_essay, atol=0.06 * (by_cell.high - by_cell.low))
-    p = [significance.paired_permutation(human, a, second, metric="smd", seed=1, resamples=4_000) for a in (first, first + tilt)]
+    p = [comparisons.paired_permutation(human, a, second, metric="smd", seed=1, resamples=4_000) for a in (first, first + tilt)]
     assert p[0] == pytest.approx(p[1], abs=0.04)
 
 
 @pytest.mark.parametrize("metric", list(metrics.METRICS))
 def test_every_metric_resamples_around_its_value(metric):
     human, first, second = essays(3, 400)
-    one = significance.bootstrap_interval(human, first, metric=metric, resamples=500, seed=1)
-    two = significance.paired_bootstrap(human, first, second, metric=metric, resamples=500, seed=1)
+    one = comparisons.bootstrap_interval(human, first, metric=metric, resamples=500, seed=1)
+    two = comparisons.paired_bootstrap(human, first, second, metric=metric, resamples=500, seed=1)
     assert one.low < one.value < one.high and two.low < two.value < two.high
-    assert two.value == pytest.approx(one.value - significance.bootstrap_interval(human, second, metric=metric, seed=1).value)
+    assert two.value == pytest.approx(one.value - comparisons.bootstrap_interval(human, second, metric=metric, seed=1).value)
 
 
 def test_spread_is_the_asymptotic_standard_error():
     human, machine, _ = essays(4, 2_000)
     wanted = cohens_kappa(metrics.confusion(human, machine, levels=6), wt="quadratic")
-    values, resampled = resampling.resampled_metric(human, [machine], metric="qwk", resamples=4_000, seed=1)
+    values, resampled = bootstrap.resampled_metric(human, [machine], metric="qwk", resamples=4_000, seed=1)
     assert values[0] == pytest.approx(wanted.kappa)
     assert resampled.std() == pytest.approx(wanted.std_kappa, rel=0.06)
 
@@ -105,11 +105,11 @@ def test_coverage_and_false_alarms():
     truth, caught, alarms, p = metrics.qwk(human, first, levels=6), 0, 0, []
     for trial in range(250):
         human, first, second = essays(100 + trial, 200, noise=(0.7, 0.7))
-        one = significance.bootstrap_interval(human, first, resamples=600, seed=trial)
-        two = significance.paired_bootstrap(human, first, second, resamples=600, seed=trial)
+        one = comparisons.bootstrap_interval(human, first, resamples=600, seed=trial)
+        two = comparisons.paired_bootstrap(human, first, second, resamples=600, seed=trial)
         caught += one.low <= truth <= one.high
         alarms += not two.low <= 0 <= two.high
-        p.append(significance.paired_permutation(human, first, second, resamples=400, seed=trial))
+        p.append(comparisons.paired_permutation(human, first, second, resamples=400, seed=trial))
     assert 0.91 <= caught / 250 <= 0.985
     assert alarms / 250 <= 0.09
     assert stats.kstest(p, "uniform").pvalue > 0.01
@@ -118,30 +118,30 @@ def test_coverage_and_false_alarms():
 def test_full_size_speed():
     human, first, second = essays(7, 10_402)
     began = time.process_time()
-    significance.paired_bootstrap(human, first, second, resamples=10_000, seed=1)
+    comparisons.paired_bootstrap(human, first, second, resamples=10_000, seed=1)
     assert time.process_time() - began < 2
 
 
 def test_a_seed_repeats_and_another_differs():
     human, first, second = essays(8, 100)
-    same = [significance.paired_bootstrap(human, first, second, resamples=300, seed=5) for _ in range(2)]
-    assert same[0] == same[1] != significance.paired_bootstrap(human, first, second, resamples=300, seed=6)
+    same = [comparisons.paired_bootstrap(human, first, second, resamples=300, seed=5) for _ in range(2)]
+    assert same[0] == same[1] != comparisons.paired_bootstrap(human, first, second, resamples=300, seed=6)
 
 
 def test_undefined_is_nan_and_wrong_input_an_error():
     constant = np.full(20, 2)
-    assert np.isnan(significance.bootstrap_interval(constant, constant, seed=1, resamples=100)).all()
-    value, low, high = significance.bootstrap_interval([1, 2], [1, 2], seed=1, resamples=400)  # half of the resamples undefined
+    assert np.isnan(comparisons.bootstrap_interval(constant, constant, seed=1, resamples=100)).all()
+    value, low, high = comparisons.bootstrap_interval([1, 2], [1, 2], seed=1, resamples=400)  # half of the resamples undefined
     assert value == 1 and np.isnan([low, high]).all()
-    assert np.isnan(significance.paired_permutation(constant, constant, constant, seed=1))
+    assert np.isnan(comparisons.paired_permutation(constant, constant, constant, seed=1))
     human, first, _ = essays(9, 30)
-    assert significance.paired_permutation(human, first, first, seed=1, resamples=99) == 1
-    assert significance.paired_permutation(human, human, 5 - human, seed=1, resamples=99) == 0.01  # never 0
+    assert comparisons.paired_permutation(human, first, first, seed=1, resamples=99) == 1
+    assert comparisons.paired_permutation(human, human, 5 - human, seed=1, resamples=99) == 0.01  # never 0
     for call in (
-        lambda: significance.bootstrap_interval([], [], seed=1),
-        lambda: significance.bootstrap_interval(human, first + 0.5, seed=1),
-        lambda: significance.bootstrap_interval(human, first, seed=1, method="basic"),
-        lambda: significance.paired_bootstrap(human, first, first[:-1], seed=1),
+        lambda: comparisons.bootstrap_interval([], [], seed=1),
+        lambda: comparisons.bootstrap_interval(human, first + 0.5, seed=1),
+        lambda: comparisons.bootstrap_interval(human, first, seed=1, method="basic"),
+        lambda: comparisons.paired_bootstrap(human, first, first[:-1], seed=1),
     ):
         with pytest.raises(CyborgError):
             call()
@@ -150,17 +150,17 @@ def test_undefined_is_nan_and_wrong_input_an_error():
 def test_expanded_intervals_are_those_of_t():
     rng = np.random.default_rng(1)
     drawn = rng.normal(0, np.sqrt(9 / 10), 400_000)  # means of resamples of 10 essays, in true standard errors
-    _, low, high = resampling.percentile_interval(0.0, drawn, n=10)
+    _, low, high = bootstrap.percentile_interval(0.0, drawn, n=10)
     assert (low, high) == pytest.approx(stats.t.interval(0.95, 9), abs=0.03)
-    plain, many = resampling.percentile_interval(0.0, drawn), resampling.percentile_interval(0.0, drawn, n=100_000)
+    plain, many = bootstrap.percentile_interval(0.0, drawn), bootstrap.percentile_interval(0.0, drawn, n=100_000)
     assert many == pytest.approx(plain, abs=1e-3)
-    assert np.isnan(resampling.percentile_interval(0.0, drawn, n=1)[1:]).all()
+    assert np.isnan(bootstrap.percentile_interval(0.0, drawn, n=1)[1:]).all()
 
 
 def test_holm_by_hand():
-    np.testing.assert_allclose(significance.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
-    np.testing.assert_allclose(significance.holm([0.01, np.nan, 0.04]), [0.02, np.nan, 0.04])
-    assert significance.holm([]).shape == (0,)
+    np.testing.assert_allclose(comparisons.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
+    np.testing.assert_allclose(comparisons.holm([0.01, np.nan, 0.04]), [0.02, np.nan, 0.04])
+    assert comparisons.holm([]).shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -175,13 +175,13 @@ def test_holm_by_hand():
     ],
 )
 def test_equivalence(low, high, verdict):
-    assert significance.equivalence(low, high, margin=0.05) == verdict
+    assert comparisons.equivalence(low, high, margin=0.05) == verdict
 
 
 def test_compare_shows_all_that_a_claim_needs():
     human, good, bad = essays(10, 600, noise=(0.5, 1.5))
     systems = {"human": bad, "cyborg": good, "full": good}
-    frame = significance.compare(human, systems, scale=Scale(1, 6), margin=0.05, seed=1, resamples=1_000)
+    frame = comparisons.compare(human, systems, scale=Scale(1, 6), margin=0.05, seed=1, resamples=1_000)
     assert frame[["system", "baseline"]].to_numpy().tolist() == [["cyborg", "human"], ["full", "human"]]
     row = frame.iloc[0]
     assert row["n"] == 600 and row["margin"] == 0.05 and row["equivalence"] == "not equivalent"
@@ -189,51 +189,49 @@ def test_compare_shows_all_that_a_claim_needs():
     assert row["difference"] == pytest.approx(row["qwk"] - row["qwk_baseline"])
     assert 0 < row["low"] < row["tost_low"] < row["tost_high"] < row["high"]
     assert row["p"] == pytest.approx(1 / 1001) and row["p_holm"] == pytest.approx(2 / 1001)
-    pairs = significance.compare(
-        human, systems, pairs=[("cyborg", "full")], scale=Scale(1, 6), margin=0.05, seed=1, resamples=500
-    )
+    pairs = comparisons.compare(human, systems, pairs=[("cyborg", "full")], scale=Scale(1, 6), margin=0.05, seed=1, resamples=500)
     assert pairs.loc[0, ["difference", "p", "equivalence"]].tolist() == [0, 1, "equivalent"]
     with pytest.raises(CyborgError, match="no scores for teacher"):
-        significance.compare(human, systems, pairs=[("teacher", "full")], scale=Scale(1, 6), margin=0.05, seed=1)
+        comparisons.compare(human, systems, pairs=[("teacher", "full")], scale=Scale(1, 6), margin=0.05, seed=1)
     with pytest.raises(CyborgError, match="levels"):
-        significance.compare(human, {"a": good, "b": bad + 3}, scale=Scale(1, 6), margin=0.05, seed=1)
+        comparisons.compare(human, {"a": good, "b": bad + 3}, scale=Scale(1, 6), margin=0.05, seed=1)
 
 
 def test_intervals_of_several_systems():
     human, first, second = essays(11, 300)
-    frame = significance.intervals(human, {"a": first, "b": second}, scale=Scale(1, 6), resamples=500, seed=1)
+    frame = comparisons.intervals(human, {"a": first, "b": second}, scale=Scale(1, 6), resamples=500, seed=1)
     assert list(frame) == ["system", "n", "qwk", "low", "high"] and frame["system"].tolist() == ["a", "b"]
     assert (frame["low"] < frame["qwk"]).all() and (frame["qwk"] < frame["high"]).all()
 
 
 def test_seed_and_test_set_variance_are_told_apart():
     human, first, second = essays(12, 500)
-    alike = significance.across_seeds(human, {1: first, 2: first, 3: first}, resamples=2_000, seed=1)
-    alone = significance.across_seeds(human, {1: first}, resamples=2_000, seed=1)
+    alike = comparisons.across_seeds(human, {1: first, 2: first, 3: first}, resamples=2_000, seed=1)
+    alone = comparisons.across_seeds(human, {1: first}, resamples=2_000, seed=1)
     assert alike["seed_sd"] == 0 and alike["test_sd"] == pytest.approx(alone["test_sd"], rel=0.01)
     assert np.isnan(alone["seed_sd"]) and alone["interval_of"] == "essays" and alike["interval_of"] == "essays and seeds"
     assert (alone["low"], alone["high"]) == (alone["test_low"], alone["test_high"])
-    mixed = significance.across_seeds(human, {1: first, 2: second}, resamples=2_000, seed=1)
+    mixed = comparisons.across_seeds(human, {1: first, 2: second}, resamples=2_000, seed=1)
     values = [metrics.qwk(human, x, levels=6) for x in (first, second)]
     assert mixed["mean"] == pytest.approx(np.mean(values)) and mixed["seed_sd"] == pytest.approx(np.std(values, ddof=1))
     assert mixed["low"] < mixed["test_low"] and mixed["test_high"] < mixed["high"]  # new seeds add to the uncertainty
-    gain = significance.across_seeds(human, {1: first, 2: first}, {2: second, 1: second}, resamples=2_000, seed=1)
+    gain = comparisons.across_seeds(human, {1: first, 2: first}, {2: second, 1: second}, resamples=2_000, seed=1)
     assert gain["mean"] == pytest.approx(values[0] - values[1]) and gain["seed_sd"] == pytest.approx(0, abs=1e-12)
     with pytest.raises(CyborgError, match="must be the same"):
-        significance.across_seeds(human, {1: first}, {2: first}, seed=1)
+        comparisons.across_seeds(human, {1: first}, {2: first}, seed=1)
 
 
 def test_draws_of_a_run_are_no_seeds_of_their_own():
     human, first, second = essays(12, 300)
     options = {"resamples": 500, "seed": 1}
-    once = significance.across_seeds(human, {1: first, 2: second}, **options)
-    copied = significance.across_seeds(human, {1: [first] * 3, 2: np.array([second] * 3)}, **options)
+    once = comparisons.across_seeds(human, {1: first, 2: second}, **options)
+    copied = comparisons.across_seeds(human, {1: [first] * 3, 2: np.array([second] * 3)}, **options)
     assert copied == pytest.approx(once)  # three copies of a model say no more than the model
-    both = significance.across_seeds(human, {1: [first, second]}, **options)
+    both = comparisons.across_seeds(human, {1: [first, second]}, **options)
     assert both["mean"] == pytest.approx(once["mean"]) and both["seeds"] == 1 and both["interval_of"] == "essays"
     assert (both["low"], both["high"]) == pytest.approx((once["test_low"], once["test_high"]))
-    alone = significance.contrast(human, {1: first}, {1: second}, margin=0.05, confidence=0.95, **options)
-    twice = significance.contrast(human, {1: [first] * 2}, {1: [second] * 2}, margin=0.05, confidence=0.95, **options)
+    alone = comparisons.contrast(human, {1: first}, {1: second}, margin=0.05, confidence=0.95, **options)
+    twice = comparisons.contrast(human, {1: [first] * 2}, {1: [second] * 2}, margin=0.05, confidence=0.95, **options)
     assert twice == pytest.approx(alone)
 
 
@@ -253,7 +251,7 @@ def test_across_seeds_covers_new_seeds_and_new_essays():
     for _ in range(trials):
         quality = rng.normal(size=400)
         human, runs = run(quality, 0.5), {at: run(quality, noise(1)) for at in range(3)}
-        found = significance.across_seeds(human, runs, resamples=300, seed=1)
+        found = comparisons.across_seeds(human, runs, resamples=300, seed=1)
         caught += found["low"] <= truth <= found["high"]
     assert caught / trials > 0.91
 
@@ -261,18 +259,18 @@ def test_across_seeds_covers_new_seeds_and_new_essays():
 def test_gap_closed():
     human, best, worst = essays(14, 800, noise=(0.4, 1.5))
     half = np.where(np.arange(800) % 2, best, worst)
-    found = significance.gap_closed(human, worst, half, best, resamples=2_000, seed=1)
+    found = comparisons.gap_closed(human, worst, half, best, resamples=2_000, seed=1)
     q = {name: metrics.qwk(human, x, levels=6) for name, x in (("few", worst), ("ours", half), ("all", best))}
     assert found["gap_closed"] == pytest.approx((q["ours"] - q["few"]) / (q["all"] - q["few"]))
     assert found["resolved"] and 0 < found["low"] < found["gap_closed"] < found["high"] < 1
     assert found["gap"] == pytest.approx(q["all"] - q["few"]) and found["gap_low"] > 0
-    by_seed = significance.gap_closed(human, {1: worst, 2: worst}, {1: worst, 2: best}, {1: best}, resamples=500, seed=1)
+    by_seed = comparisons.gap_closed(human, {1: worst, 2: worst}, {1: worst, 2: best}, {1: best}, resamples=500, seed=1)
     assert by_seed["gap_closed"] == pytest.approx(0.5) and by_seed["low"] == pytest.approx(0.5)
 
 
 def test_no_gap_no_interval():
     human, first, second = essays(15, 200, noise=(0.7, 0.7))
-    found = significance.gap_closed(human, first, human, second, resamples=1_000, seed=1)
+    found = comparisons.gap_closed(human, first, human, second, resamples=1_000, seed=1)
     assert not found["resolved"] and found["gap_low"] < 0 < found["gap_high"]
     assert np.isnan([found["low"], found["high"]]).all() and np.isfinite(found["gap_closed"])
-    assert np.isnan(significance.gap_closed(human, first, second, first, resamples=100, seed=1)["gap_closed"])
+    assert np.isnan(comparisons.gap_closed(human, first, second, first, resamples=100, seed=1)["gap_closed"])

@@ -18,10 +18,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression, RidgeCV
 from sklearn.metrics import cohen_kappa_score
 
-from cyborg_utils import corpora
-from cyborg_utils.corpora import simulated, table
-from cyborg_utils.corpora.simulated_text import ABILITIES, LONGEST, SHORTEST, Writer, phrases
-from cyborg_utils.errors import CyborgError
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.data import corpora, simulated, table
+from cyborg_utils.data.simulated_text import ABILITIES, LONGEST, SHORTEST, Writer, phrases
 
 GROUPS = ["ell_status", "gender", "economically_disadvantaged"]
 

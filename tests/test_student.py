@@ -10,9 +10,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from cyborg_utils import cyborg_data, paths, student, weights
-from cyborg_utils.corpora import simulated
-from cyborg_utils.scale import Scale
+from cyborg_utils.core import paths
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.data import simulated
+from cyborg_utils.models import cyborg_data, student, weights
 
 SCALE = Scale(1, 6)
 ENCODERS = ["electra", "bert", "mpnet", "modernbert"]

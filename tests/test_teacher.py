@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from cyborg_utils import precision, prompt, teacher
-from cyborg_utils.corpora import simulated
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
+from cyborg_utils.core import dtype
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.data import simulated
+from cyborg_utils.models import prompt, teacher
 
 SCALE = Scale(1, 6)
 TEMPLATE = prompt.Prompt("Weigh the reasons.", SCALE)
@@ -302,7 +303,7 @@ def test_the_curve_is_that_of_the_adapter_when_fewer_attempts_are_allowed(essays
 def test_the_merged_adapter_scores_as_the_one_beside_the_model(trained, essays, settings):
     folder, _ = trained
     merged = teacher.load(settings, TEMPLATE, adapter=folder / "adapter")
-    assert type(merged.model).__name__ == "LlamaForCausalLM" and merged.model.dtype == precision.dtype()
+    assert type(merged.model).__name__ == "LlamaForCausalLM" and merged.model.dtype == dtype.dtype()
     base = teacher.load(settings, TEMPLATE)
     untouched = teacher.score(base, essays)
     beside = teacher.Teacher(

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyborg_utils import teacher_quality, weights
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
-from cyborg_utils.teacher import Settings
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.extensions import teacher_quality
+from cyborg_utils.models import weights
+from cyborg_utils.models.teacher import Settings
 
 SCALE = Scale(1, 5)
 

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyborg_utils import arms, traits
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.extensions import traits
+from cyborg_utils.study import arms
 
 SCALE = Scale(1, 6)
 NAMES = ["Ideas", "Words"]
@@ -71,11 +72,11 @@ def test_tables_by_trait(essays):
     dev = arms.pick(raters, split="dev", trait="Words", seed=1, labels="cyborg")
     assert dev["matched_value"].mean() == pytest.approx(dev["score"].mean()) != dev["value"].mean()
     raters, options = raters.query("split == 'test'"), {"resamples": 100, "confidence": 0.95, "seed": 1}
-    table = traits.agreement(raters, scale=SCALE, **options).set_index(["trait", "labels"])
+    table = traits.agreement_by_trait(raters, scale=SCALE, **options).set_index(["trait", "labels"])
     assert len(table) == 6 and table.loc[("Words", "full"), "qwk"] > table.loc[("Words", "human"), "qwk"] + 0.2
     gap = traits.gaps(raters, **options)
     assert gap["trait"].tolist() == NAMES and gap["gap_closed"].between(0.5, 1.1).all()
-    bias = traits.bias(raters, groups=["groups.kind"], scale=SCALE, **options).set_index(["trait", "labels", "group"])
+    bias = traits.bias_by_trait(raters, groups=["groups.kind"], scale=SCALE, **options).set_index(["trait", "labels", "group"])
     assert len(bias) == 2 * 3 * 3 and abs(bias.loc[("Words", "full", "all"), "smd"]) < 0.15  # matched
     gain = traits.gains(raters, "cyborg", student="all", **options).set_index("trait")
     both = table["qwk"].unstack()

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyborg_utils import transfer
-from cyborg_utils.errors import CyborgError
-from cyborg_utils.scale import Scale
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.extensions import transfer
 
 OURS, THEIRS = Scale(1, 5, 0.5), Scale(1, 6)
 
@@ -62,7 +62,7 @@ def test_agreement_and_difference_on_the_same_essays(frame):
     found, options = transfer.readings(frame, THEIRS, OURS, few=10, seed=1), {"resamples": 200, "confidence": 0.95, "seed": 1}
     human = frame[frame["part"] == "test"]
     poor, good = (found[found["reading"] == name] for name in ("as it is", "matched on 100"))
-    low, high = (transfer.agreement(human, {1: rows.sample(frac=1, random_state=1)}, **options) for rows in (poor, good))
+    low, high = (transfer.agreement_on(human, {1: rows.sample(frac=1, random_state=1)}, **options) for rows in (poor, good))
     assert low["r"] == pytest.approx(high["r"]) and high["qwk"] > low["qwk"] + 0.1 and low["n"] == 200
     change = transfer.against(human, {1: good}, {1: poor}, **options)
     assert change["change"] == pytest.approx(high["qwk"] - low["qwk"]) and change["change_low"] > 0

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyborg_utils import spoilt, unlike
-from cyborg_utils.corpora import simulated
+from cyborg_utils.data import simulated
+from cyborg_utils.extensions import attacks
+from cyborg_utils.extensions.scoring import advisory_flags
 
 ESSAYS = list(simulated.essays(400, 11))
-CORPUS = unlike.Corpus.of([essay["text"] for essay in ESSAYS[:300]], [essay["assignment"] for essay in ESSAYS[:300]])
+CORPUS = advisory_flags.Corpus.of([essay["text"] for essay in ESSAYS[:300]], [essay["assignment"] for essay in ESSAYS[:300]])
 
 
 def flags(text: str, **options: object) -> set[str]:
@@ -38,20 +39,20 @@ def test_essays_like_the_others_are_rarely_flagged():
     ],
 )
 def test_bad_essays_are_found(kind, flag, share):
-    make, rng = spoilt.kinds(prompt=True)[kind], Random(1)
+    make, rng = attacks.kinds(prompt=True)[kind], Random(1)
     found = [flag in flags(make(essay["text"], essay["assignment"], rng)) for essay in ESSAYS[300:]]
     assert sum(found) >= share * len(found)
 
 
 def test_words_in_another_order_are_the_same_words():
     """What is not found is said not to be found; should this fail, mend the words of `unlike` and notebook 12."""
-    make, rng = spoilt.kinds(prompt=True)["words in random order"], Random(1)
+    make, rng = attacks.kinds(prompt=True)["words in random order"], Random(1)
     assert sum(bool(flags(make(essay["text"], "", rng))) for essay in ESSAYS[300:]) <= 8
 
 
 def test_without_prompts_no_kind_needs_one_and_none_is_copied():
-    assert len(spoilt.kinds(prompt=False)) == len(spoilt.kinds(prompt=True)) - 2
-    bare = unlike.Corpus.of([essay["text"] for essay in ESSAYS[:20]])
+    assert len(attacks.kinds(prompt=False)) == len(attacks.kinds(prompt=True)) - 2
+    bare = advisory_flags.Corpus.of([essay["text"] for essay in ESSAYS[:20]])
     assert not bare.runs and bare.measure(ESSAYS[0]["assignment"] * 3).copied == 0
 
 
@@ -63,25 +64,29 @@ def test_an_essays_own_prompt_can_be_given():
 
 def test_each_training_essay_is_looked_up_in_the_others():
     """A word of one essay alone is new in it, though it is in the vocabulary afterwards."""
-    corpus = unlike.Corpus.of(["common words here", "common words there", "common words everywhere"] * 1)
+    corpus = advisory_flags.Corpus.of(["common words here", "common words there", "common words everywhere"] * 1)
     assert corpus.unknown == pytest.approx(1 / 3) and corpus.measure("common words here").unknown == 0
     assert corpus.measure("common strange here").unknown == pytest.approx(1 / 3)
 
 
 def test_case_accents_and_numbers_do_not_make_a_word_new():
-    corpus = unlike.Corpus.of(["We visited the café in 1999"] * 2)
+    corpus = advisory_flags.Corpus.of(["We visited the café in 1999"] * 2)
     assert corpus.measure("WE VISITED the cafe\u0301, in 2024!").unknown == 0
 
 
 def test_a_cell_names_its_flags_and_nothing_of_the_essay():
     found = CORPUS.flags(CORPUS.measure("zyx wvu"), cut=0.25)
-    assert unlike.names(unlike.as_text(found)) == list(found) == ["too short", "unknown words", "cut"]
-    assert unlike.names("") == [] and "zyx" not in unlike.as_text(found) and "the last 25% is not read" in found["cut"]
+    assert advisory_flags.names(advisory_flags.as_text(found)) == list(found) == ["too short", "unknown words", "cut"]
+    assert (
+        advisory_flags.names("") == []
+        and "zyx" not in advisory_flags.as_text(found)
+        and "the last 25% is not read" in found["cut"]
+    )
 
 
 def test_what_is_kept_is_numbers_only():
     content = json.dumps(CORPUS.as_json())
-    assert unlike.Corpus.from_json(json.loads(content)) == CORPUS
+    assert advisory_flags.Corpus.from_json(json.loads(content)) == CORPUS
     assert set(json.loads(content)) == {"essays", "shortest", "longest", "unknown", "copied", "words", "runs"}
     assert all(isinstance(number, int) for name in ("words", "runs") for number in json.loads(content)[name])
 
@@ -90,4 +95,4 @@ def test_what_is_kept_is_numbers_only():
 def test_any_text_can_be_measured(text, prompt):
     found = CORPUS.measure(text, prompt)
     assert found.words >= 0 and 0 <= found.unknown <= 1 and 0 <= found.copied <= 1
-    assert unlike.names(unlike.as_text(CORPUS.flags(found))) == list(CORPUS.flags(found))
+    assert advisory_flags.names(advisory_flags.as_text(CORPUS.flags(found))) == list(CORPUS.flags(found))

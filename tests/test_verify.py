@@ -5,8 +5,10 @@ import subprocess
 import pandas as pd
 import pytest
 
-from cyborg_utils import paths, report, verify
-from cyborg_utils.errors import CyborgError
+from cyborg_utils.core import paths
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.run import verify
+from cyborg_utils.study import artefacts
 
 FRAME = pd.DataFrame({"arm": ["human", "cyborg"], "qwk": [0.5, 0.7], "seconds": [1.0, 2.0], "gap": [float("nan"), 0.4]})
 TOLERANCE = {"default": 0, "qwk": 0.02, "seconds": float("inf")}
@@ -47,8 +49,8 @@ def test_every_difference_is_named(now, words):
 @pytest.fixture
 def committed(project):
     """A project whose results/try/tables are committed."""
-    report.save_table("try", "table_corpus", pd.DataFrame({"split": ["train", "test"], "essays": [90, 10]}))
-    report.save_table("try", "table_qwk", pd.DataFrame({"arm": ["human"], "qwk": [0.61]}))
+    artefacts.save_table("try", "table_corpus", pd.DataFrame({"split": ["train", "test"], "essays": [90, 10]}))
+    artefacts.save_table("try", "table_qwk", pd.DataFrame({"arm": ["human"], "qwk": [0.61]}))
     git = ["git", "-C", str(project), "-c", "user.name=t", "-c", "user.email=t@example.org"]
     for call in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
         subprocess.run([*git, *call], check=True)
@@ -60,15 +62,15 @@ def test_unchanged_tables_pass(committed):
 
 
 def test_a_changed_cell_is_found_and_a_small_change_of_a_model_is_not(committed):
-    report.save_table("try", "table_corpus", pd.DataFrame({"split": ["train", "test"], "essays": [91, 10]}))
-    report.save_table("try", "table_qwk", pd.DataFrame({"arm": ["human"], "qwk": [0.62]}))
+    artefacts.save_table("try", "table_corpus", pd.DataFrame({"split": ["train", "test"], "essays": [91, 10]}))
+    artefacts.save_table("try", "table_qwk", pd.DataFrame({"arm": ["human"], "qwk": [0.62]}))
     line = "results/try/tables/table_corpus.csv: row 1 (train), column essays: committed 90, now 91, tolerance 0"
     assert verify.verify("try") == (2, [line])
 
 
 def test_a_missing_and_a_new_table_are_differences(committed):
     paths.results("try", "tables", "table_qwk.csv").unlink()
-    report.save_table("try", "table_gap_closed", pd.DataFrame({"closed": [0.8]}))
+    artefacts.save_table("try", "table_gap_closed", pd.DataFrame({"closed": [0.8]}))
     assert verify.verify("try")[1] == [
         "results/try/tables/table_qwk.csv: committed, but not there now",
         "results/try/tables/table_gap_closed.csv: there now, but not committed",
@@ -77,7 +79,7 @@ def test_a_missing_and_a_new_table_are_differences(committed):
 
 def test_many_differences_are_counted(committed, monkeypatch):
     monkeypatch.setattr(verify, "SHOWN", 1)
-    report.save_table("try", "table_corpus", pd.DataFrame({"split": ["train", "test"], "essays": [1, 2]}))
+    artefacts.save_table("try", "table_corpus", pd.DataFrame({"split": ["train", "test"], "essays": [1, 2]}))
     assert verify.verify("try")[1][1] == "results/try/tables/table_corpus.csv: and 1 more"
 
 
@@ -88,7 +90,7 @@ def test_nothing_committed_is_not_a_pass(committed):
 
 @pytest.mark.parametrize("essays, code", [(90, 0), (91, 1)])
 def test_the_command_ends_with_the_right_code(committed, monkeypatch, capsys, essays, code):
-    report.save_table("try", "table_corpus", pd.DataFrame({"split": ["train", "test"], "essays": [essays, 10]}))
+    artefacts.save_table("try", "table_corpus", pd.DataFrame({"split": ["train", "test"], "essays": [essays, 10]}))
     monkeypatch.setattr("sys.argv", ["verify", "try"])
     with pytest.raises(SystemExit) as ended:
         verify.main()

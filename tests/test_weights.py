@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from cyborg_utils import weights
-from cyborg_utils.errors import CyborgError
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.models import weights
 
 PIECES = [f"piece {number};".encode() * 3 for number in range(1, 13)]  # twelve: `part10` must not come before `part2`
 WHOLE = b"".join(PIECES)

@@ -13,13 +13,16 @@ from pathlib import Path
 import pytest
 from conftest import CHECKOUT
 
-from cyborg_utils import batching, execute, paths, provenance, report, student, whole
-from cyborg_utils.errors import CyborgError
+from cyborg_utils.core import atomic, paths, provenance
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.models import student, trainer
+from cyborg_utils.run import execute
+from cyborg_utils.study import artefacts
 
 DEAD = 2**22 + 1  # above the highest process number that Linux gives
 
 
-def left(folder: Path, name: str, host: str = whole.HOST, pid: int = DEAD) -> Path:
+def left(folder: Path, name: str, host: str = atomic.HOST, pid: int = DEAD) -> Path:
     return folder / f".making@{host}@{pid}@{name}"
 
 
@@ -28,15 +31,15 @@ def left(folder: Path, name: str, host: str = whole.HOST, pid: int = DEAD) -> Pa
 ENDLESS = """
 import os, sys, threading, time
 from pathlib import Path
-from cyborg_utils import whole
+from cyborg_utils.core import atomic
 target, kind = Path(sys.argv[1]), sys.argv[2]
 print(1, flush=True)
 for number in range(10**9):
     letter = b"ab"[number % 2 : number % 2 + 1]
     if kind == "file":
-        whole.write(target, letter * 300_000)
+        atomic.write(target, letter * 300_000)
     else:
-        with whole.folder(target) as making:
+        with atomic.folder(target) as making:
             for name in ("one", "two", "three"):
                 (making / name).write_bytes(letter * 100_000)
 """
@@ -45,7 +48,7 @@ for number in range(10**9):
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_a_kill_at_any_moment_leaves_a_whole_one(tmp_path, kind):
     target = tmp_path / "target"
-    whole.write(target, b"a" * 300_000) if kind == "file" else fill(target)
+    atomic.write(target, b"a" * 300_000) if kind == "file" else fill(target)
     for round_ in range(6):
         call = [sys.executable, "-c", ENDLESS, str(target), kind]
         process = subprocess.Popen(call, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(CHECKOUT)})
@@ -56,12 +59,12 @@ def test_a_kill_at_any_moment_leaves_a_whole_one(tmp_path, kind):
         files = [target] if kind == "file" else sorted(target.iterdir())
         content = b"".join(file.read_bytes() for file in files)
         assert len(content) == 300_000 and len(set(content)) == 1  # of one round, and all of it
-    whole.write(tmp_path / "next", "")
+    atomic.write(tmp_path / "next", "")
     assert {path.name for path in tmp_path.iterdir()} == {"target", "next"}
 
 
 def fill(target: Path) -> None:
-    with whole.folder(target) as making:
+    with atomic.folder(target) as making:
         for name in ("one", "two", "three"):
             (making / name).write_bytes(b"a" * 100_000)
 
@@ -69,18 +72,18 @@ def fill(target: Path) -> None:
 @pytest.mark.parametrize("exchange", [True, False])
 def test_a_folder_takes_the_place_of_another(tmp_path, monkeypatch, exchange):
     if not exchange:  # as on a file system without it
-        monkeypatch.setattr(whole, "_exchange", lambda *_: False)
+        monkeypatch.setattr(atomic, "_exchange", lambda *_: False)
     target = tmp_path / "target"
     for name in ("old", "new"):
-        with whole.folder(target) as making:
+        with atomic.folder(target) as making:
             (making / name).write_text(name)
     assert [path.name for path in target.iterdir()] == ["new"] and list(tmp_path.iterdir()) == [target]
 
 
-@pytest.mark.parametrize("kind", [whole.file, whole.folder])
+@pytest.mark.parametrize("kind", [atomic.file, atomic.folder])
 def test_an_error_in_between_leaves_the_old_one(tmp_path, kind):
     target = tmp_path / "target"
-    fill(target) if kind is whole.folder else whole.write(target, "old")
+    fill(target) if kind is atomic.folder else atomic.write(target, "old")
     before = provenance.sha256(target)
     with pytest.raises(ZeroDivisionError), kind(target) as making:
         (making / "one" if making.is_dir() else making).write_text("half")
@@ -93,7 +96,7 @@ def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch)
     flush, rename = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda handle: (calls.append(os.readlink(f"/proc/self/fd/{handle}")), flush(handle)))
     monkeypatch.setattr(os, "replace", lambda *names: (calls.append("rename"), rename(*names)))
-    whole.write(tmp_path / "a", "x")
+    atomic.write(tmp_path / "a", "x")
     assert calls == [str(left(tmp_path, "a", pid=os.getpid())), "rename", str(tmp_path)]
 
 
@@ -109,12 +112,12 @@ def test_leftovers_of_the_dead_are_removed_and_those_of_the_living_are_not(tmp_p
     left(tmp_path, "e").mkdir()
     (left(tmp_path, "e") / "one").write_text("x")
     os.utime(old, (0, 0))
-    whole.write(tmp_path / "f", "")
+    atomic.write(tmp_path / "f", "")
     assert {path.name for path in tmp_path.iterdir()} == {mine.name, theirs.name, ".making@odd", "f"}
 
 
 def test_a_study_begins_with_a_clean_folder(make_study, monkeypatch):
-    from cyborg_utils import workflow
+    from cyborg_utils.run import workflow
 
     make_study("try")
     places = [left(paths.build("try", "students", "u10_s1"), "x"), left(paths.results("try", "tables"), "table_qwk.csv")]
@@ -146,13 +149,13 @@ def test_a_part_is_saved_and_its_mark_too_only_whole(tmp_path, monkeypatch):
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(os, "replace", stopping)
-            batching.in_parts(lambda batch: batch[:, None] * 1.0, batches, folder, "m", every=1)
-        found = batching.in_parts(lambda batch: batch[:, None] * 1.0, batches, folder, "m", every=1)
+            trainer.in_parts(lambda batch: batch[:, None] * 1.0, batches, folder, "m", every=1)
+        found = trainer.in_parts(lambda batch: batch[:, None] * 1.0, batches, folder, "m", every=1)
         assert found[:, 0].tolist() == [0, 1, 2, 3]
 
 
 def test_a_student_whose_saving_stopped_is_not_taken_for_its_successor(tmp_path, tiny_models, monkeypatch):
-    from cyborg_utils.scale import Scale
+    from cyborg_utils.core.scale import Scale
 
     settings = student.Settings(str(tiny_models["electra"]), "regression", 1, 1, 1e-3, 4, 16)
     pupil = student.untrained(settings, Scale(1, 6, 1))
@@ -168,7 +171,7 @@ def test_a_student_whose_saving_stopped_is_not_taken_for_its_successor(tmp_path,
 def test_a_checkpoint_that_is_not_whole_is_not_resumed_from(tmp_path, tiny_models, harm):
     import shutil
 
-    from cyborg_utils.training import checkpoint
+    from cyborg_utils.models.trainer import checkpoint
 
     for number in (3, 6):
         folder = tmp_path / f"checkpoint-{number}"
@@ -205,7 +208,7 @@ def test_a_step_is_done_again_when_its_essays_or_weights_are_changed(project, ti
     stamp()
     weight.unlink()
     assert forgotten()
-    report.write(done, json.dumps({"made": {"build/try/adapter": None}}))  # a stamp of earlier days
+    artefacts.write(done, json.dumps({"made": {"build/try/adapter": None}}))  # a stamp of earlier days
     assert not forgotten()
 
 
@@ -227,12 +230,12 @@ def test_a_step_is_done_again_when_its_essays_or_weights_are_changed(project, ti
 def test_an_error_of_the_disk_has_a_remedy(error, words):
     import re
 
-    assert re.search(words, whole.remedy(error))
+    assert re.search(words, atomic.remedy(error))
 
 
 def test_other_errors_pass_as_they_are(tmp_path):
-    assert whole.remedy(ValueError("x")) == "" and whole.remedy(FileNotFoundError(errno.ENOENT, "x")) == ""
-    with pytest.raises(IsADirectoryError), whole.told(tmp_path):
+    assert atomic.remedy(ValueError("x")) == "" and atomic.remedy(FileNotFoundError(errno.ENOENT, "x")) == ""
+    with pytest.raises(IsADirectoryError), atomic.told(tmp_path):
         tmp_path.read_text()
-    with pytest.raises(CyborgError, match="a.csv: no space is left"), whole.told(tmp_path / "a.csv"):
+    with pytest.raises(CyborgError, match="a.csv: no space is left"), atomic.told(tmp_path / "a.csv"):
         raise OSError(errno.ENOSPC, "x")

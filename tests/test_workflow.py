@@ -13,10 +13,13 @@ import yaml
 from conftest import CHECKOUT, PROFILES
 from snakemake.cli import main as snakemake
 
-from cyborg_utils import corpora, execute, pages, params, paths, progress, provenance, report, workflow
-from cyborg_utils.errors import CyborgError
+from cyborg_utils.core import config, paths, provenance
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.data import corpora
+from cyborg_utils.run import execute, freshness, site, workflow
+from cyborg_utils.study import artefacts
 
-NOTEBOOKS = {entry["notebook"] for entry in report.registry().values()}
+NOTEBOOKS = {entry["notebook"] for entry in artefacts.registry().values()}
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def plan(project, monkeypatch, capfd):
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_study_has_all_its_steps(plan, profile):
-    study = params.load(profile)
+    study = config.load(profile)
     full = len(study.seeds) if "full" in study.section("train_student")["labels"] else 0
     assert plan(profile) == {
         "prepare_data": 1,
@@ -62,12 +65,12 @@ def test_every_study_has_all_its_steps(plan, profile):
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("notebook", sorted(NOTEBOOKS))
 def test_every_notebook_takes_its_parameters_from_every_study(profile, notebook):
-    if notebook[3:] not in params.load(profile).sections and notebook != "00_overview":
+    if notebook[3:] not in config.load(profile).sections and notebook != "00_overview":
         with pytest.raises(CyborgError, match="which the study does not give"):
             execute.compose(notebook, profile)
         return
     of_run = notebook[:2] in ("02", "03", "04")
-    values = execute.compose(notebook, profile, params.load(profile).runs[0] if of_run else None)
+    values = execute.compose(notebook, profile, config.load(profile).runs[0] if of_run else None)
     assert values["profile"] == profile
     assert ("seed" in values) == of_run
 
@@ -157,13 +160,13 @@ def test_a_step_whose_stamp_is_gone_is_done_again(plan, finished):
 def cloned(project, plan, make_study):
     """A clone's study: the scores of its one run and their records are in results, nothing is in build."""
     make_study("try", calibrate_student={"penalty_seeds": []}, score_essays={}, attack_scorer={}, score_traits={}, cost={})
-    run = params.load("try").runs[0]
+    run = config.load("try").runs[0]
     for notebook, kind in (("02_finetune_teacher", ""), ("03_label_essays", "teacher"), ("04_train_student", "students")):
         scores = [paths.results("try", "scores", f"{kind}_{run.name}.csv")] if kind else []
         for file in scores:
-            report.write(file, "essay_id\n1\n")
+            artefacts.write(file, "essay_id\n1\n")
         values = execute.compose(notebook, "try", run)
-        report.save_record("try", notebook, run.name, parameters=values, inputs=scores)
+        artefacts.save_record("try", notebook, run.name, parameters=values, inputs=scores)
     return "try"
 
 
@@ -177,30 +180,30 @@ def test_a_study_goes_on_from_a_clone(plan, cloned):
 def test_a_clone_leaves_out_what_needs_models_and_says_so(cloned, make_study):
     """07 without penalties and 11 compute from scores; 08 trains Teachers; 12 and 13 load a Student that is not there."""
     without = ["08_score_traits", "12_score_essays", "13_attack_scorer"]
-    assert progress.left_out(cloned, progress.kept(cloned)) == dict.fromkeys(without, False)
-    assert progress.left_out(cloned, []) == {}  # where no step is kept all models are made here
+    assert freshness.left_out(cloned, freshness.kept(cloned)) == dict.fromkeys(without, False)
+    assert freshness.left_out(cloned, []) == {}  # where no step is kept all models are made here
     (said,) = workflow._without(cloned)
     assert ", ".join(without) in said and "`make reproduce PROFILE=try` makes these models" in said
 
 
 def test_a_clone_with_models_or_with_a_run_to_train_scores_and_attacks(plan, cloned, make_study):
     paths.build(cloned, "students", "u10_s1").mkdir(parents=True)
-    assert "12_score_essays" not in progress.left_out(cloned, progress.kept(cloned))
-    assert "13_attack_scorer" in progress.left_out(cloned, progress.kept(cloned))  # the Teacher is not there
+    assert "12_score_essays" not in freshness.left_out(cloned, freshness.kept(cloned))
+    assert "13_attack_scorer" in freshness.left_out(cloned, freshness.kept(cloned))  # the Teacher is not there
     shutil.rmtree(paths.build(cloned, "students"))
     make_study(cloned, runs=[{"fraction": 0.1, "seeds": [1, 2]}], score_essays={}, attack_scorer={"run": "u10_s1"})
-    assert list(progress.left_out(cloned, progress.kept(cloned))) == ["13_attack_scorer"]  # 12 takes the Student of seed 2
+    assert list(freshness.left_out(cloned, freshness.kept(cloned))) == ["13_attack_scorer"]  # 12 takes the Student of seed 2
     assert plan(cloned, keep=True) == TRAINED | {"prepare_data": 1, "finetune_teacher": 1, "label_essays": 1, "train_student": 3}
 
 
 def test_a_clone_says_nothing_of_a_notebook_whose_results_are_there(cloned):
     values = execute.compose("12_score_essays", cloned)
-    report.save_record(cloned, "12_score_essays", parameters=values)
+    artefacts.save_record(cloned, "12_score_essays", parameters=values)
     assert "12_score_essays" in workflow._without(cloned)[0]  # its tables are not there
-    for file in (file for name in report.expected("12_score_essays") for file in report.files(cloned, name)):
-        report.write(file, "x")
+    for file in (file for name in artefacts.expected("12_score_essays") for file in artefacts.files(cloned, name)):
+        artefacts.write(file, "x")
     assert "12_score_essays" not in workflow._without(cloned)[0]
-    report.save_record(cloned, "12_score_essays", parameters=values | {"confidence": 0.5})
+    artefacts.save_record(cloned, "12_score_essays", parameters=values | {"confidence": 0.5})
     assert "12_score_essays" in workflow._without(cloned)[0]
 
 
@@ -216,25 +219,25 @@ def own_essays(project, cloned, make_study):
     corpus_samples.write_csv(file, corpus_samples.own(60))
     (project / "data" / "rubric.txt").write_text("Weigh the reasons.")
     prepared = corpora.prepare(cloned)
-    report.save_record(cloned, "01_prepare_data", parameters={}, inputs=prepared.sources)
-    for step in workflow.steps(params.load(cloned)):
-        report.write(paths.build(cloned, "done", f"{step}.json"), '{"made": {}}')
+    artefacts.save_record(cloned, "01_prepare_data", parameters={}, inputs=prepared.sources)
+    for step in workflow.steps(config.load(cloned)):
+        artefacts.write(paths.build(cloned, "done", f"{step}.json"), '{"made": {}}')
     return file
 
 
 def test_changed_essays_and_rubrics_are_noticed(own_essays, plan, cloned, project):
-    assert progress.forget_changed_essays(cloned) == []
+    assert freshness.forget_changed_essays(cloned) == []
     for file, old, new in ((own_essays, ",3,", ",4,"), (project / "data" / "rubric.txt", "reasons", "spelling")):
         before = file.read_text(encoding="utf-8")
         assert old in before
         file.write_text(before.replace(old, new, 1), encoding="utf-8")
-        stamps, records = (file.parent for file in (paths.build(cloned, "done", "x"), report.record_file(cloned, "x")))
+        stamps, records = (file.parent for file in (paths.build(cloned, "done", "x"), artefacts.record_file(cloned, "x")))
         kept = [(file, file.read_bytes()) for file in [*stamps.iterdir(), *records.glob("0[234]*")]]
-        (said,) = progress.forget_changed_essays(cloned)
+        (said,) = freshness.forget_changed_essays(cloned)
         assert "data/own.csv, data/rubric.txt: not what results/try/records/01_prepare_data.json was made from" in said
-        assert not [*stamps.iterdir()] and progress.kept(cloned) == []
+        assert not [*stamps.iterdir()] and freshness.kept(cloned) == []
         assert plan(cloned, keep=True)["finetune_teacher"] == 1
-        assert progress.forget_changed_essays(cloned) == []  # there is nothing more to forget
+        assert freshness.forget_changed_essays(cloned) == []  # there is nothing more to forget
         file.write_text(before, encoding="utf-8")
         for path, content in kept:
             path.write_bytes(content)
@@ -243,12 +246,12 @@ def test_changed_essays_and_rubrics_are_noticed(own_essays, plan, cloned, projec
 @pytest.mark.parametrize("change, said", [({"dev": 0.3}, "dev"), ({"scale": [1, 8, 1]}, "scale"), ({}, ""), ({"groups": []}, "")])
 def test_changed_splits_are_noticed_and_other_groups_keep_the_scores(own_essays, cloned, make_study, change, said):
     values = execute.compose("01_prepare_data", cloned)
-    inputs = json.loads(report.record_file(cloned, "01_prepare_data").read_text())["inputs"]
-    report.save_record(cloned, "01_prepare_data", parameters=values)
-    record = report.record_file(cloned, "01_prepare_data")
+    inputs = json.loads(artefacts.record_file(cloned, "01_prepare_data").read_text())["inputs"]
+    artefacts.save_record(cloned, "01_prepare_data", parameters=values)
+    record = artefacts.record_file(cloned, "01_prepare_data")
     record.write_text(json.dumps(json.loads(record.read_text()) | {"inputs": inputs}))
     make_study(cloned, prepare_data={name: values[name] for name in values if name != "profile"} | change)
-    told = progress.forget_changed_essays(cloned)
+    told = freshness.forget_changed_essays(cloned)
     assert [f"params/{cloned}.yaml: prepare_data: {said}:" in line for line in told] == ([True] if said else [])
     assert bool([*record.parent.glob("0[234]*")]) == (not said)
 
@@ -258,22 +261,22 @@ def test_unchanged_essays_are_read_once_and_found_elsewhere(own_essays, cloned, 
     sha256 = provenance.sha256
     monkeypatch.setattr(provenance, "sha256", lambda file: (read.append(file.name), sha256(file))[1])
     for _ in range(2):
-        assert progress.forget_changed_essays(cloned) == []
+        assert freshness.forget_changed_essays(cloned) == []
     assert read == ["own.csv", "rubric.txt"]
     own_essays.touch()
     (project.parent / "elsewhere").mkdir()
     monkeypatch.setenv("CYBORG_DATA_DIR", str(project.parent / "elsewhere"))
     own_essays.rename(project.parent / "elsewhere" / "own.csv")
-    assert progress.forget_changed_essays(cloned) == [] and len(read) == 4
+    assert freshness.forget_changed_essays(cloned) == [] and len(read) == 4
     (project.parent / "elsewhere" / "own.csv").unlink()
-    assert progress.forget_changed_essays(cloned) == []  # a prepared study does not need them
-    assert len([*paths.build(cloned, "done").iterdir()]) == len(workflow.steps(params.load(cloned)))
+    assert freshness.forget_changed_essays(cloned) == []  # a prepared study does not need them
+    assert len([*paths.build(cloned, "done").iterdir()]) == len(workflow.steps(config.load(cloned)))
 
 
 @pytest.mark.parametrize("section, redone", [("finetune_teacher", 3), ("train_student", 1)])
 def test_scores_made_with_other_settings_are_not_kept(plan, cloned, make_study, section, redone):
     make_study(cloned, **{section: {"epochs": 9}})
-    assert len(progress.kept(cloned)) == 3 - redone
+    assert len(freshness.kept(cloned)) == 3 - redone
     jobs = plan(cloned, keep=True)
     assert sum(jobs.get(rule, 0) for rule in ("finetune_teacher", "label_essays", "train_student")) == 1 + redone
 
@@ -281,7 +284,7 @@ def test_scores_made_with_other_settings_are_not_kept(plan, cloned, make_study, 
 @pytest.mark.parametrize("kind, left", [("teacher", 1), ("students", 2)])
 def test_scores_changed_since_their_record_are_not_kept(plan, cloned, kind, left):
     paths.results(cloned, "scores", f"{kind}_u10_s1.csv").write_text("essay_id\n2\n")
-    assert len(progress.kept(cloned)) == left
+    assert len(freshness.kept(cloned)) == left
 
 
 # ---- what the caller is told
@@ -308,7 +311,7 @@ def test_nothing_to_do_is_said(pretended, capsys):
 
 
 def test_the_steps_done_are_told_with_time_and_memory(pretended, capsys):
-    stamp, record = paths.build("try", "done", "01_prepare_data.json"), report.record_file("try", "01_prepare_data")
+    stamp, record = paths.build("try", "done", "01_prepare_data.json"), artefacts.record_file("try", "01_prepare_data")
     content = {"notebook": "01_prepare_data", "run": "", "seconds": 12.3, "peak_memory_gib": 1.25}
     for file in (stamp, record):
         file.parent.mkdir(parents=True)
@@ -327,7 +330,7 @@ def test_a_failed_step_is_a_failure(pretended):
 
 def test_a_study_that_is_at_work_is_not_started_twice(pretended, project):
     """The lock outlives the caller for as long as Snakemake runs, and is free when that has ended."""
-    call = "import sys; sys.argv = ['x', 'try']; from cyborg_utils import workflow; {}; workflow.main()"
+    call = "import sys; sys.argv = ['x', 'try']; from cyborg_utils.run import workflow; {}; workflow.main()"
     slow = "workflow.command = lambda *a, **k: [sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(30)']"
     first = subprocess.Popen(
         [sys.executable, "-u", "-c", call.format(slow)], stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -364,12 +367,14 @@ def test_pages_have_titles_words_for_pictures_and_working_links(project, make_st
     links = "# The Teacher\n\n[labels](03_label_essays.ipynb), [bias](06_analyze_bias.ipynb#smd), [home](00_overview.ipynb)"
     cells = [nbformat.v4.new_markdown_cell(links), nbformat.v4.new_code_cell("x", outputs=[picture, plain])]
     for stem in ("02_finetune_teacher_u10_s1", "03_label_essays_u10_s1", "03_label_essays_u10_s2", "06_analyze_bias"):
-        report.write(paths.results("try", "notebooks", f"{stem}.ipynb"), nbformat.writes(nbformat.v4.new_notebook(cells=cells)))
-    index = pages.render("try").read_text(encoding="utf-8")
+        artefacts.write(
+            paths.results("try", "notebooks", f"{stem}.ipynb"), nbformat.writes(nbformat.v4.new_notebook(cells=cells))
+        )
+    index = site.render("try").read_text(encoding="utf-8")
     assert "<h1>Cyborg Data on ELLIPSE" in index and 'href="03_label_essays_u10_s2.html"' in index and "The Teacher" in index
     page = paths.build("try", "html", "02_finetune_teacher_u10_s1.html").read_text(encoding="utf-8")
     assert "<title>The Teacher</title>" in page
-    assert 'alt="Cyborg &lt;0.6&gt;"' in page and f'alt="{pages.NO_ALT}"' in page
+    assert 'alt="Cyborg &lt;0.6&gt;"' in page and f'alt="{site.NO_ALT}"' in page
     assert 'href="03_label_essays_u10_s1.html"' in page  # the page of the same run
     assert 'href="06_analyze_bias.html#smd"' in page
     assert 'href="index.html#00_overview"' in page  # not executed yet
@@ -378,7 +383,7 @@ def test_pages_have_titles_words_for_pictures_and_working_links(project, make_st
 def test_pages_of_nothing_say_what_to_do(make_study):
     make_study("try")
     with pytest.raises(CyborgError, match="results/try/notebooks: no executed notebook. Run `make reproduce` first."):
-        pages.render("try")
+        site.render("try")
 
 
 # ---- make

@@ -30,7 +30,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from cyborg_utils.corpora import simulated
+from cyborg_utils.data import simulated
 
 CHAT = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cyborg_utils import arms, params, report
+from cyborg_utils.core import config
+from cyborg_utils.study import arms, artefacts
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 LABELS = {
@@ -36,8 +37,8 @@ QUESTIONS = {  # the paper's open ones, and two of ours
 
 def study(profile: str) -> str:
     """QWK with interval and the share of the gap closed, a row for every arm of the first Student, for each fraction."""
-    model, head = params.load(profile).headline
-    qwk, gaps = arms.systems(report.read_table(profile, "table_qwk")), report.read_table(profile, "table_gap_closed")
+    model, head = config.load(profile).headline
+    qwk, gaps = arms.systems(artefacts.read_table(profile, "table_qwk")), artefacts.read_table(profile, "table_gap_closed")
     own = qwk[((qwk["student"] == model) & (qwk["head"] == head)) | (qwk["student"] == "teacher")]
     whole = int(own.loc[own["arm"] == "full", "n_human"].max())
     names = ["human scores", "the Student learns from", "seeds", "QWK", "95 % interval", "share of the gap closed (over essays)"]
@@ -58,7 +59,7 @@ def found(profile: str = "ellipse") -> str:
     """The sentence that each notebook beyond the paper found, from its record; a notebook that was not run says so."""
     lines = []
     for number, (notebook, question) in enumerate(QUESTIONS.items(), 1):
-        file = report.record_file(profile, notebook, "")
+        file = artefacts.record_file(profile, notebook, "")
         folder, said = "notebooks", "*Not run on these essays yet.*"
         if file.is_file():
             record = json.loads(file.read_text(encoding="utf-8"))

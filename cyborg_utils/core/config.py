@@ -1,0 +1,201 @@
+"""A YAML file in `params/` is one study: read it, check it, and hand each notebook its section.
+
+Sections are named after notebooks (`finetune_teacher` belongs to `02_finetune_teacher.ipynb`), their keys are that
+notebook's parameters. The rules stand in `params/schema.yaml`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from cyborg_utils.core import paths
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+
+MOST = 20_000  # values of a study file, as often as its aliases (`*name`) repeat them; ours have some hundred
+SHOWN = 10  # mistakes told in full
+# jsonschema takes 3.0 for an integer, and it would be part of a run's name
+CHECKER = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=CHECKER)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of the grid: the share of human scores and the seed that draws U, initialises and shuffles."""
+
+    fraction: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return paths.run_name(self.fraction, self.seed)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A checked study file."""
+
+    profile: str
+    title: str
+    note: str
+    runs: tuple[Run, ...]
+    sections: dict[str, dict[str, Any]]
+    extras: frozenset[str] = frozenset()  # sections that a study may leave out, and that this one has
+    epochs: Mapping[Run, int] = field(default_factory=dict)  # of the Teacher, for runs that say so themselves
+
+    @property
+    def scale(self) -> Scale:
+        return Scale(*self.sections["prepare_data"]["scale"])
+
+    @property
+    def headline(self) -> tuple[str, str]:
+        """The Student (model, head) that is shown where only one is: the first of each."""
+        section = self.sections["train_student"]
+        return section["models"][0], section["heads"][0]
+
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """The notebooks beyond the paper's own that this study asks for, by giving their section; in their order."""
+        return tuple(file.stem for file in paths.notebooks() if file.stem[3:] in self.extras)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Every seed of the grid, ascending; the `full` Student is trained once for each."""
+        return tuple(sorted({run.seed for run in self.runs}))
+
+    @property
+    def full_runs(self) -> tuple[Run, ...]:
+        """The runs on all human scores, one a seed, where the study has the label `full`: no Teacher, one Student run each."""
+        return tuple(Run(1.0, seed) for seed in self.seeds) if "full" in self.sections["train_student"]["labels"] else ()
+
+    @property
+    def fractions(self) -> tuple[float, ...]:
+        return tuple(sorted({run.fraction for run in self.runs}))
+
+    def section(self, notebook: str, run: Run | None = None) -> dict[str, Any]:
+        """Parameters of a notebook, by its name with or without number: `02_finetune_teacher` or `finetune_teacher`.
+
+        For a `run` with what it says otherwise than its study: the Teacher's epochs.
+        """
+        name = notebook.lstrip("0123456789_")
+        own = {"epochs": self.epochs[run]} if name == "finetune_teacher" and run in self.epochs else {}
+        return self.sections.get(name, {}) | own
+
+
+def profiles() -> list[str]:
+    """The studies in `params/`, by name."""
+    return sorted(file.stem for file in paths.params_file("x").parent.glob("*.yaml") if file.stem not in ("schema", "artefacts"))
+
+
+def load(profile: str) -> Study:
+    """Read and check `params/<profile>.yaml` (or a path to a YAML file).
+
+    What a section leaves out and the schema gives a `default` for is filled in, so that every notebook gets all its parameters.
+    Raises CyborgError naming file, key and remedy for a missing file, broken YAML, a key that stands twice or is unknown, a wrong
+    type, and a number that is none.
+    """
+    path = Path(profile) if profile.endswith((".yaml", ".yml")) else paths.params_file(profile)
+    if not path.is_file():
+        known = ", ".join(profiles())
+        raise CyborgError(f"{paths.shown(path)}: no such study. Known profiles: {known}. Copy one of them to start your own.")
+    content = _read(path)
+    schema = _schema(paths.params_file("schema").read_text(encoding="utf-8"))
+    errors = sorted(Validator(schema).iter_errors(content), key=lambda e: list(map(str, e.path)))
+    if errors:
+        told = [f"{paths.shown(path)}: {_explain(error)}" for error in errors[:SHOWN]]
+        told += [f"and {len(errors) - SHOWN} more"] if len(errors) > SHOWN else []
+        raise CyborgError("\n".join([*told, "What a study may say stands in params/schema.yaml."]))
+    runs = tuple(Run(float(row["fraction"]), seed) for row in content["runs"] for seed in row["seeds"])
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):  # 0.1234567 and 0.1234568 would share a name, and so their files
+        raise CyborgError(f"{paths.shown(path)}: runs: a fraction and seed stand twice. Give each pair once.")
+    if odd := [name for name in names if not re.fullmatch(r"u[\d.]+_s\d+", name)]:
+        raise CyborgError(f"{paths.shown(path)}: runs: {odd[0]}: this fraction is too small. Give one of at least 0.000001.")
+    rules = {name: rule for name, rule in schema["properties"].items() if rule["type"] == "object"}
+    extras = frozenset(name for name, rule in rules.items() if rule.get("extra") and name in content)
+    sections = {
+        name: {key: one["default"] for key, one in rule["properties"].items() if "default" in one} | content.get(name, {})
+        for name, rule in rules.items()
+        if name in extras or not rule.get("extra")
+    }
+    own = [row for row in content["runs"] if "epochs" in row]
+    epochs = {Run(float(row["fraction"]), seed): row["epochs"] for row in own for seed in row["seeds"]}
+    study = Study(path.stem, content["title"], content.get("note", ""), runs, sections, extras, epochs)
+    try:
+        _ = study.scale  # an impossible scale is reported now, not in notebook 01
+    except CyborgError as error:
+        raise CyborgError(f"{paths.shown(path)}: prepare_data.scale: {error}") from error
+    return study
+
+
+@functools.cache
+def _schema(text: str) -> dict[str, Any]:
+    return yaml.safe_load(text)
+
+
+def _read(path: Path) -> Any:
+    """The content of a YAML file, whose keys all stand once and whose numbers are numbers."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        twice = list(_twice(yaml.compose(text, Loader=yaml.SafeLoader)))
+        content = yaml.safe_load(text)
+    # Beside YAMLError: dates such as 2024-13-45, numbers of 5,000 digits, `!!bool perhaps`, `!!timestamp soon`, ten thousand `[`.
+    except (yaml.YAMLError, OSError, ValueError, OverflowError, KeyError, AttributeError, RecursionError) as error:
+        raise CyborgError(
+            f"{paths.shown(path)}: not readable as YAML: {str(error)[:500]}. Mend it, or save it as UTF-8."
+        ) from error
+    if twice:
+        raise CyborgError("\n".join(f"{paths.shown(path)}: {place}. Keep one of them." for place in twice[:SHOWN]))
+    for number, (place, value) in enumerate(_values(content)):
+        if number == MOST or len(place) > 50:
+            raise CyborgError(f"{paths.shown(path)}: too many values, or too deep. Write out what aliases (`*name`) stand for.")
+        if isinstance(value, (int, float)) and not abs(value) < 2**63:
+            raise CyborgError(f"{paths.shown(path)}: {'.'.join(place)[:200]}: needs an ordinary number, smaller than 2^63.")
+    return content
+
+
+def _twice(node: yaml.Node | None, seen: set[int] | None = None) -> Iterator[str]:
+    """Words on every key that stands twice in its mapping: YAML would silently take the last."""
+    seen = set() if seen is None else seen
+    if node is None or id(node) in seen or isinstance(node, yaml.ScalarNode):
+        return
+    seen.add(id(node))
+    first: dict[str, int] = {}
+    for child in node.value:
+        for part in child if isinstance(child, tuple) else (child,):
+            yield from _twice(part, seen)
+        if isinstance(child, tuple) and isinstance(child[0], yaml.ScalarNode):
+            name, line = child[0].value[:60], child[0].start_mark.line + 1
+            if name in first:
+                yield f"line {line}: {name} stands in line {first[name]} already"
+            first.setdefault(name, line)
+
+
+def _values(content: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every value with its place, down to a depth that no study has."""
+    yield place, content
+    if len(place) <= 50:
+        parts = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+        for key, value in parts:
+            yield from _values(value, (*place, str(key)[:60]))
+
+
+def _explain(error: jsonschema.ValidationError) -> str:
+    place = ".".join(str(key)[:60] for key in error.path) or "top level"
+    hint = ""
+    if error.validator == "type" and isinstance(error.instance, str):
+        try:
+            float(error.instance)
+            hint = ' YAML reads a number such as 2e-5 as text: write "2.0e-05".'
+        except ValueError:
+            pass
+    message = error.message if len(error.message) <= 300 else f"{error.message[:120]} ... {error.message[-120:]}"
+    return f"{place}: {message}.{hint}"

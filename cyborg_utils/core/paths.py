@@ -1,0 +1,86 @@
+"""Where things are: one answer for a notebook in Jupyter, under papermill, and in a test.
+
+Papermill runs in the caller's folder and Jupyter in the notebook's, so nothing may depend on the working folder.
+The project folder is the nearest one upwards that holds `cyborg_utils/`; `CYBORG_HOME` overrides it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from cyborg_utils.core.errors import CyborgError
+
+CHECKOUT = Path(__file__).resolve().parents[2]  # what this package was loaded from
+NAME = re.compile(r"\w[\w.-]{0,99}")  # of a study: it becomes a folder, and a word of a command
+
+
+def home() -> Path:
+    """Project folder: `CYBORG_HOME`, else the checkout that holds this package."""
+    return Path(os.environ.get("CYBORG_HOME") or CHECKOUT)
+
+
+def notebooks() -> list[Path]:
+    """The numbered notebooks in their order: those of the paper, and in `extensions` those that go beyond it."""
+    folder = home() / "notebooks"
+    return sorted([*folder.glob("*.ipynb"), *folder.glob("extensions/*.ipynb")], key=lambda file: file.name)
+
+
+def params_file(profile: str) -> Path:
+    """The YAML file of a study."""
+    return home() / "params" / f"{_checked(profile)}.yaml"
+
+
+def build(profile: str, *parts: str) -> Path:
+    """A path for what can be made again: prepared data, adapters, checkpoints, HTML (not tracked by git)."""
+    return home().joinpath("build", _checked(profile), *map(_inside, parts))
+
+
+def results(profile: str, *parts: str) -> Path:
+    """A path for what is kept: tables, figures, executed notebooks, scores by essay id, records (tracked by git)."""
+    return home().joinpath("results", _checked(profile), *map(_inside, parts))
+
+
+def _checked(profile: str) -> str:
+    """A study's name; CyborgError for anything that could leave its folder or mean something to a shell."""
+    if not NAME.fullmatch(profile):
+        raise CyborgError(
+            f"{profile[:60]!r} cannot be the name of a study. Use letters, digits, `_`, `-` and `.`, such as my_essays."
+        )
+    return profile
+
+
+def _inside(part: str) -> str:
+    """A part of a path, also with folders in it, that stays below its study's folder."""
+    if Path(part).is_absolute() or ".." in Path(part).parts or "\0" in str(part):
+        raise CyborgError(f"{str(part)[:60]!r} leaves the folder of its study. Use a name without `..` and without `/` in front.")
+    return part
+
+
+def cache() -> Path:
+    """Verified model weights, outside the checkout: `CYBORG_CACHE`, else `~/.cache/cyborg-data`."""
+    return Path(os.environ.get("CYBORG_CACHE") or Path.home() / ".cache" / "cyborg-data")
+
+
+def data_folders() -> list[Path]:
+    """Where a corpus file is looked for, first to last: `CYBORG_DATA_DIR`, `data/`, and `shared/data` beside the checkout."""
+    named = os.environ.get("CYBORG_DATA_DIR")
+    folders = [Path(named)] if named else []
+    return [*folders, home() / "data", home() / "shared" / "data", home().parent / "shared" / "data"]
+
+
+def run_name(fraction: float, seed: int) -> str:
+    """Name of one cell of the grid in file names: 10 % human scores and seed 1 is `u10_s1`."""
+    return f"u{100 * fraction:g}_s{seed}"
+
+
+def shown(path: str | Path) -> str:
+    """A path as people and records see it: relative to the project where possible, so no machine's folder leaks out."""
+    path = Path(path)
+    for base, name in ((home(), ""), (home().parent, "../"), (Path.home(), "~/")):
+        try:
+            return name + str(path.resolve().relative_to(base.resolve()))
+        except ValueError:
+            continue
+    return path.name

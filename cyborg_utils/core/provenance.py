@@ -1,0 +1,142 @@
+"""Who ran what, on what, for how long: the record that closes every notebook, and fingerprints that decide what to redo."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from cyborg_utils.core import atomic, paths
+
+STARTED = time.time()  # of this process, which is one notebook
+SHOWN_PACKAGES = ("torch", "transformers", "peft", "datasets", "scikit-learn", "scipy", "statsmodels", "numpy", "pandas")
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file, or of all files of a folder with their relative names; hex."""
+    path = Path(path)
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            if path.is_dir():
+                digest.update(str(file.relative_to(path)).encode())
+            with file.open("rb") as handle:
+                while block := handle.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()
+
+
+def fingerprint(settings: dict[str, Any], *, data: Any = None, code: tuple[ModuleType, ...] = ()) -> str:
+    """16 hex digits that change when settings, data (anything JSON can hold) or the source of a module changes.
+
+    A checkpoint or a finished part is taken up again only where its fingerprint is the present one.
+    """
+    content = json.dumps([settings, data], sort_keys=True, default=str)
+    sources = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in code)
+    return hashlib.sha256((content + sources).encode()).hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that decide the numbers."""
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in SHOWN_PACKAGES}}
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores, threads and precision (they decide last digits), memory (GiB) and GPU of this machine."""
+    import torch
+
+    from cyborg_utils.core import dtype
+
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+        flags = next((line for line in lines if line.startswith("flags")), "")
+        model += " with AMX bf16" if "amx_bf16" in flags else ""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        cores = os.cpu_count() or 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else float("nan")
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    return {
+        "processor": model,
+        "cores": cores,
+        "threads": torch.get_num_threads(),
+        "precision": dtype.name(),
+        "memory_gib": round(memory, 1),
+        "gpu": gpu,
+        "system": platform.system(),
+    }
+
+
+def commit() -> str:
+    """The checkout's commit, with `-dirty` where tracked sources differ from it; `unknown` outside a checkout."""
+    git = ["git", "-C", str(paths.home())]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        sources = ["cyborg_utils", "notebooks", "params"]
+        dirty = subprocess.run(
+            [*git, "status", "--porcelain", "-uno", "--", *sources], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("-dirty" if dirty.strip() else "")
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held so far, in GiB."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes: macOS counts in bytes, Linux in KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def record(
+    parameters: dict[str, Any], *, inputs: list[str | Path] = (), measured: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """All that a reader needs to trust or repeat this notebook run: parameters, commit, versions, input hashes, hardware, time.
+
+    `measured` holds what the notebook timed or counted itself (JSON values). Peak memory is of this process, in GiB.
+    """
+    return {
+        "parameters": parameters,
+        "commit": commit(),
+        "versions": versions(),
+        "inputs": {paths.shown(path): sha256(path)[:16] for path in inputs},
+        "hardware": hardware(),
+        "seconds": round(time.time() - STARTED, 1),
+        "peak_memory_gib": round(peak_memory(), 2),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "measured": _plain(measured or {}),
+    }
+
+
+def write_json(path: str | Path, content: Any) -> Path:
+    """Write JSON whole or not at all."""
+    return atomic.write(path, json.dumps(_plain(content), indent=1, sort_keys=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars and arrays, tuples and paths as JSON values; NaN as null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

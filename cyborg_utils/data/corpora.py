@@ -1,0 +1,198 @@
+"""Corpora: any of them -> one `datasets.Dataset` with the same columns, checked, split and saved.
+
+Columns: essay_id, text, prompt, assignment, score, second_score, true_score, level, traits{}, groups{}, split.
+A corpus module reads (`ellipse.read(settings)`); here its rows are split, turned into a dataset, saved and loaded. Texts go from
+file to file and are never in memory all at once; so a corpus may be larger (`frame(text=True)` is for studies, which are not).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import weakref
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from datasets import Dataset, DatasetInfo, Features, Value, load_from_disk
+
+from cyborg_utils.core import atomic, config, paths, provenance
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.data import files, splits, table
+from cyborg_utils.data.spool import Store
+
+BASIC = {
+    **{name: Value("string") for name in ("essay_id", "text", "prompt", "assignment")},
+    **{name: Value("float64") for name in ("score", "second_score", "true_score")},
+    "level": Value("int64"),
+}
+ROWS = "data-00000-of-00001.arrow"  # its name, and the state, as `Dataset.save_to_disk` has them
+STATE = {"_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": None}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A corpus, ready. `counts`: rows_read = essays + excluded + repeated; `sources`: the files read; `notes`: to read."""
+
+    dataset: Dataset
+    exclusions: pd.DataFrame  # file, row, column, reason, essay_id
+    split: pd.DataFrame  # essay_id, split
+    counts: dict[str, int]
+    sources: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def prepare(profile: str) -> Prepared:
+    """Read, check and split the corpus of a study; writes nothing. Settings: section `prepare_data` of the params file."""
+    return build(config.load(profile).section("prepare_data"))
+
+
+def build(settings: dict[str, Any]) -> Prepared:
+    """`prepare` for settings that are at hand already."""
+    raw, rubric = _module(settings).read(settings), files.rubric(settings.get("options", {}))
+    essays, exclusions, notes = raw.frame, raw.exclusions, list(raw.notes)
+    essays["level"] = Scale(*settings["scale"]).level(essays["score"])
+    essays["duplicate"], essays["place"] = raw.store.copies(), np.arange(len(essays))
+    if settings["test"] == 0:
+        essays, dropped = _without_leaks(essays)
+        exclusions = pd.concat([exclusions, dropped], ignore_index=True) if len(dropped) else exclusions
+    copies = int(essays["duplicate"].duplicated().sum())
+    notes += [f"{copies} essay(s) repeat the text of another; copies share a split."] if copies else []
+    essays["split"] = splits.assign(essays, dev=settings["dev"], test=settings["test"], seed=settings["split_seed"])
+    dataset = _dataset(essays, raw.store)
+    counts = {"rows_read": raw.rows_read, "repeated": raw.repeated, "excluded": len(exclusions), "essays": len(essays)}
+    return Prepared(
+        dataset, exclusions, essays[["essay_id", "split"]].copy(), counts, [*raw.sources, *filter(None, [rubric])], notes
+    )
+
+
+def sources(settings: dict[str, Any]) -> list[Path]:
+    """The files of a study's own that decide its essays and how they are scored: of the corpus, and the rubric if it names one.
+
+    Raises CyborgError where one is not there.
+    """
+    return [*_module(settings).sources(settings), *filter(None, [files.rubric(settings.get("options", {}))])]
+
+
+def _module(settings: dict[str, Any]) -> ModuleType:
+    return importlib.import_module(f"cyborg_utils.data.{settings['corpus']}")
+
+
+def save(dataset: Dataset, profile: str) -> Path:
+    """Write the essays to `build/<profile>/essays`, whole or not at all; replaces an earlier copy."""
+    target = paths.build(profile, "essays")
+    with atomic.folder(target) as temporary:
+        if ready := _folder_of(dataset):
+            for file in ready.iterdir():
+                _link(file, temporary / file.name)
+        else:
+            dataset.save_to_disk(str(temporary))
+    return target
+
+
+def load(profile: str) -> Dataset:
+    """The essays that notebook 01 saved; raises CyborgError where it has not run."""
+    folder = paths.build(profile, "essays")
+    if not (folder / "state.json").is_file():
+        raise CyborgError(f"{paths.shown(folder)}: no essays yet. Run notebook 01_prepare_data for profile {profile} first.")
+    return load_from_disk(str(folder))
+
+
+def frame(dataset: Dataset, text: bool = False) -> pd.DataFrame:
+    """One flat row an essay: essay_id, prompt, score, second_score, true_score, level, split, groups.<name>, traits.<name>.
+
+    `text=True` adds text and assignment. Missing numbers are NaN, missing groups None.
+    """
+    names = ["essay_id", "prompt", "score", "second_score", "true_score", "level", "split"] + ["text", "assignment"] * text
+    plain = dataset.with_format(None)
+    flat = pd.DataFrame({name: plain[name][:] for name in names})
+    for kind in ("groups", "traits"):
+        values = plain[kind][:] if kind in plain.column_names else []
+        for name in dataset.features[kind] if kind in plain.column_names else []:
+            dtype = float if kind == "traits" else object
+            flat[f"{kind}.{name}"] = pd.Series([value[name] for value in values], dtype=dtype)
+    return flat.astype({"second_score": float, "true_score": float})
+
+
+def draw_human(dataset: Dataset, fraction: float, seed: int) -> np.ndarray:
+    """Ids of U: the share `fraction` of the training essays (at least one), stratified by level.
+
+    Nested: with the same seed a larger fraction contains a smaller one. Depends on ids and levels only, not on row order.
+    """
+    if not 0 < fraction <= 1:
+        raise CyborgError(f"fraction {fraction}: must be above 0 and at most 1")
+    plain = dataset.with_format(None)
+    train = pd.DataFrame({name: plain[name][:] for name in ("essay_id", "level", "split")}).query("split == 'train'")
+    train = train.sort_values("essay_id", ignore_index=True)
+    order = splits.stratified_order(train["level"].to_numpy(), np.random.default_rng(seed))
+    chosen = order[: max(1, round(fraction * len(train)))]
+    return train["essay_id"].to_numpy(dtype=object)[np.sort(chosen)].astype(str)
+
+
+def _without_leaks(essays: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """For a corpus with its own split: of texts on both sides the test copy stays, the others become exclusions."""
+    rank = essays["split"].map({"test": 0, "dev": 1}).fillna(2)
+    leaked = rank > rank.groupby(essays["duplicate"]).transform("min")
+    first = essays[~leaked].groupby("duplicate")["essay_id"].first()
+    dropped = essays[leaked]
+    reason = "same text as essay " + dropped["duplicate"].map(first) + " of another split"
+    dropped = dropped[["file", "row", "essay_id"]].assign(column="text", reason=reason)
+    return essays[~leaked].reset_index(drop=True), dropped[table.EXCLUSION_COLUMNS]
+
+
+def _dataset(essays: pd.DataFrame, store: Store) -> Dataset:
+    """The essays with the store's texts, as a dataset on disk that lies in the store's folder and is removed with it."""
+    features = dict(BASIC)
+    for kind, value in (("traits", "float64"), ("groups", "string")):
+        names = [name.removeprefix(f"{kind}.") for name in essays.columns if name.startswith(f"{kind}.")]
+        features[kind] = {name: Value(value) for name in names}
+    features = Features(features | {"split": Value("string")})
+    schema, folder = features.arrow_schema, store.folder / "essays"
+    kept, at, done = np.zeros(len(store), dtype=bool), 0, 0
+    kept[essays["place"]] = True
+    folder.mkdir()
+    with pa.OSFile(str(folder / ROWS), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        for texts in store.batches():
+            at, texts = at + len(texts), texts.filter(pa.array(kept[at : at + len(texts)]))
+            rows, done = essays.iloc[done : done + len(texts)], done + len(texts)
+            writer.write_batch(pa.record_batch([_cells(field, rows, texts) for field in schema], schema=schema))
+    (store.folder / "texts.arrow").unlink()
+    DatasetInfo(features=features).write_to_directory(str(folder))
+    state = {**STATE, "_data_files": [{"filename": ROWS}], "_fingerprint": provenance.sha256(folder / ROWS)[:16]}
+    provenance.write_json(folder / "state.json", state)
+    dataset = load_from_disk(str(folder))
+    weakref.finalize(dataset, lambda held: held.remove(), store)  # the store is held until then
+    return dataset
+
+
+def _cells(field: pa.Field, rows: pd.DataFrame, texts: pa.RecordBatch) -> pa.Array:
+    """One column of a batch; what is missing is null, also inside a struct."""
+    if field.name in texts.schema.names:
+        return texts.column(field.name)
+    if not pa.types.is_struct(field.type):
+        return pa.array(rows[field.name], field.type, from_pandas=True)
+    if not field.type.num_fields:
+        return pa.array([{}] * len(rows), field.type)
+    inside = [pa.array(rows[f"{field.name}.{part.name}"], part.type, from_pandas=True) for part in field.type]
+    return pa.StructArray.from_arrays(inside, fields=list(field.type))
+
+
+def _folder_of(dataset: Dataset) -> Path | None:
+    """The folder that holds just this dataset, if `build` has made it and nothing was done to it since."""
+    folders = {Path(file["filename"]).parent for file in dataset.cache_files}
+    if len(folders) != 1 or not ((folder := folders.pop()) / "state.json").is_file():
+        return None
+    return folder if load_from_disk(str(folder))._fingerprint == dataset._fingerprint else None
+
+
+def _link(file: Path, to: Path) -> None:
+    try:
+        os.link(file, to)
+    except OSError:  # a file system without links
+        shutil.copyfile(file, to)

@@ -1,0 +1,78 @@
+"""Who is in which split, and who is in U: one stratified order serves both."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from cyborg_utils.core.errors import CyborgError
+
+
+def stratified_order(level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random order whose every prefix holds each level in proportion (to about one essay); positions, shape (n,).
+
+    Essay number r (at random) of the n_k of level k gets the place (r + u_k) / n_k, u_k uniform in [0, 1): systematic
+    sampling within each level. Rare levels need no merging, and a longer prefix contains a shorter one.
+    """
+    level = np.asarray(level)
+    place = np.empty(len(level))
+    for value in np.unique(level):
+        members = np.flatnonzero(level == value)
+        place[rng.permutation(members)] = (np.arange(len(members)) + rng.random()) / len(members)
+    return np.lexsort((rng.random(len(level)), place))
+
+
+def assign(frame: pd.DataFrame, *, dev: float, test: float, seed: int) -> np.ndarray:
+    """Split of each essay ("train", "dev", "test"), stratified by `level`; essays with the same `duplicate` key stay together.
+
+    `test` > 0 draws it from all essays, `test` = 0 keeps the corpus's own (column `split`); `dev` comes from what is not
+    test. Below 1 they are shares, else counts; with duplicates a split can be short of its count by less than a cluster.
+    A dev split of the corpus is kept where `dev` = 0. Raises CyborgError where the numbers cannot be had.
+    """
+    own = frame["split"].to_numpy(dtype=object)
+    split = np.full(len(frame), "train", dtype=object)
+    if test == 0:
+        if not (own == "test").any() or not (own != "test").any():
+            raise CyborgError(
+                "prepare_data.test is 0, which keeps the corpus's own test split, but it has none beside a training split. "
+                "Give a number of essays or a share."
+            )
+        split[own == "test"] = "test"
+        if (own == "dev").any():
+            if dev > 0:
+                raise CyborgError("the corpus brings its own dev split: set prepare_data.dev to 0 to keep it.")
+            split[own == "dev"] = "dev"
+    free = np.flatnonzero(split == "train")
+    n_test = _count("test", test, len(free))
+    n_dev = _count("dev", dev, max(0, len(free) - n_test))
+    if n_test + n_dev >= len(free):
+        raise CyborgError(
+            f"prepare_data: test {test:g} and dev {dev:g} leave none of {len(free)} essays for training. Give smaller numbers."
+        )
+    unit = pd.factorize(frame["duplicate"].iloc[free], sort=True)[0]  # number of each essay's cluster, by its key's order
+    by_unit = np.argsort(unit, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(unit[by_unit]) > 0])
+    sizes = np.diff(np.r_[starts, len(free)])
+    level = frame["level"].to_numpy()[free[by_unit[starts]]]  # of the cluster's first essay
+    left = {"test": n_test, "dev": n_dev}
+    for number in stratified_order(level, np.random.default_rng(seed)):
+        size = sizes[number]
+        name = next((name for name, room in left.items() if size <= room), "train")
+        if name in left:
+            split[free[by_unit[starts[number] : starts[number] + size]]] = name
+            left[name] -= size
+        elif not any(left.values()):
+            break
+    return split
+
+
+def _count(name: str, size: float, of: int) -> int:
+    """A number of essays, or a share of them; CyborgError where that is no number, or where a share comes to no essay at all."""
+    if not 0 <= size < math.inf:
+        raise CyborgError(f"prepare_data.{name}: {size} is no number of essays. Give a number from 0 on, below 1 a share.")
+    count = round(size * of) if size < 1 else round(size)
+    if size and of and not count:
+        raise CyborgError(f"prepare_data.{name}: {size:g} of {of} essays is none. Give a larger share, or a number of essays.")
+    return count

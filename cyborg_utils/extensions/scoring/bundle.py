@@ -1,0 +1,131 @@
+"""What a saved Student needs to score for somebody else: its study's calibration, its errors, what its essays were like.
+
+It stands beside the Student as `scoring.json` and is written from files that are there when a study has run (the prepared essays
+and `scores/students_<run>.csv`), without loading a model. So notebook 12 does it for every Student of a study, also for those
+trained before, and notebook 04 need not be executed again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cyborg_utils.core import config, paths, provenance
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.data import corpora
+from cyborg_utils.extensions.scoring.advisory_flags import Corpus
+from cyborg_utils.stats.calibration import MeanSdMatch
+from cyborg_utils.study import scores
+
+FILE = "scoring.json"
+
+
+@dataclass(frozen=True)
+class Name:
+    """Which Student of a study."""
+
+    run: str
+    model: str
+    head: str
+    labels: str
+
+    def folder(self, profile: str) -> Path:
+        """Where notebook 04 saves it."""
+        return paths.build(profile, "students", self.run, f"{self.model.replace('/', '--')}-{self.head}-{self.labels}")
+
+
+@dataclass(frozen=True)
+class Release:
+    """`residuals`: |human - matched score| of every development essay, ascending, in score points; `mark`: of the Student."""
+
+    profile: str
+    name: Name
+    mark: str
+    match: MeanSdMatch
+    residuals: np.ndarray
+    corpus: Corpus
+
+
+def saved(profile: str) -> list[Name]:
+    """The Students of a study that lie on this machine, in the order of the study."""
+    study = config.load(profile)
+    section = study.section("train_student")
+    runs = [*study.runs, *study.full_runs]
+    names = [
+        Name(run.name, model, head, labels)
+        for run in dict.fromkeys(runs)
+        for model in section["models"]
+        for head in section["heads"]
+        for labels in section["labels"]
+    ]
+    return [name for name in names if (name.folder(profile) / "student.json").is_file()]
+
+
+def find(profile: str, labels: str, run: str = "") -> Name:
+    """The study's headline Student on these labels: of `run`, or without one of the first run that is there.
+
+    Raises CyborgError where it is not on this machine.
+    """
+    model, head = config.load(profile).headline
+    there = saved(profile)
+    fitting = [name for name in there if (name.model, name.head, name.labels) == (model, head, labels)]
+    fitting = [name for name in fitting if name.run == run] if run else fitting
+    if not fitting:
+        place = paths.shown(paths.build(profile, "students"))
+        have = ", ".join(f"{name.run} {name.labels}" for name in there) or "none"
+        raise CyborgError(
+            f"{place}: no {model} ({head}) on {labels!r}{f' of {run}' if run else ''}; there are: {have}. "
+            f"`make reproduce PROFILE={profile}` trains it (without KEEP=1)."
+        )
+    return fitting[0]
+
+
+def write(profile: str) -> list[Name]:
+    """Write `scoring.json` beside every saved Student whose scores are there; return them. Needs no model.
+
+    Calibration and errors are of the development essays, the description of the corpus of the training essays.
+    """
+    essays = corpora.frame(corpora.load(profile), text=True)
+    train = essays[essays["split"] == "train"]
+    corpus = Corpus.of(train["text"].tolist(), [text for text in train["assignment"].fillna("") if text])
+    given, written = scores.students(profile).query("part == 'dev'"), []
+    for name in saved(profile):
+        rows = given[(given["run"] == name.run) & (given["student"] == name.model)]
+        rows = rows[(rows["head"] == name.head) & (rows["labels"] == name.labels)]
+        folder = name.folder(profile)
+        mark = json.loads((folder / "student.json").read_text(encoding="utf-8"))["mark"]
+        if len(rows):
+            _write(folder, profile, name, mark, rows, corpus)
+            written.append(name)
+    return written
+
+
+def _write(folder: Path, profile: str, name: Name, mark: str, dev: pd.DataFrame, corpus: Corpus) -> None:
+    match = MeanSdMatch(0.0, 0.0, 1.0)  # a classifier gives levels, which notebook 04 leaves as they are
+    if name.head == "regression":
+        match = MeanSdMatch.fit(target=dev["score"], values=dev["value"])
+    residuals = np.sort(np.abs(dev["score"] - dev["matched_value"]))
+    content = {"profile": profile, "name": vars(name), "mark": mark, "match": vars(match)}
+    provenance.write_json(folder / FILE, content | {"residuals": residuals.round(6), "corpus": corpus.as_json()})
+
+
+def read(folder: Path) -> Release:
+    """What `write` left beside a Student. Raises CyborgError where it is not there, or of an earlier training."""
+    for file, advice in (("student.json", "Name the folder of a saved Student (notebook 04)"), (FILE, "Run notebook 12")):
+        if not (folder / file).is_file():
+            raise CyborgError(f"{paths.shown(folder)}: no {file} there. {advice}.")
+    content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    if content["mark"] != json.loads((folder / "student.json").read_text(encoding="utf-8"))["mark"]:
+        raise CyborgError(f"{paths.shown(folder / FILE)}: of an earlier training of this Student. Run notebook 12 again.")
+    return Release(
+        content["profile"],
+        Name(**content["name"]),
+        content["mark"],
+        MeanSdMatch(**content["match"]),
+        np.array(content["residuals"], dtype=float),
+        Corpus.from_json(content["corpus"]),
+    )

@@ -1,0 +1,183 @@
+"""A model card beside every saved Student, a data card beside a study's scores, filled from what the study has written.
+
+`python -m cyborg_utils.extensions.scoring.cards ellipse` writes them anew. What a study has not measured is called so; nothing is computed again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from cyborg_utils.core import config, paths
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.data import corpora
+from cyborg_utils.extensions.scoring import bundle
+from cyborg_utils.models import weights
+from cyborg_utils.stats import conformal
+from cyborg_utils.study import artefacts, scores
+
+UNKNOWN = "not measured yet"
+CONFIDENCE = 0.90  # of the interval that a model card tells
+HUB_ID = re.compile(r"\(?([\w.-]+/[\w.-]+) @ ")  # in the `role` of weights.yaml
+# corpus -> its name, its licence, where it comes from
+SOURCES = {
+    "simulated": ("simulated essays", "MIT", "written by a program, `cyborg_utils/data/simulated.md`"),
+    "ellipse": ("ELLIPSE", "CC BY-NC-SA 4.0", "https://github.com/scrosseye/ELLIPSE-Corpus"),
+    "persuade": ("PERSUADE 2.0", "CC BY-NC-SA 4.0", "https://github.com/scrosseye/persuade_corpus_2.0"),
+    "asap2": ("ASAP 2.0", "CC BY-NC-SA 4.0", "https://github.com/scrosseye/ASAP_2.0"),
+    "table": ("own essays", "not known here: say which", "the study's own file"),
+}
+
+
+def write(profile: str) -> list[Path]:
+    """README.md beside every Student that `bundle.write` made ready, and beside the scores of the study; returns them."""
+    written = []
+    for name in bundle.saved(profile):
+        if (name.folder(profile) / bundle.FILE).is_file():
+            written.append(name.folder(profile) / "README.md")
+            artefacts.write(written[-1], model_card(profile, name))
+    written.append(paths.results(profile, "scores", "README.md"))
+    artefacts.write(written[-1], data_card(profile))
+    return written
+
+
+def model_card(profile: str, name: bundle.Name) -> str:
+    """The card of a saved Student in the Hugging Face hub's form: a YAML header and Markdown."""
+    study, ready = config.load(profile), bundle.read(name.folder(profile))
+    arm = {"student": name.model, "head": name.head, "labels": name.labels}
+    own = _row(profile, f"table_students_{name.run}", arm)
+    fraction = _fraction(study, name.run)
+    judged = _row(profile, "table_qwk", arm | {"fraction": fraction})
+    groups = _rows(profile, "table_smd", arm | {"fraction": fraction})
+    groups = groups[groups["scores"] == groups["scores"].iloc[-1]] if len(groups) else groups  # matched stands last, where it is
+    width = conformal.half_width(ready.residuals, CONFIDENCE)
+    common = _common(profile)
+    facts = common | {
+        "name": name,
+        "settings": json.loads((name.folder(profile) / "student.json").read_text(encoding="utf-8"))["settings"],
+        "base": _hub_id(name.model),
+        "trained": _trained(profile, name, common["sizes"]),
+        "own": own,
+        "judged": judged,
+        "groups": groups.to_dict("records"),
+        "cut": _row(profile, f"table_truncation_{name.run}", {"model": name.model}),
+        "width": width if math.isfinite(width) else None,
+        "confidence": CONFIDENCE,
+        "ready": ready,
+        "coverage": _row(profile, "table_coverage", arm | {"run": name.run, "attribute": "all"}),
+        "folder": paths.shown(name.folder(profile)),
+        "record": _record(profile, "04_train_student", name.run),
+    }
+    return _filled("model_card.md.j2", facts)
+
+
+def data_card(profile: str) -> str:
+    """The card of the synthetic scores of a study, `results/<profile>/scores`."""
+    study, runs = config.load(profile), []
+    for run in scores.runs(profile, "teacher")[0]:
+        given = pd.read_csv(scores.file(profile, f"teacher_{run.name}"), usecols=["part"])["part"].value_counts().to_dict()
+        table = _rows(profile, f"table_teacher_quality_{run.name}", {"reading": "most likely"})
+        quality = {row["part"]: row for row in table.to_dict("records")}
+        teacher = _record(profile, "02_finetune_teacher", run.name)
+        runs.append({"run": run, "given": given, "quality": quality, "teacher": teacher})
+    files = sorted(paths.results(profile, "scores").glob("*.csv"))
+    spread = _rows(profile, "table_distribution", {})
+    facts = _common(profile) | {
+        "runs": runs,
+        "teacher": study.section("finetune_teacher"),
+        "base": _hub_id(study.section("finetune_teacher")["model"]),
+        "spread": spread.to_dict("records"),
+        "levels": [f"{score:g}" for score in study.scale.scores],
+        "files": [(file.name, sum(1 for _ in file.open(encoding="utf-8")) - 1) for file in files],
+    }
+    return _filled("data_card.md.j2", facts)
+
+
+def _common(profile: str) -> dict[str, Any]:
+    study = config.load(profile)
+    data = study.section("prepare_data")
+    sizes = corpora.frame(corpora.load(profile))["split"].value_counts().to_dict()
+    corpus, licence, source = SOURCES[data["corpus"]]
+    found = {"corpus": corpus, "licence": licence, "source": source, "sizes": sizes, "data": data}
+    return found | {"profile": profile, "study": study, "scale": study.scale}
+
+
+def _trained(profile: str, name: bundle.Name, sizes: dict[str, int]) -> str:
+    """Whose scores the Student learned from, in words and numbers."""
+    if name.labels == "full":
+        return f"{sizes['train']:,} human scores"
+    given = pd.read_csv(scores.file(profile, f"teacher_{name.run}"), usecols=["part"])["part"].value_counts()
+    told = {
+        "human": "{u:,} human scores",
+        "cyborg": "{u:,} human scores and {pool:,} synthetic ones, the Teacher's most likely level",
+        "cyborg-soft": "{u:,} human scores and {pool:,} synthetic ones, the Teacher's expected score or distribution",
+        "cyborg-staged": "first {pool:,} synthetic scores (the Teacher's expected), then {u:,} human ones",
+    }
+    return told[name.labels].format(u=given.get("U", 0), pool=given.get("pool", 0))
+
+
+def _fraction(study: config.Study, run: str) -> float:
+    return next(one.fraction for one in (*study.runs, *study.full_runs) if one.name == run)
+
+
+def _hub_id(model: str) -> str:
+    """The hub id of a model: as it is named, or as weights.yaml says of a short name; "" where it has none."""
+    role = weights.registry().get(model, {}).get("role", "")
+    found = HUB_ID.search(role) or re.search(r"of ([\w.-]+/[\w.-]+?)\b[,)]", role)
+    if found:
+        return found[1]
+    return model.split("@")[0] if model.count("/") == 1 and not Path(paths.home() / model).exists() else ""
+
+
+def _rows(profile: str, table: str, wanted: dict[str, Any]) -> pd.DataFrame:
+    """Rows of a saved table with these values; an empty frame where table or columns are not there."""
+    file = paths.results(profile, "tables", f"{table}.csv")
+    frame = pd.read_csv(file) if file.is_file() else pd.DataFrame()
+    for column, value in wanted.items():
+        frame = frame[frame[column] == value] if column in frame else frame[:0]
+    return frame
+
+
+def _row(profile: str, table: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The first of `_rows`, {} where there is none."""
+    return next(iter(_rows(profile, table, wanted).to_dict("records")), {})
+
+
+def _record(profile: str, notebook: str, run: str = "") -> dict[str, Any]:
+    file = artefacts.record_file(profile, notebook, run)
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def _filled(template: str, facts: dict[str, Any]) -> str:
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    around = jinja2.Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    around.filters["number"] = _number
+    return around.get_template(template).render(unknown=UNKNOWN, **facts).strip() + "\n"
+
+
+def _number(value: Any, form: str = ".3f") -> str:
+    """A number in a card; `UNKNOWN` where it is not there."""
+    known = value is not None and not isinstance(value, jinja2.Undefined) and value == value
+    return format(value, form) if known else UNKNOWN
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit("usage: .venv/bin/python -m cyborg_utils.extensions.scoring.cards PROFILE")
+    try:
+        bundle.write(sys.argv[1])
+        for file in write(sys.argv[1]):
+            print(paths.shown(file))
+    except CyborgError as error:
+        sys.exit(f"\n{error}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Score new essays with a saved Student:
+
+    python -m cyborg_utils.extensions.scoring.predict ESSAYS.csv --student build/ellipse/students/u10_s1/<Student> -o SCORES.csv
+
+One row an essay: id, score (the nearest on the scale), value (real-valued, calibrated as in the Student's study), low and high
+(an interval that holds a human score with the stated confidence), flags (how the essay is unlike those the Student learned from).
+Read and written in parts, so that a file may be larger than memory; a stopped call goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import shutil
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from cyborg_utils.core import atomic, paths, provenance
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.data import files
+from cyborg_utils.extensions.scoring import advisory_flags, bundle, onnx
+from cyborg_utils.models import student
+from cyborg_utils.stats import conformal
+from cyborg_utils.study import artefacts
+
+COLUMNS = ["id", "score", "value", "low", "high", "flags"]
+PART = 512  # essays read, scored and written at a time
+SHOWN = 5  # faults told in full
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where the file keeps what; `prompt`: the text of an essay's task, if it is not one of the Student's corpus."""
+
+    id: str = "id"
+    text: str = "text"
+    prompt: str = ""
+    delimiter: str = ""
+    encoding: str = ""
+
+
+class Scorer:
+    """A saved Student, ready: its calibration, the width of its intervals, what it takes for unlike its corpus."""
+
+    def __init__(self, folder: Path, *, confidence: float = 0.90, form: str = "torch") -> None:
+        """`form`: "torch", "float32" (ONNX) or "int8" (ONNX). Raises CyborgError where `folder` is no Student made ready."""
+        self.release, self.confidence, self.form = bundle.read(folder), confidence, form
+        self.student = student.load(folder)
+        if form != "torch":
+            self.student = onnx.attached(self.student, onnx.exported(self.student, folder, int8=form == "int8"))
+        self.width = conformal.half_width(self.release.residuals, confidence)
+
+    def score(self, ids: Sequence[str], texts: Sequence[str], prompts: Sequence[str] = ()) -> pd.DataFrame:
+        """`COLUMNS` of these essays, in their order."""
+        scale, corpus = self.student.scale, self.release.corpus
+        rows, cut = self.student.encode(texts)
+        value, _ = self.student.read(rows)
+        value = self.release.match.apply(value)
+        low, high = conformal.interval(value, self.width, scale)
+        shares = [lost / (lost + len(row)) for row, lost in zip(rows, cut, strict=True)]
+        tasks = prompts or itertools.repeat("")
+        flags = [
+            advisory_flags.as_text(corpus.flags(corpus.measure(text, task), cut=share))
+            for text, task, share in zip(texts, tasks, shares, strict=False)
+        ]
+        found = [list(ids), scale.score(scale.nearest(value)), value.round(4), low.round(4), high.round(4), flags]
+        return pd.DataFrame(dict(zip(COLUMNS, found, strict=True)))
+
+
+def count(file: Path, columns: Columns) -> int:
+    """Number of essays of a file, all of it read and checked once, before any is scored.
+
+    Raises CyborgError that names file, row and column of every kind of fault: a missing column, no id or one that stands twice,
+    a text that is none. An empty text is no fault: it gets a score, and a flag.
+    """
+    there = files.header(file, encoding=columns.encoding, delimiter=columns.delimiter)
+    wanted = [name for name in (columns.id, columns.text, columns.prompt) if name]
+    if absent := [name for name in wanted if name not in there]:
+        hint = " Is the delimiter another? Give --delimiter." if len(there) == 1 else ""
+        told = f"no column {files.listed(absent)}; there are {files.listed(there)}"
+        raise CyborgError(f"{paths.shown(file)}: {told}. Give --id and --text.{hint}")
+    ids, faulty = array("q"), False  # eight bytes an essay: ids themselves may be long
+    for row in files.rows(file, encoding=columns.encoding, delimiter=columns.delimiter):
+        name = files.text(row.cells.get(columns.id))
+        ids.append(hash(name))
+        faulty = faulty or bool(_fault(row, name, row.number, columns))
+    if not ids:
+        raise CyborgError(f"{paths.shown(file)}: no essays in it.")
+    in_order = np.sort(np.frombuffer(ids, dtype=np.int64))
+    twice = in_order[1:][in_order[1:] == in_order[:-1]]
+    if faulty or len(twice):
+        raise CyborgError(_faults(file, columns, set(twice.tolist())))
+    return len(ids)
+
+
+def _faults(file: Path, columns: Columns, twice: set[int]) -> str:
+    """What is wrong with a file, the first `SHOWN` faults in full. `twice`: hashes of the ids that stand in several rows."""
+    seen: dict[int, int] = {}
+    faults, wrong = [], 0
+    for row in files.rows(file, encoding=columns.encoding, delimiter=columns.delimiter):
+        name = files.text(row.cells.get(columns.id))
+        before = seen.setdefault(hash(name), row.number) if hash(name) in twice else row.number
+        if fault := _fault(row, name, before, columns):
+            wrong += 1
+            faults += [f"row {row.number}{fault}"] if len(faults) < SHOWN else []
+    more = f"\n  and {wrong - len(faults)} more" if wrong > len(faults) else ""
+    told = "\n".join(f"  {fault}" for fault in faults)
+    return f"{paths.shown(file)}: {wrong} fault(s); mend these cells or take the rows out:\n{told}{more}"
+
+
+def _fault(row: files.Row, name: str, before: int, columns: Columns) -> str:
+    if row.fault:
+        return f": {row.fault}"
+    if not name:
+        return f", column {columns.id}: no id"
+    if reason := files.fault(row.cells.get(columns.id)):
+        return f", column {columns.id}: {reason}; give --encoding, or save it as UTF-8 text"
+    if before != row.number:
+        return f", column {columns.id}: {files.printable(name[:40])} stands in row {before} already"
+    for column in filter(None, (columns.text, columns.prompt)):
+        cell = row.cells.get(column)
+        if cell is not None and cell == cell and not isinstance(cell, str):  # NaN is no text, and no fault
+            return f", column {column}: not a text but {type(cell).__name__}"
+        if isinstance(cell, str) and files.UNREADABLE.search(cell):
+            return f", column {column}: unreadable bytes; give --encoding"
+    return ""
+
+
+def parts(file: Path, columns: Columns) -> Iterator[tuple[list[str], list[str], list[str]]]:
+    """Ids, texts and prompts of a checked file, `PART` essays at a time."""
+    rows = files.rows(file, encoding=columns.encoding, delimiter=columns.delimiter)
+    while part := list(itertools.islice(rows, PART)):
+        ids = [files.text(row.cells.get(columns.id)) for row in part]
+        texts, prompts = ([files.text(row.cells.get(name)) for row in part] for name in (columns.text, columns.prompt))
+        yield ids, texts, prompts if columns.prompt else []
+
+
+def score_file(file: Path, out: Path, scorer: Scorer, columns: Columns) -> pd.Series:
+    """Score a file into `out` (CSV, whole or not at all); return how many essays have each flag, and "essays", "unlike".
+
+    Finished parts wait in `<out>.parts`; they are used where file, Student, columns and options are still the same.
+    """
+    total, folder, state = count(file, columns), out.with_name(out.name + ".parts"), file.stat()
+    settings = {"columns": vars(columns), "width": scorer.width, "form": scorer.form, "mark": scorer.release.mark}
+    mark = provenance.fingerprint(settings, data=[str(file.resolve()), state.st_size, state.st_mtime_ns, PART])
+    if not (folder / mark).is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        artefacts.write(folder / mark, "")
+    flagged: dict[str, int] = {"essays": total, "unlike": 0}
+    with tqdm(total=total, desc="score", unit="essay", mininterval=1) as bar:
+        for number, (ids, texts, prompts) in enumerate(parts(file, columns)):
+            made = folder / f"{number:06d}.csv"
+            if not made.is_file():
+                artefacts.write(made, scorer.score(ids, texts, prompts).to_csv(index=False, header=False, lineterminator="\n"))
+            bar.update(len(ids))
+    with atomic.file(out) as temporary, temporary.open("w", encoding="utf-8") as handle:
+        handle.write(",".join(COLUMNS) + "\n")
+        for made in sorted(folder.glob("*.csv")):
+            handle.write(made.read_text(encoding="utf-8"))
+            cells = pd.read_csv(made, names=COLUMNS, usecols=["flags"], dtype=str, keep_default_na=False)["flags"]
+            for names in cells.map(advisory_flags.names):
+                flagged["unlike"] += any(name in advisory_flags.UNLIKE for name in names)
+                flagged |= {name: flagged.get(name, 0) + 1 for name in names}
+    shutil.rmtree(folder)
+    return pd.Series(flagged)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m cyborg_utils.extensions.scoring.predict", description="Score new essays with a saved Student."
+    )
+    parser.add_argument("file", help="essays: CSV, TSV, Parquet or JSON Lines")
+    parser.add_argument("--student", required=True, help="folder of a saved Student, made ready by notebook 12")
+    parser.add_argument("-o", "--out", required=True, help="CSV file to write")
+    parser.add_argument("--id", default="id", help="column of essay ids (default: id)")
+    parser.add_argument("--text", default="text", help="column of essay texts (default: text)")
+    parser.add_argument("--prompt", default="", help="column of the tasks' texts, to find copies of them")
+    parser.add_argument("--delimiter", default="", help="of the columns (default: by the file's ending)")
+    parser.add_argument("--encoding", default="", help="of the file (default: found out)")
+    parser.add_argument("--confidence", type=float, default=0.90, help="of the intervals (default: 0.90)")
+    parser.add_argument("--onnx", action="store_true", help="run the Student by onnxruntime, exported on first use")
+    parser.add_argument("--int8", action="store_true", help="the same with 8-bit weights")
+    options = parser.parse_args()
+    form = "int8" if options.int8 else "float32" if options.onnx else "torch"
+    try:
+        if not 0 < options.confidence < 1:
+            raise CyborgError(f"--confidence {options.confidence:g}: must be between 0 and 1.")
+        here, out = Path(options.file), Path(options.out)
+        if not out.resolve().parent.is_dir():
+            raise CyborgError(f"{paths.shown(out)}: its folder is not there. Make it first.")
+        file = here.resolve() if here.is_file() else files.given(options.file)
+        columns = Columns(options.id, options.text, options.prompt, options.delimiter, options.encoding)
+        count(file, columns)  # a fault is told at once, not after the Student has been loaded
+        scorer = Scorer(Path(options.student), confidence=options.confidence, form=form)
+        told = score_file(file, out, scorer, columns)
+    except CyborgError as error:
+        sys.exit(f"\n{error}\n")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on from here")
+    rest = ", ".join(f"{name} {number:,}" for name, number in told.drop(["essays", "unlike"]).items())
+    print(f"{told['essays']:,} essays scored, {told['unlike']:,} unlike the training essays{f' ({rest})' if rest else ''}")
+    print(f"a human score lies within ±{scorer.width:.2f} for {scorer.confidence:.0%} of essays like these\n{paths.shown(out)}")
+
+
+if __name__ == "__main__":
+    main()

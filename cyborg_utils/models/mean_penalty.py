@@ -1,0 +1,99 @@
+"""A penalty while a regression Student is trained: on held-out essays its mean score shall be people's, overall and by group.
+
+With e_g the mean error (machine - human, in SDs of the training scores) of group g on the development essays, the loss becomes
+squared error + weight * mean over g of e_g^2. An update can read a few of these essays only, and the mean error of a few is
+mostly luck, multiplied by the weight: Students so trained gave everybody nearly the same score. So e_g is the mean of all essays'
+errors as they were last read, moved by what the few have changed since: up to date, and with little luck (the idea of SAGA:
+Defazio, Bach & Lacoste-Julien 2014). With a large weight training swings all the same: a wrong mean outweighs all else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.models import trainer
+from cyborg_utils.models.trainer import LengthTrainer
+
+RECIPE = 2  # raise it when a change of this file changes the numbers: finished Students are then trained anew
+
+
+@dataclass(frozen=True)
+class MeanConstraint:
+    """Whose means shall agree, and how much that counts against the squared error."""
+
+    texts: tuple[str, ...]  # development essays
+    scores: np.ndarray  # (n,), their human scores
+    members: np.ndarray  # (G, n), True where the essay belongs to the group; the first row is everybody
+    weight: float
+
+    @classmethod
+    def on(cls, dev: pd.DataFrame, *, weight: float, groups: Sequence[str] = (), min_group: int = 10) -> MeanConstraint:
+        """From development essays (columns text, score, `groups`): everybody, and each group of at least `min_group` essays."""
+        if dev.empty:
+            raise CyborgError("a mean constraint needs development essays: give `dev` in prepare_data")
+        members = [np.ones(len(dev), dtype=bool)]
+        members += [(dev[name] == group).to_numpy() for name in groups for group in sorted(dev[name].dropna().unique())]
+        kept = [row for row in members if row.sum() >= min_group or row.all()]
+        return cls(tuple(dev["text"]), dev["score"].to_numpy(dtype=float), np.array(kept), weight)
+
+    def mark(self) -> dict[str, Any]:
+        """All that decides the numbers, for `provenance.fingerprint`."""
+        return {
+            "recipe": RECIPE,
+            "weight": self.weight,
+            "texts": self.texts,
+            "scores": self.scores.tolist(),
+            "members": self.members.tolist(),
+        }
+
+
+class ConstrainedTrainer(LengthTrainer):
+    """`LengthTrainer` with the penalty: each update also reads half as many development essays, and takes half as long again.
+
+    The errors of all of them are a buffer of the model, so that they are part of a checkpoint.
+    """
+
+    def __init__(
+        self, *, constraint: MeanConstraint, ids: Sequence[Sequence[int]], targets: np.ndarray, collate: Callable, **options: Any
+    ) -> None:
+        """ids (n rows) and targets (n,), in the network's units, of the constraint's essays; `collate` makes a batch of ids."""
+        options["model"].register_buffer("errors", torch.full((len(ids),), torch.nan), persistent=True)
+        super().__init__(**options)
+        self.constraint, self.ids, self.collate = constraint, ids, collate
+        self.targets, self.members = torch.tensor(targets, dtype=torch.float32), torch.tensor(constraint.members).float()
+        self.dev = trainer.LengthBatches([*map(len, ids)], max(1, self.args.train_batch_size // 2), seed=self.args.seed)
+
+    def compute_loss(self, model, inputs, return_outputs=False, **options):
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **options)
+        loss = loss + self.constraint.weight * self._penalty(model)
+        return (loss, outputs) if return_outputs else loss
+
+    def _penalty(self, model) -> torch.Tensor:
+        """Mean over the groups of e_g^2; its gradient goes through the essays of this update."""
+        epoch, place = divmod(self.state.global_step, len(self.dev))
+        self.dev.set_epoch(epoch)
+        batches, members = list(self.dev), self.members.to(model.errors.device)
+        if model.errors.isnan().any():
+            with torch.no_grad():
+                for batch in batches:
+                    model.errors[batch] = self._read(model, batch)
+        batch = batches[place]
+        error = self._read(model, batch)
+        now = error.detach()
+        means = members @ model.errors / members.sum(1) + (now - model.errors[batch]).mean()
+        model.errors[batch] = now
+        here = members[:, batch]
+        slope = here @ (error - now) / here.sum(1).clamp(min=1)  # 0, but for its gradient; of a group that is not here, 0
+        return (means**2 + 2 * means * slope).mean()
+
+    def _read(self, model, batch: Sequence[int]) -> torch.Tensor:
+        """Machine minus human score of these development essays, in the network's units."""
+        inputs = {name: value.to(model.errors.device) for name, value in self.collate([self.ids[at] for at in batch]).items()}
+        return model(**inputs)["output"][:, 0] - self.targets[batch].to(model.errors.device)

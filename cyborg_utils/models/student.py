@@ -1,0 +1,282 @@
+"""The Student: a small pretrained encoder that learns scores from essays, whoever gave them.
+
+Token vectors are averaged and one linear layer makes a real-valued score (head `regression`, squared error) or a distribution
+over levels (head `classification`, cross-entropy, as in the paper). Any encoder of the hub will do. A regression Student
+can learn several scores of an essay at once, its traits.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional
+from transformers import AutoConfig, AutoModel, AutoTokenizer, set_seed
+
+from cyborg_utils.core import atomic, dtype, provenance
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.models import cpu_attention, trainer, weights
+from cyborg_utils.models.mean_penalty import ConstrainedTrainer, MeanConstraint
+from cyborg_utils.models.trainer import LengthTrainer, arguments, checkpoint
+
+RECIPE = 2  # raise it when a change of this file or `batching` changes the numbers: finished Students are then trained anew
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a Student is trained; from a study's `train_student` section."""
+
+    model: str
+    head: str  # "regression" or "classification"
+    epochs: int
+    min_steps: int  # updates that even a small training set gets (by more epochs)
+    learning_rate: float
+    batch_size: int
+    max_tokens: int  # longer essays are cut; so they are at the model's own limit
+
+    @classmethod
+    def of(cls, section: Mapping[str, Any], *, model: str, head: str) -> Settings:
+        """From a study's section, for one of its models and heads."""
+        known = {field.name: section[field.name] for field in fields(cls) if field.name in section}
+        return cls(**known, model=model, head=head)
+
+
+class _Network(nn.Module):
+    """Encoder, mean over tokens, one linear layer."""
+
+    def __init__(self, encoder, outputs: int, *, regression: bool) -> None:
+        super().__init__()
+        self.encoder, self.top, self.regression = encoder, nn.Linear(encoder.config.hidden_size, outputs), regression
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, targets: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        essays = self.pooled(input_ids, attention_mask)
+        # The layer is small and its output is the score: float32, whatever the encoder ran in.
+        with torch.autocast(essays.device.type, enabled=False):
+            output = self.top(essays)
+        if targets is None:
+            return {"output": output}
+        loss = functional.mse_loss(output, targets) if self.regression else functional.cross_entropy(output, targets)
+        return {"loss": loss, "output": output}
+
+    def pooled(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Mean token vector of each essay, (n, hidden), float32."""
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
+        mask = attention_mask.unsqueeze(-1).float()
+        return (hidden * mask).sum(1) / mask.sum(1)
+
+
+class Student:
+    """A trained Student: network, tokenizer, scale, and how its outputs become scores."""
+
+    def __init__(self, network: _Network, tokenizer, scale: Scale, settings: Settings) -> None:
+        self.network, self.tokenizer, self.scale, self.settings = network, tokenizer, scale, settings
+        # Mean and SD of the training scores, (scores,): the network works in these units.
+        self.centre, self.spread = np.zeros(1), np.ones(1)
+        self.max_tokens = min(settings.max_tokens, _positions(network.encoder))
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def encode(self, essays: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
+        """Token ids, cut at `max_tokens`, and the number of tokens cut from each essay.
+
+        Nothing in a text can become a special token.
+        """
+        essays, options = list(essays), {"split_special_tokens": True, "verbose": False}
+        rows, cut = self.tokenizer(essays, **options)["input_ids"], np.zeros(len(essays), dtype=int)
+        if long := [at for at, row in enumerate(rows) if len(row) > self.max_tokens]:
+            texts = [essays[at] for at in long]
+            shorter = self.tokenizer(texts, truncation=True, max_length=self.max_tokens, **options)["input_ids"]
+            for at, row in zip(long, shorter, strict=True):
+                rows[at], cut[at] = row, len(rows[at]) - len(row)
+        return rows, cut
+
+    def collate(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+        return {
+            "input_ids": trainer.pad(rows, self.tokenizer.pad_token_id or 0),
+            "attention_mask": trainer.pad([[1] * len(row) for row in rows], 0),
+        }
+
+    def predict(self, essays: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Values (score units, float) and levels of essays, both shape (n,); (n, T) of a Student that learnt T > 1 scores.
+
+        Regression: the raw value and its nearest level. Classification: the most likely level and its score.
+        """
+        return self.read(self.encode(essays)[0])
+
+    @torch.no_grad()
+    def read(self, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+        """`predict` for essays that are encoded already."""
+        self.network.to(self.device).eval()
+        budget = 16384 if self.device.type == "cpu" else 131072  # tokens a batch
+
+        def work(batch: np.ndarray) -> np.ndarray:
+            inputs = {key: value.to(self.device) for key, value in self.collate([rows[index] for index in batch]).items()}
+            with dtype.autocast(self.device):
+                return self.network(**inputs)["output"].float().cpu().numpy()
+
+        output = trainer.in_parts(work, trainer.token_batches([*map(len, rows)], budget), None, "")
+        if self.settings.head == "regression":
+            value = self.centre + self.spread * output.astype(float)
+            value = value[:, 0] if value.shape[1] == 1 else value
+            return value, self.scale.nearest(value)
+        level = output.argmax(1)
+        return self.scale.score(level), level
+
+    def save(self, folder: Path, mark: str = "", curve: pd.DataFrame | None = None) -> None:
+        """Write the Student as safetensors and JSON, whole or not at all; it takes the place of all that was in `folder`."""
+        top = {key: value.contiguous().cpu() for key, value in self.network.top.state_dict().items()}
+        scale = [self.scale.low, self.scale.high, self.scale.step]
+        content = {"settings": asdict(self.settings), "scale": scale, "mark": mark}
+        content |= {"centre": self.centre.tolist(), "spread": self.spread.tolist()}
+        with atomic.folder(folder) as temporary:
+            self.network.encoder.save_pretrained(temporary)
+            self.tokenizer.save_pretrained(temporary)
+            save_file(top, temporary / "top.safetensors")
+            if curve is not None:
+                curve.to_csv(temporary / "curve.csv", index=False)
+            provenance.write_json(temporary / "student.json", content)
+
+
+def load(folder: Path) -> Student:
+    """A saved Student. Raises CyborgError where a file of its weights was cut short."""
+    weights.check(folder, "Remove this folder and train the Student again (notebook 04).")
+    content = json.loads((folder / "student.json").read_text(encoding="utf-8"))
+    settings, scale = Settings(**content["settings"]), Scale(*content["scale"])
+    centre, spread = np.atleast_1d(content["centre"]), np.atleast_1d(content["spread"])
+    student = _new(settings, scale, weights.plain(folder), len(centre))
+    student.network.top.load_state_dict(load_file(folder / "top.safetensors"))
+    student.centre, student.spread = centre, spread
+    return student
+
+
+def untrained(settings: Settings, scale: Scale, scores: int = 1) -> Student:
+    """A Student of so many scores before its first essay: what its tokenizer reads and cuts can be counted with it."""
+    return _new(settings, scale, weights.resolve(settings.model), scores)
+
+
+def _new(settings: Settings, scale: Scale, folder: Path, scores: int) -> Student:
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)  # or it would ask whether to run a model's own code
+    # No dropout: its random numbers cost a good part of a step on a CPU, and as noise on a mean it suits regression badly.
+    for name in [key for key, value in config.to_dict().items() if "dropout" in key and isinstance(value, float)]:
+        setattr(config, name, 0.0)
+    encoder = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, use_safetensors=True)
+    if encoder._can_set_attn_implementation():
+        encoder.set_attn_implementation(cpu_attention.name())
+    # The word embeddings stay as they are: half of MiniLM's weights, which a few hundred essays cannot improve.
+    encoder.get_input_embeddings().weight.requires_grad_(False)
+    regression = settings.head == "regression"
+    network = _Network(encoder, scores if regression else scale.size, regression=regression)
+    return Student(network, AutoTokenizer.from_pretrained(folder, trust_remote_code=False), scale, settings)
+
+
+def _positions(encoder) -> int:
+    """The most tokens that an encoder takes. MPNet and RoBERTa lose as many positions as their padding token's id says."""
+    tables = [module for name, module in encoder.named_modules() if name.endswith("position_embeddings")]
+    lost = max((table.padding_idx + 1 for table in tables if getattr(table, "padding_idx", None) is not None), default=0)
+    limit = getattr(encoder.config, "max_position_embeddings", None) or -1  # absent or -1: positions are relative, without limit
+    return limit - lost if limit > 0 else 10**9
+
+
+def train(
+    sets: Sequence[pd.DataFrame],
+    scale: Scale,
+    settings: Settings,
+    *,
+    seed: int,
+    folder: Path,
+    constraint: MeanConstraint | None = None,
+) -> tuple[Student, pd.DataFrame]:
+    """Train a Student on one set, or on several one after the other (see `cyborg_data.training_sets`).
+
+    A set has columns text and value, or for several scores `value.<name>` each (regression only); a
+    classifier learns p_1 .. p_K, the distribution over levels.
+
+    The Student is kept in `folder`; a finished one is not trained again, and a stopped one goes on from its last epoch, where
+    settings, data and `RECIPE` are the same. The last epoch is kept: no development essay chooses it.
+    A `constraint` keeps its mean score near people's (regression only; its loss includes the penalty).
+    Returns the Student and its training curve (stage, epoch, loss, seconds).
+    """
+    if constraint and settings.head != "regression":
+        raise CyborgError(f"a mean constraint needs head regression, not {settings.head}: levels have no gradient")
+    set_seed(seed)
+    data = [part.drop(columns="source").round(6).to_numpy().tolist() for part in sets]
+    said = asdict(settings) | {"seed": seed, "recipe": RECIPE} | ({"constraint": constraint.mark()} if constraint else {})
+    mark = provenance.fingerprint(said, data=data)
+    finished = folder / "student.json"
+    if finished.is_file() and json.loads(finished.read_text())["mark"] == mark and not weights.cut_short(folder):
+        return load(folder), pd.read_csv(folder / "curve.csv")
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True) if not (folder / "checkpoints" / mark).is_dir() else None
+    scores = np.concatenate([_values(part) for part in sets])
+    student = untrained(settings, scale, scores.shape[1])
+    student.centre, student.spread = scores.mean(axis=0), scores.std(axis=0)
+    student.spread[student.spread == 0] = 1.0
+    curves = [
+        _stage(student, part, stage, seed, folder / "checkpoints" / mark / f"stage{stage}", constraint)
+        for stage, part in enumerate(sets, 1)
+    ]
+    curve = pd.concat(curves, ignore_index=True)
+    student.save(folder, mark, curve)  # the checkpoints go with all that was in the folder
+    return student, curve
+
+
+def schedule(essays: int, settings: Settings) -> tuple[int, int]:
+    """Updates an epoch, and epochs, of a training set; one of few essays is passed until it has brought `min_steps` updates."""
+    steps = -(-essays // settings.batch_size)
+    return steps, max(settings.epochs, -(-settings.min_steps // steps))
+
+
+def _values(part: pd.DataFrame) -> np.ndarray:
+    """The scores of a training set, (n, scores)."""
+    return part[[name for name in part if name == "value" or name.startswith("value.")]].to_numpy(dtype=float)
+
+
+def _stage(
+    student: Student, part: pd.DataFrame, stage: int, seed: int, checkpoints: Path, constraint: MeanConstraint | None
+) -> pd.DataFrame:
+    settings = student.settings
+    ids, _ = student.encode(part["text"])
+    if settings.head == "regression":
+        targets = (_values(part) - student.centre) / student.spread
+    else:
+        targets = part[[f"p_{level + 1}" for level in range(student.scale.size)]].to_numpy()
+    rows = [{"ids": row, "target": target} for row, target in zip(ids, targets, strict=True)]
+    steps_an_epoch, epochs = schedule(len(rows), settings)
+
+    def collate(batch: list[dict]) -> dict[str, torch.Tensor]:
+        targets = torch.tensor(np.stack([row["target"] for row in batch]), dtype=torch.float32)
+        return student.collate([row["ids"] for row in batch]) | {"targets": targets}
+
+    options = arguments(
+        checkpoints,
+        seed=seed,
+        num_train_epochs=epochs,
+        learning_rate=settings.learning_rate,
+        per_device_train_batch_size=settings.batch_size,
+        lr_scheduler_type="linear",
+        warmup_steps=max(1, steps_an_epoch * epochs // 10),
+        weight_decay=0.01,
+        bf16=dtype.dtype() == torch.bfloat16,  # autocast: weights stay in float32
+        save_total_limit=1,
+    )
+    shared = {"model": student.network, "args": options, "train_dataset": rows, "data_collator": collate}
+    if constraint:
+        dev, _ = student.encode(constraint.texts)
+        wanted = (constraint.scores - student.centre) / student.spread
+        trainer = ConstrainedTrainer(constraint=constraint, ids=dev, targets=wanted, collate=student.collate, **shared)
+    else:
+        trainer = LengthTrainer(**shared)
+    trainer.train(resume_from_checkpoint=checkpoint(checkpoints))
+    columns = ["stage", "epoch", "loss", "seconds"]
+    log = [entry | {"stage": stage, "epoch": round(entry["epoch"])} for entry in trainer.state.log_history if "loss" in entry]
+    return pd.DataFrame(log, columns=columns)

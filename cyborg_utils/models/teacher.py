@@ -1,0 +1,371 @@
+"""The Teacher: a causal language model that answers with one token, fine-tuned with LoRA on U, then read like a rater.
+
+Each level has a single-token answer (see `prompt`), so that training is cross-entropy on that one answer and scoring is one
+forward pass: the probabilities of the K answers are the Teacher's distribution over levels. Nothing is generated or parsed.
+
+Two things make it fast without changing a result: the prompt's first part is the same for every essay, so its keys and values
+are computed once a batch (with gradients in training); and only the K rows of the output layer at the last position are used.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from os.path import commonprefix
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+
+from cyborg_utils.core import atomic, dtype, provenance
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.models import cpu_attention, trainer, weights
+from cyborg_utils.models.prompt import Prompt
+from cyborg_utils.models.trainer import LengthTrainer, arguments, checkpoint
+from cyborg_utils.stats import metrics
+
+# peft asks transformers in a way that will be renamed: nothing that a reader of a notebook can act on
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+
+LORA_TARGETS = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "all-linear": "all-linear"}
+RECIPE = 1  # raise it when a change of this file, `prompt` or `batching` changes the numbers: finished work is then done anew
+FAILED = 0.2  # QWK on dev up to which a fine-tuning has failed: "slight" agreement (Landis & Koch 1977)
+LARGE = 2e9  # parameters from which activations are recomputed in the backward pass (gradient checkpointing)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a Teacher is fine-tuned; the keys of a study's `finetune_teacher` section."""
+
+    model: str
+    epochs: int  # passes over U; 0 = zero-shot
+    learning_rate: float
+    batch_size: int  # essays an update
+    lora_rank: int
+    lora_targets: str  # "attention" or "all-linear"
+    target_sd: float  # levels; 0 = plain cross-entropy
+    max_tokens: int  # of the essay
+    quantization: str = "none"  # or "nf4" (QLoRA; needs CUDA and bitsandbytes)
+
+    @classmethod
+    def of(cls, section: Mapping[str, Any]) -> Settings:
+        """From a study's section, which also says other things (how many attempts there are)."""
+        return cls(**{field.name: section[field.name] for field in fields(cls) if field.name in section})
+
+
+class Teacher:
+    """A causal model, its tokenizer, and the prompt it was made for."""
+
+    def __init__(self, model, tokenizer, template: Prompt, *, max_tokens: int) -> None:
+        self.model, self.tokenizer, self.prompt, self.max_tokens = model, tokenizer, template, max_tokens
+        self.answer_ids = torch.tensor(template.answer_ids(tokenizer), device=model.device)
+        self.reads = torch.tensor(template.reads(tokenizer), device=model.device)
+
+    def encode(self, essays: Sequence[str], assignments: Sequence[str]) -> tuple[list[list[int]], list[int]]:
+        """Prompts as token ids, and the tokens cut from each essay."""
+        return self.prompt.encode(self.tokenizer, list(essays), list(assignments), max_tokens=self.max_tokens)
+
+    def logits(self, prompts: Sequence[list[int]], *, share_prefix: bool = True) -> torch.Tensor:
+        """Answer logits, shape (prompts, K), float32; (prompts, traits, K) where the prompt asks for traits.
+
+        Prompts are padded on the right: in a causal model nothing behind the last token can reach it, so no mask is needed.
+        """
+        base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        decoder, head, device = base.get_decoder(), base.get_output_embeddings(), self.model.device
+        shared = len(commonprefix(list(prompts))) if share_prefix and len(prompts) > 1 else 0
+        shared = min(shared, min(map(len, prompts)) - 1 - int(self.reads.max()))
+        tails = [ids[shared:] for ids in prompts]
+        padded = trainer.pad(tails, 0).to(device)
+        if shared:
+            cache = decoder(input_ids=torch.tensor([prompts[0][:shared]], device=device), use_cache=True).past_key_values
+            cache.batch_repeat_interleave(len(prompts))
+            hidden = decoder(input_ids=padded, past_key_values=cache, use_cache=True).last_hidden_state
+        else:
+            hidden = decoder(input_ids=padded, use_cache=False).last_hidden_state
+        last = torch.tensor([len(ids) - 1 for ids in tails], device=device)
+        hidden = hidden[torch.arange(len(prompts), device=device)[:, None], last[:, None] - self.reads].float()
+        hidden = hidden if self.prompt.traits else hidden[:, 0]
+        # In float32: bf16 has steps of 0.125 where logits usually lie, 13 % of a probability.
+        bias = None if head.bias is None else head.bias[self.answer_ids].float()
+        return functional.linear(hidden, head.weight[self.answer_ids].float(), bias)
+
+    @torch.no_grad()
+    def probabilities(
+        self, prompts: Sequence[list[int]], *, folder: Path | None = None, mark: str = "", show: str = ""
+    ) -> np.ndarray:
+        """Probabilities of the K levels for every prompt, shaped as `logits`, rows sum to 1.
+
+        With a `folder`, finished parts are kept there under `mark`, so that a stopped call goes on where it was.
+        """
+        self.model.eval()
+        budget = 8192 if self.model.device.type == "cpu" else 65536  # tokens a batch
+
+        def work(batch: np.ndarray) -> np.ndarray:
+            return self.logits([prompts[index] for index in batch]).softmax(-1).cpu().numpy()
+
+        return trainer.in_parts(work, trainer.token_batches([*map(len, prompts)], budget), folder, mark, show=show)
+
+
+def load(settings: Settings, template: Prompt, *, adapter: Path | None = None) -> Teacher:
+    """The base model (in `dtype.dtype()`, or 4-bit on request) with its tokenizer; with an `adapter` folder, merged.
+
+    Merging is done in float32 and rounded once where that is bf16. A 4-bit base keeps the adapter beside it.
+    """
+    folder = weights.resolve(settings.model)
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False
+    )  # or it would ask whether to run a model's own code
+    cuda = torch.cuda.is_available()
+    options: dict[str, Any] = {
+        "dtype": dtype.dtype(),
+        "device_map": {"": 0} if cuda else None,
+        "attn_implementation": cpu_attention.name(),
+        "use_safetensors": True,
+        "trust_remote_code": False,
+    }
+    if settings.quantization == "nf4":
+        if not cuda:
+            raise CyborgError(
+                "finetune_teacher.quantization: nf4 needs a CUDA GPU and bitsandbytes; here set `quantization: none`"
+            )
+        from transformers import BitsAndBytesConfig
+
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype.dtype()
+        )
+    merge = adapter is not None and settings.quantization == "none"
+    if merge:
+        options["dtype"] = torch.float32
+    model = AutoModelForCausalLM.from_pretrained(folder, **options)
+    if adapter is not None:
+        weights.check(adapter, "Remove this folder and fine-tune the Teacher again (notebook 02).")
+        model = PeftModel.from_pretrained(model, weights.plain(adapter, "adapter_model"))
+        if merge:
+            model = model.merge_and_unload()
+            for parameter in model.parameters():  # not `model.to`, which would round the rotary frequencies (buffers) as well
+                parameter.data = parameter.data.to(dtype.dtype())
+    return Teacher(model, tokenizer, template, max_tokens=settings.max_tokens)
+
+
+def targets(levels: np.ndarray, size: int, sd: float) -> np.ndarray:
+    """Target distributions over levels, one axis of K more than `levels`: one-hot for `sd` 0, else a normalised Gaussian of that
+    SD (in levels).
+
+    Raters are often one level apart; a smoothed target tells the Teacher that the neighbours are nearly right.
+    """
+    distance = np.arange(size) - np.asarray(levels)[..., None]
+    weight = (distance == 0).astype(float) if sd == 0 else np.exp(-0.5 * (distance / sd) ** 2)
+    return weight / weight.sum(axis=-1, keepdims=True)
+
+
+def measures(probabilities: np.ndarray, levels: np.ndarray, scale: Scale) -> dict[str, float]:
+    """Agreement of distributions over levels with human levels: QWK and SMD of the most likely level, r of the expected score.
+
+    For traits, (n, traits, K) and (n, traits), the means over the traits where they are defined.
+    """
+    if levels.ndim == 2:
+        each = [measures(probabilities[:, at], levels[:, at], scale) for at in range(levels.shape[1])]
+        return pd.DataFrame(each).mean().to_dict()
+    expected = probabilities @ scale.scores
+    human = scale.score(levels)
+    return {
+        "qwk": metrics.qwk(levels, probabilities.argmax(1), levels=scale.size),
+        "r": metrics.pearson_r(human, expected),
+        "smd": metrics.smd(human, scale.score(probabilities.argmax(1))),
+        "loss": float(-np.log(np.clip(probabilities[np.arange(len(levels)), levels], 1e-12, None)).mean()),
+    }
+
+
+class _ScoreTrainer(LengthTrainer):
+    """Trainer with our loss (cross-entropy on the answer token), and dev agreement as the evaluation."""
+
+    def __init__(self, *, teacher: Teacher, share_prefix: bool, **options) -> None:
+        super().__init__(model=teacher.model, **options)
+        self.teacher, self.share_prefix = teacher, share_prefix
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        logits = self.teacher.logits(inputs["prompts"], share_prefix=self.share_prefix)
+        return functional.cross_entropy(logits.flatten(0, -2), inputs["targets"].to(logits.device).flatten(0, -2))
+
+    def evaluate(self, *args, **kwargs):
+        probabilities = self.teacher.probabilities([row["ids"] for row in self.eval_dataset])
+        found = measures(probabilities, np.array([row["level"] for row in self.eval_dataset]), self.teacher.prompt.scale)
+        found = {f"eval_{key}": value for key, value in found.items()}
+        self.log(found)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
+        return found
+
+
+def _collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "prompts": [row["ids"] for row in rows],
+        "targets": torch.tensor(np.stack([row["target"] for row in rows]), dtype=torch.float32),
+    }
+
+
+def finetune(
+    train: pd.DataFrame, dev: pd.DataFrame, template: Prompt, settings: Settings, *, seed: int, folder: Path, attempts: int = 1
+) -> pd.DataFrame:
+    """Fine-tune on U, keep the epoch with the best QWK on dev, and return the curve.
+
+    train, dev: columns essay_id, text, assignment, level (for traits `level.<trait>` each). The adapter is saved in
+    `folder/adapter`; checkpoints in `folder/checkpoints`, one an epoch, from which a stopped run goes on; a finished run is not
+    repeated (both only where settings, data and `RECIPE` are the same).
+    The best epoch is chosen by the QWK of the most likely level, since that is the score a Student learns (r can be high while
+    the Teacher still gives nearly everyone the middle score). Returns one row an epoch: attempt, epoch, train_loss, qwk, r, smd,
+    loss (dev), seconds (of its updates), best (in the last attempt, whose adapter is kept).
+
+    On few essays a fine-tuning now and then never leaves its starting point and gives everyone the same score (Mosbach,
+    Andriushchenko & Klakow 2021). Where the best QWK on dev is not above `FAILED`, it is done again from another initialisation
+    and order, up to `attempts` times in all; the test essays have no part in that.
+    """
+    read = ["essay_id", "assignment", "text"]
+    data = [[*frame[read].to_numpy().ravel(), *map(int, _levels(frame, template).ravel())] for frame in (train, dev)]
+    curves = []
+    last = attempts if settings.epochs else 1
+    for attempt in range(1, last + 1):
+        own = seed + 1000 * (attempt - 1)
+        told = {"rubric": template.rubric} | ({"traits": template.traits} if template.traits else {})
+        told |= ({} if template.chat else {"chat": False}) | ({"template": template.template} if template.template else {})
+        mark = provenance.fingerprint(asdict(settings) | told | {"seed": own, "recipe": RECIPE}, data=data)
+        failed = folder / f"failed_{mark}.csv"  # its adapter has made room for that of the next attempt; the last one's is kept
+        curve = (
+            pd.read_csv(failed)
+            if attempt < last and failed.is_file()
+            else _attempt(train, dev, template, settings, seed=own, folder=folder, mark=mark)
+        )
+        curves.append(curve.assign(attempt=attempt))
+        if curve["qwk"].max() > FAILED:
+            break
+        if attempt < last:
+            atomic.write(failed, curve.to_csv(index=False))
+    found = pd.concat(curves, ignore_index=True)
+    found["best"] &= found["attempt"] == found["attempt"].max()
+    return found[["attempt", *found.columns.drop("attempt")]]
+
+
+def _attempt(
+    train: pd.DataFrame, dev: pd.DataFrame, template: Prompt, settings: Settings, *, seed: int, folder: Path, mark: str
+) -> pd.DataFrame:
+    """One fine-tuning, or its curve where `folder/adapter` is that of `mark` already."""
+    set_seed(seed)
+    adapter, checkpoints = folder / "adapter", folder / "checkpoints"
+    if (adapter / "teacher.json").is_file() and saved(adapter)[2] == mark and not weights.cut_short(adapter):
+        shutil.rmtree(checkpoints, ignore_errors=True)  # a kill may have left some
+        return pd.read_csv(adapter / "curve.csv")
+    if not (checkpoints / f"{mark}.mark").is_file():
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        checkpoints.mkdir(parents=True)
+        (checkpoints / f"{mark}.mark").touch()
+
+    teacher = load(settings, template)
+    large = teacher.model.num_parameters() > LARGE
+    if settings.quantization == "nf4":
+        teacher.model = prepare_model_for_kbit_training(teacher.model, use_gradient_checkpointing=large)
+    lora = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=2 * settings.lora_rank,
+        target_modules=LORA_TARGETS[settings.lora_targets],
+        task_type="CAUSAL_LM",
+    )
+    teacher.model = get_peft_model(teacher.model, lora)
+    prompts, _ = teacher.encode(train["text"], train["assignment"])
+    dev_prompts, _ = teacher.encode(dev["text"], dev["assignment"])
+    rows = [
+        {"ids": ids, "target": target}
+        for ids, target in zip(prompts, targets(_levels(train, template), template.scale.size, settings.target_sd), strict=True)
+    ]
+    steps = -(-len(rows) // settings.batch_size) * settings.epochs
+    micro = 1 if large else settings.batch_size
+    options = arguments(
+        checkpoints,
+        seed=seed,
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=settings.batch_size // micro,
+        activation_checkpointing=large,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, steps // 10),
+        weight_decay=0.0,
+        eval_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="qwk",
+        disable_tqdm=False,
+    )
+    trainer = _ScoreTrainer(
+        teacher=teacher,
+        share_prefix=not large,
+        args=options,
+        train_dataset=rows,
+        eval_dataset=[{"ids": ids, "level": level} for ids, level in zip(dev_prompts, _levels(dev, template), strict=True)],
+        data_collator=_collate,
+    )
+    if settings.epochs:
+        trainer.train(resume_from_checkpoint=checkpoint(checkpoints))
+    else:
+        trainer.evaluate()  # zero-shot: the adapter is saved as it was initialised, which changes nothing
+    curve = _curve(trainer.state.log_history)
+    said = {"settings": asdict(settings), "seed": seed, "mark": mark, "rubric": template.rubric}
+    with atomic.folder(adapter) as temporary:
+        teacher.model.save_pretrained(temporary)
+        curve.to_csv(temporary / "curve.csv", index=False)
+        provenance.write_json(temporary / "teacher.json", said)
+    shutil.rmtree(checkpoints)
+    return curve
+
+
+def _levels(frame: pd.DataFrame, template: Prompt) -> np.ndarray:
+    """Human levels as the prompt asks for them: (n,), or (n, traits)."""
+    return frame[[f"level.{name}" for name in template.traits]].to_numpy() if template.traits else frame["level"].to_numpy()
+
+
+def _curve(history: list[dict[str, float]]) -> pd.DataFrame:
+    """Trainer's log as one row an epoch; a zero-shot Teacher has one, epoch 0 without a training loss."""
+    epochs: dict[int, dict[str, float]] = {}
+    for entry in history:
+        row = epochs.setdefault(round(entry.get("epoch", 0)), {})
+        if "loss" in entry:
+            row |= {"train_loss": entry["loss"], "seconds": entry["seconds"]}
+        row.update(
+            {key.removeprefix("eval_"): entry[key] for key in ("eval_qwk", "eval_r", "eval_smd", "eval_loss") if key in entry}
+        )
+    curve = pd.DataFrame.from_dict(epochs, orient="index").rename_axis("epoch").reset_index()
+    curve = curve.reindex(columns=["epoch", "train_loss", "qwk", "r", "smd", "loss", "seconds"]).dropna(subset=["loss"])
+    curve = curve.reset_index(drop=True)
+    return curve.assign(best=curve.index == curve["qwk"].fillna(-1).idxmax())  # the first of equals, as Trainer keeps it
+
+
+def score(teacher: Teacher, essays: pd.DataFrame, *, folder: Path | None = None, mark: str = "") -> pd.DataFrame:
+    """The Teacher's scores of essays (columns essay_id, text, assignment).
+
+    Returns essay_id, level (most likely), expected (probability-weighted score, in score units), p_1 .. p_K; for traits one row
+    an essay and trait, with a column trait.
+    With a `folder`, finished parts are kept there and taken up again for the same `mark` (of the Teacher) and essays.
+    """
+    prompts, _ = teacher.encode(essays["text"], essays["assignment"])
+    of_these = provenance.fingerprint({"teacher": mark}, data=[[*essays["essay_id"]], prompts])
+    p = teacher.probabilities(prompts, folder=folder, mark=of_these, show="Teacher scores")
+    scale, traits = teacher.prompt.scale, teacher.prompt.traits
+    frame = pd.DataFrame({"essay_id": essays["essay_id"].to_numpy().repeat(len(traits) or 1)})
+    if traits:
+        frame["trait"] = traits * len(essays)
+    p = p.reshape(len(frame), scale.size)
+    frame = frame.assign(level=p.argmax(1), expected=p @ scale.scores)
+    return pd.concat([frame, pd.DataFrame(p, columns=[f"p_{level + 1}" for level in range(scale.size)])], axis=1)
+
+
+def saved(folder: Path) -> tuple[Settings, str, str]:
+    """Settings, rubric and mark of a fine-tuned Teacher's `adapter` folder."""
+    content = json.loads((folder / "teacher.json").read_text(encoding="utf-8"))
+    return Settings(**content["settings"]), content["rubric"], content["mark"]

@@ -1,0 +1,173 @@
+"""How networks are run and trained on texts of many lengths: batches by length, loops, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+from transformers import Trainer, TrainingArguments
+
+from cyborg_utils.core import atomic
+from cyborg_utils.models import weights
+
+
+class LengthTrainer(Trainer):
+    """Trainer with batches of similar length (of the data set's `ids`), which logs the seconds that each epoch's updates took.
+
+    The log is part of a checkpoint: the seconds of a run that was stopped and resumed are all there.
+    """
+
+    def get_train_dataloader(self):
+        lengths = [len(row["ids"]) for row in self.train_dataset]
+        batches = LengthBatches(lengths, self.args.train_batch_size, seed=self.args.seed)
+        loader = DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator)
+        loader.set_epoch = self._start_epoch  # Trainer calls it at the start of every epoch
+        self._batches = batches
+        return loader
+
+    def _start_epoch(self, epoch: int) -> None:
+        self._batches.set_epoch(epoch)
+        self._since = time.monotonic()
+
+    def log(self, logs: dict[str, float], *args, **kwargs) -> None:
+        if "loss" in logs:  # written at the end of an epoch, before its evaluation
+            logs = logs | {"seconds": time.monotonic() - self._since}
+        super().log(logs, *args, **kwargs)
+
+    def _save_checkpoint(self, *args, **kwargs) -> None:
+        super()._save_checkpoint(*args, **kwargs)
+        atomic.sync(Path(self.args.output_dir))
+
+
+def arguments(checkpoints: Path, *, seed: int, **options: Any) -> TrainingArguments:
+    """Trainer's arguments as both are trained: a checkpoint and a line of the log an epoch, nothing reported elsewhere."""
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        seed=seed,
+        save_strategy="epoch",
+        logging_strategy="epoch",
+        report_to="none",
+        use_cpu=not torch.cuda.is_available(),
+        remove_unused_columns=False,
+        **options,
+    )
+
+
+def checkpoint(folder: Path) -> str | None:
+    """The latest whole checkpoint of a Trainer in `folder`, for `resume_from_checkpoint`; one that a kill left half is removed.
+
+    Trainer writes `trainer_state.json` last and would take up the highest number, whole or not.
+    """
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    for path in [path for path in found if not _is_whole(path)]:
+        shutil.rmtree(path)
+        found.remove(path)
+    return str(found[-1]) if found else None
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        return not weights.cut_short(path)
+    except (OSError, ValueError):
+        return False
+
+
+class LengthBatches(torch.utils.data.Sampler[list[int]]):
+    """Batches of items of similar length, in an order drawn anew each epoch from (seed, epoch).
+
+    Items are shuffled, sorted by length within pools of `pool` batches, cut into batches, and the batches shuffled: little
+    padding, and still no epoch that runs from long essays to short ones (length and score go together). Trainer's own
+    `group_by_length` sorts a small training set as a whole, every epoch.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int, pool: int = 16) -> None:
+        self.lengths, self.batch_size, self.seed, self.pool, self.epoch = np.asarray(lengths), batch_size, seed, pool, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(len(self.lengths))
+        step = self.pool * self.batch_size
+        pools = [order[start : start + step] for start in range(0, len(order), step)]
+        order = np.concatenate([part[np.argsort(self.lengths[part], kind="stable")] for part in pools])
+        batches = [order[start : start + self.batch_size].tolist() for start in range(0, len(order), self.batch_size)]
+        return iter([batches[index] for index in rng.permutation(len(batches))])
+
+
+def token_batches(lengths: Sequence[int], budget: int) -> list[np.ndarray]:
+    """Indices in batches, longest first, each of at most `budget` tokens once padded (one item at least)."""
+    lengths, batches, start = np.asarray(lengths), [], 0
+    order = np.argsort(-lengths, kind="stable")
+    while start < len(order):
+        size = max(1, budget // max(1, int(lengths[order[start]])))
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+def pad(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+    """Rows of token ids as one tensor (rows, longest), padded on the right."""
+    longest = max(map(len, rows))
+    return torch.tensor([list(row) + [value] * (longest - len(row)) for row in rows])
+
+
+def in_parts(
+    work: Callable[[np.ndarray], np.ndarray],
+    batches: list[np.ndarray],
+    folder: Path | None,
+    mark: str,
+    *,
+    every: int = 16,
+    show: str = "",
+) -> np.ndarray:
+    """Run `work` on batches of indices and return all rows in index order; finished parts survive a kill.
+
+    Every `every` batches are saved in `folder` under `mark` (a fingerprint of all that decides the result; parts with another
+    mark are removed), so that a second call goes on where the first was stopped. `folder=None` keeps nothing.
+    """
+    if folder is not None:
+        marker = folder / "mark.json"
+        if not (marker.is_file() and json.loads(marker.read_text()) == mark):
+            shutil.rmtree(folder, ignore_errors=True)
+            atomic.write(marker, json.dumps(mark))
+    rows: dict[int, np.ndarray] = {}
+    groups = [batches[start : start + every] for start in range(0, len(batches), every)]
+    bar = tqdm(total=sum(map(len, batches)), desc=show, unit="essay", disable=not show, mininterval=2)
+    for number, group in enumerate(groups):
+        file = None if folder is None else folder / f"part{number:05d}.npy"
+        if file is not None and file.is_file():
+            part = np.load(file, allow_pickle=False)
+            bar.update(sum(map(len, group)))
+        else:
+            done, started = [], time.monotonic()
+            for batch in group:
+                done.append(work(batch))
+                bar.update(len(batch))
+            part = np.concatenate(done)
+            if file is not None:
+                atomic.write(file.with_suffix(".seconds"), f"{time.monotonic() - started:.3f}\n")
+                with atomic.file(file) as temporary:
+                    np.save(temporary, part, allow_pickle=False)
+        rows.update(zip(np.concatenate(group).tolist(), part, strict=True))
+    bar.close()
+    return np.stack([rows[index] for index in range(len(rows))])
+
+
+def seconds(folder: Path) -> float:
+    """What all parts in `folder` took, also those of calls that were stopped; NaN where one part did not say."""
+    said = [part.with_suffix(".seconds") for part in sorted(folder.glob("part?????.npy"))]
+    return sum(float(file.read_text()) if file.is_file() else float("nan") for file in said)

@@ -1,0 +1,182 @@
+"""Figures of one quantity against another: cost against agreement, human scores against agreement."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from cyborg_utils.plots.forest_plots import BAND
+from cyborg_utils.plots.style import DOUBLE, FAINT, INK, LOOKS, counts_axis, label, looks, styled, ticks
+
+
+@styled
+def correction_forest(
+    frame: pd.DataFrame,
+    *,
+    reference: str,
+    limit: float = 0.10,
+    title: str = "Agreement and bias that is left, by correction",
+) -> Figure:
+    """QWK with interval beside the largest |SMD| of a group, a row a correction, as `remedies.trade_off` gives them.
+
+    First those that need to know nothing about a writer, then the others, each by QWK. Dashed: QWK of `reference`. Grey bar: what
+    `worst` would be by chance if no group had a bias, up to its high quantile, with a tick at the median. Filled: beyond the bar.
+    Dotted: `limit`.
+    """
+    shown = frame.assign(known=frame["needs"] != "nothing").sort_values(["known", "qwk"], ascending=[True, False])
+    rows, places = shown.to_dict("records"), np.arange(len(shown)) + shown["known"].to_numpy()  # a row of room for the heading
+    figure, (left, right) = plt.subplots(1, 2, figsize=(DOUBLE, 1.0 + 0.19 * places.max()), sharey=True)
+    color, half = LOOKS["full"].color, 0.3
+    bars = {"color": BAND, "ec": "#C4C4C4", "lw": 0.5, "label": "by chance, without any bias (tick: median)"}
+    right.barh(places, shown["worst_chance_high"], 2 * half, zorder=0, **bars)
+    right.vlines(shown["worst_chance"], places - half, places + half, color=FAINT, lw=1.2)
+    for at, row in zip(places, rows, strict=True):
+        left.hlines(at, row["low"], row["high"], color=color, lw=1.2)
+        left.plot(row["qwk"], at, "o", ms=4.5, color=color, mec="white", mew=0.4)
+        fill = color if row["worst"] > row["worst_chance_high"] else "white"
+        right.plot(row["worst"], at, "D", ms=4.5, color=fill, mec=color, mew=0.9)
+    left.axvline(shown.loc[shown["method"] == reference, "qwk"].iloc[0], color=FAINT, lw=0.8, ls="--", zorder=1)
+    right.axvline(limit, color=INK, lw=0.8, ls=":")
+    if shown["known"].any():
+        heading = {"xy": (0, places[shown["known"]].min() - 0.9), "xytext": (-3.5, 0), "textcoords": "offset points"}
+        heading |= {"xycoords": left.get_yaxis_transform(), "ha": "right", "va": "center", "annotation_clip": False}
+        left.annotate("The writer's group must be known", fontsize=7, weight="bold", **heading)
+    names = [row["method"].replace("_", " ") + " (reference)" * (row["method"] == reference) for row in rows]
+    left.set_yticks(places, names)
+    left.set(xlabel="QWK with human scores", ylim=(places.max() + 0.6, -0.6))
+    right.set(xlabel="Largest |SMD| of a group (test essays)")
+    right.set_xlim(0, 1.08 * np.nanmax([limit, *shown["worst"], *shown["worst_chance_high"]]))
+    for ax in (left, right):
+        ax.xaxis.set_major_locator(ticks(6))
+        ax.tick_params(axis="y", length=0)
+        ax.grid(axis="y", visible=False)
+    right.plot([], [], "D", ls="none", color=color, mec=color, label="found, beyond chance")
+    right.plot([], [], "D", ls="none", color="white", mec=color, mew=0.9, label="found, not beyond chance")
+    figure.suptitle(title, x=0.01, ha="left")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+@styled
+def checks_curve(
+    frame: pd.DataFrame, *, within: float = 0.05, title: str = "How well a group's bias is known after so many checks"
+) -> Figure:
+    """Half width of the interval of each group's bias against its number of checked essays, as `remedies.checking` gives them.
+
+    Both axes are logarithmic. Band: the aim, +-`within`. All groups start near one line, since a group's errors are about as
+    large as everybody's; a line turns down where few of the group's essays are left unchecked. Intervals wider than +-1 SD, which
+    say nothing, are left out.
+    """
+    figure, ax = plt.subplots(figsize=(DOUBLE * 0.85, 3.2))
+    known = frame[frame["half_width"].between(0, 1, inclusive="right")]  # 0: all are checked, which has no logarithm
+    ax.axhspan(1e-3, within, color=BAND, lw=0, zorder=0)
+    styles = looks(known["attribute"])
+    for (attribute, _), part in known.groupby(["attribute", "group"], sort=False):
+        look = styles[attribute]
+        ax.plot(part["checked"], part["half_width"], color=look.color, marker=look.marker, ls=look.line, lw=0.9, ms=3.5)
+    for attribute, look in styles.items():
+        name = "all essays" if attribute == "all" else f"by {attribute.replace('_', ' ')}"
+        ax.plot([], [], color=look.color, marker=look.marker, ls=look.line, lw=0.9, label=name)
+    ax.set(xscale="log", yscale="log", xlabel="Essays of the group that a person checked", title=title)
+    ax.set_ylabel("Half width of the interval, in SDs")
+    low, high = (end([within, *known["half_width"]]) for end in (min, max))
+    ax.set_ylim(low / 1.3, high * 1.2)
+    places = [place for place in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if low / 1.3 <= place <= high * 1.2]
+    ax.set_yticks(places, [f"{place:g}" for place in places])
+    ax.yaxis.set_minor_formatter("")
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.axhline(within, color=FAINT, lw=0.8)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+@styled
+def enough_scores(
+    measured: pd.DataFrame,
+    curve: pd.DataFrame,
+    enough: pd.Series,
+    *,
+    arms: pd.DataFrame | None = None,
+    student: str = "ridge",
+    title: str = "How many essays should people have scored?",
+) -> Figure:
+    """QWK of a Student on human scores alone against their number, with the recommended one.
+
+    `measured`: n, qwk, low, high, price (of n); `curve`: n, qwk, low, high of the fit; `enough`: margin, n, low, high. `arms` are
+    other Students' arms as points: student, arm, n, qwk, low, high.
+    """
+    figure, ax = plt.subplots(figsize=(DOUBLE * 0.9, 3.0))
+    look = LOOKS["human"]
+    ax.axvspan(enough["low"], enough["high"], color=LOOKS["cyborg"].color, alpha=0.12, lw=0)
+    ax.axvline(enough["n"], color=LOOKS["cyborg"].color, lw=1.1)
+    ax.fill_between(curve["n"], curve["low"], curve["high"], color=look.color, alpha=0.15, lw=0)
+    ax.plot(curve["n"], curve["qwk"], color=look.color, label=f"{label(student)}, human scores only (fitted)")
+    spread = np.clip([measured["qwk"] - measured["low"], measured["high"] - measured["qwk"]], 0, None)
+    ax.errorbar(measured["n"], measured["qwk"], spread, fmt="o", ms=4, lw=0.9, color=look.color, mec="white", label="measured")
+    if arms is not None and len(arms):
+        styles, alike = looks(arms["arm"]), arms.groupby("n")
+        aside = np.exp(0.06 * (alike.cumcount() - (alike["n"].transform("size") - 1) / 2))  # arms of one size side by side
+        for (name, arm), part in arms.assign(x=arms["n"] * aside).groupby(["student", "arm"], sort=False):
+            own, ends = styles[arm], np.clip([part["qwk"] - part["low"], part["high"] - part["qwk"]], 0, None)
+            line = {"fmt": own.marker, "ms": 5, "lw": 0.9, "color": own.color, "mec": "white"}
+            ax.errorbar(part["x"], part["qwk"], ends, label=f"{name}: {label(arm)}", **line)
+    words = f"{enough['n']:,.0f} [{enough['low']:,.0f}, {enough['high']:,.0f}]\nwithin {enough['margin']:g} of all"
+    ax.annotate(words, (enough["n"], 0.02), (4, 2), xycoords=ax.get_xaxis_transform(), textcoords="offset points", fontsize=6.5)
+    named = [f"{n:,.0f}\n{price:,.0f}" for n, price in zip(measured["n"], measured["price"], strict=True)]
+    counts_axis(ax, measured["n"].to_numpy(), named)
+    ax.yaxis.set_major_locator(ticks(8))
+    ax.set(xlabel="Essays with a human score to train on (below: their price, in all)", ylabel="QWK (test essays)", title=title)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+@styled
+def cost_frontier(
+    costs: pd.DataFrame,
+    *,
+    curve: pd.DataFrame | None = None,
+    currency: str = "",
+    title: str = "What agreement costs",
+) -> Figure:
+    """QWK with interval against cost per 1,000 essays; `costs`: student, arm, n_human, per_1000, qwk, low, high, frontier.
+
+    Ringed and joined by steps: the arms that none beats in both. Filled: networks; hollow: the classical Student. `curve`
+    (per_1000, qwk) is that Student on human scores alone. Arms of equally many human scores cost nearly the same: they are drawn
+    side by side around their cost, the steps with them, and the axis says so.
+    """
+    known = costs[np.isfinite(costs["per_1000"]) & np.isfinite(costs["qwk"])].sort_values("per_1000", kind="stable")
+    figure, ax = plt.subplots(figsize=(DOUBLE * 0.9, 3.0))
+    styles = looks(known["arm"])
+    span = max(np.log(known["per_1000"].max() / known["per_1000"].min()), 0.2) if len(known) else 1.0
+    alike = known.groupby("n_human")["per_1000"]
+    known = known.assign(x=known["per_1000"] * np.exp(0.018 * span * (alike.cumcount() - (alike.transform("size") - 1) / 2)))
+    best = known[known["frontier"]]
+    ax.step(best["x"], best["qwk"], where="post", color=FAINT, lw=0.9, ls=(0, (3, 2)), label="frontier")
+    if curve is not None:
+        ax.plot(curve["per_1000"], curve["qwk"], color=LOOKS["human"].color, lw=0.9, label="Ridge, human scores only (fitted)")
+    for row in known.to_dict("records"):
+        look = styles[row["arm"]]
+        fill = "white" if row["student"] == "ridge" else look.color
+        ax.vlines(row["x"], row["low"], row["high"], color=look.color, lw=0.9, alpha=0.55)
+        ax.plot(row["x"], row["qwk"], look.marker, color=fill, mec=look.color, mew=0.9, ms=5.5)
+        if row["frontier"]:
+            ax.plot(row["x"], row["qwk"], "o", ms=10, mfc="none", mec=INK, mew=0.8)
+    handles, names = ax.get_legend_handles_labels()
+    for arm, look in styles.items():
+        handles.append(Line2D([], [], color=look.color, marker=look.marker, ls="none"))
+        names.append(label(arm))
+    handles.append(Line2D([], [], color="white", mec=INK, marker="o", ls="none"))
+    names.append("hollow: the classical Student (ridge)")
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_locator(ticks(8))
+    cost = f"Cost per 1,000 scored essays{f' ({currency})' if currency else ''}\narms of nearly equal cost are drawn side by side"
+    ax.set(xlabel=cost, ylabel="QWK (test essays)", title=title)
+    figure.legend(handles, names, loc="outside right center")
+    return figure

@@ -1,0 +1,303 @@
+"""Numbers in, a matplotlib `Figure` out; nothing is written here (`artefacts.save_figure` does that).
+
+Print size (one or two columns), one style sheet, fixed looks (`style`). Every function takes tidy frames and copes with one row
+and with missing groups. Comparisons of arms and groups are drawn in `forests`; they can be had from here too.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from statsmodels.stats.proportion import proportion_confint
+
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.plots.forest_plots import (
+    arm_forest,
+    conditional_bias_curves,
+    difference_forest,
+    group_bars,
+    qwk_by_fraction,
+    smd_forest,
+    variance_sources,
+)
+from cyborg_utils.plots.style import DOUBLE, FAINT, INK, LOOKS, SINGLE, SPARE, label, looks, parts, styled, ticks
+
+__all__ = [
+    "arm_forest",
+    "conditional_bias_curves",
+    "confusion_matrix",
+    "difference_forest",
+    "group_bars",
+    "learning_curve",
+    "length_distribution",
+    "qwk_by_fraction",
+    "reliability",
+    "score_distributions",
+    "smd_forest",
+    "truncation",
+    "unlike_map",
+    "variance_sources",
+]
+
+
+@styled
+def score_distributions(
+    frame: pd.DataFrame, *, scale: Scale, source: str = "source", score: str = "score", title: str = "Score distributions"
+) -> Figure:
+    """A ladder of distributions, one step a source; `frame` has one row an essay and source: `source`, `score` (on the scale).
+
+    The first source is the reference: its outline stands over all others, and their mean shift is measured from it.
+    """
+    names = list(dict.fromkeys(frame[source]))
+    colors = {name: looks([name])[name].color for name in names}  # steps of one kind look alike: each has its own title
+    first, first_mean = None, np.nan
+    figure, axes = plt.subplots(len(names), 1, figsize=(SINGLE, 0.6 + 0.78 * len(names)), sharex=True, sharey=True, squeeze=False)
+    edges = np.append(scale.scores - scale.step / 2, scale.high + scale.step / 2)
+    for ax, name in zip(axes[:, 0], names, strict=True):
+        given = frame.loc[frame[source] == name, score].dropna().to_numpy(dtype=float)
+        shares, mean = np.bincount(scale.level(given), minlength=scale.size) / max(1, len(given)), np.nan
+        ax.bar(scale.scores, shares, 0.78 * scale.step, color=colors[name], edgecolor="white", lw=0)
+        note = "no essays"
+        if len(given):
+            mean = given.mean()
+            note = f"n = {len(given):,}   mean {mean:.2f}"
+            ax.axvline(mean, color="white", lw=2)
+            ax.axvline(mean, color=INK, lw=1)
+        if first is None:
+            first, first_mean = shares, mean
+        else:
+            ax.stairs(first, edges, color=INK, lw=0.8, ls=(0, (2, 1)))
+            note += f" ({mean - first_mean:+.2f})".replace("-", "−") if np.isfinite(mean - first_mean) else ""
+        ax.set_title("Human scores" if name == "human" else label(name))
+        ax.set_title(note, loc="right", fontsize=6.5, weight="normal")
+        ax.grid(axis="x", visible=False)
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        ax.yaxis.set_major_locator(ticks(4))
+    axes[-1, 0].set_xticks(scale.scores, [f"{value:g}" for value in scale.scores])
+    axes[-1, 0].set_xlabel("Score (line: mean; dashed: the first distribution)" if len(names) > 1 else "Score (line: mean)")
+    figure.supylabel("Share of essays", fontsize=7.5)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+@styled
+def confusion_matrix(tables: Mapping[str, np.ndarray], *, scale: Scale, title: str = "Where machine and human agree") -> Figure:
+    """Confusion tables side by side; `tables` maps a rater to counts (K, K), row = human level (`metrics.confusion`).
+
+    Shade (and percentage, where it fits): share of the row, so that each human score is judged by itself; number: essays. The
+    diagonal is outlined. Essays a row stand at the axis where all raters judged the same ones.
+    """
+    across = min(len(tables), 3)
+    down = -(-len(tables) // across)
+    width = SINGLE if across == 1 else DOUBLE
+    side = (width - 1.25) / across - 0.1  # of a panel, in inches: the axis and the colour bar need the rest
+    figure, axes = plt.subplots(down, across, figsize=(width, (side + 0.6) * down + 0.2), squeeze=False, sharey=True)
+    for ax in axes.flat[len(tables) :]:
+        ax.remove()
+    totals = {tuple(np.asarray(counts).sum(axis=1).tolist()) for counts in tables.values()}
+    scores = [f"{value:g}" for value in scale.scores]
+    rows = [f"{score}  ({n:,})" for score, n in zip(scores, totals.pop(), strict=True)] if len(totals) == 1 else scores
+    room = side / scale.size  # of a cell, in inches
+    for ax, (name, counts) in zip(axes.flat, tables.items(), strict=False):
+        counts = np.asarray(counts)
+        shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+        notes = [f"{share:.0%}\n{n:,}" if room > 0.3 else f"{n:,}" for share, n in zip(shares.flat, counts.flat, strict=True)]
+        notes = np.where(counts > 0, np.reshape(notes, counts.shape), "")
+        words = {"fontsize": 6.3 if room > 0.24 else 5.2, "linespacing": 1.25}
+        sns.heatmap(shares, ax=ax, annot=notes, fmt="", annot_kws=words, cmap="Blues", vmin=0, vmax=1, square=True, cbar=False)
+        for i in range(scale.size):
+            ax.add_patch(plt.Rectangle((i, i), 1, 1, fill=False, ec=INK, lw=0.7, clip_on=False, zorder=3))
+        ax.set_xticks(np.arange(scale.size) + 0.5, scores, rotation=0)
+        ax.set_yticks(np.arange(scale.size) + 0.5, rows, rotation=0)
+        ax.set(title=label(name), xlabel="Machine score")
+        ax.grid(False)
+        ax.spines[:].set(visible=True, color="#CCCCCC")
+        ax.tick_params(length=0)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("Human score" + ("  (essays)" if rows is not scores else ""))
+    used, shade = list(axes.flat[: len(tables)]), axes.flat[0].collections[0]
+    bar = figure.colorbar(shade, ax=used, shrink=0.7, fraction=0.03, pad=0.015, format=PercentFormatter(1, decimals=0))
+    bar.set_label("Share of the row")
+    bar.outline.set_visible(False)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+@styled
+def learning_curve(
+    frame: pd.DataFrame,
+    *,
+    epoch: str = "epoch",
+    loss: str = "loss",
+    qwk: str = "dev_qwk",
+    run: str | None = None,
+    title: str = "Training, epoch by epoch",
+) -> Figure:
+    """Training loss and QWK on the development split by epoch; the best epoch is ringed. `run`: a column for several lines."""
+    sets, styles = parts(frame, run, alone="teacher")
+    figure, axes = plt.subplots(1, 2, figsize=(DOUBLE if run else 5.2, 2.3))
+    for ax, column, name in ((axes[0], loss, "Training loss"), (axes[1], qwk, "QWK, development split")):
+        for key, part in sets.items():
+            part, look, text = part.sort_values(epoch).dropna(subset=[column]), styles[key], label(key)
+            if column == qwk and len(part):
+                best = part.loc[part[qwk].idxmax()]
+                ax.plot(best[epoch], best[qwk], "o", ms=9, mfc="none", mec=INK, mew=0.8)
+                text = f"{text}: best {best[qwk]:.3f} (epoch {best[epoch]:g})".removeprefix(": ")
+            ax.plot(part[epoch], part[column], color=look.color, marker=look.marker, ls=look.line if run else "-", label=text)
+        ax.set(title=name, xlabel="Epoch")
+        ax.margins(y=0.12)
+        ax.yaxis.set_major_locator(ticks(6))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=1 if len(sets) == 1 else 2)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+@styled
+def reliability(
+    frame: pd.DataFrame,
+    *,
+    confidence: str = "confidence",
+    correct: str = "correct",
+    source: str | None = None,
+    bins: int = 8,
+    title: str = "Confidence against accuracy",
+) -> Figure:
+    """Does the Teacher know when it is right? One row an essay: `confidence` (probability of its answer), `correct`.
+
+    Essays in `bins` equally full bins by confidence; point: mean confidence and share correct, bar: 95 % Wilson interval. On the
+    diagonal stated confidence is true; below it the rater is too sure of itself. Above: how many essays were that sure.
+    """
+    figure, (top, ax) = plt.subplots(2, 1, figsize=(SINGLE, 3.5), sharex=True, height_ratios=(1, 3.6))
+    sets, styles = parts(frame, source, alone="teacher")
+    ax.plot([0, 1], [0, 1], color=FAINT, lw=0.8, ls=(0, (3, 2)), label="exactly as sure as right")
+    for key, part in sets.items():
+        look, cut = styles[key], pd.qcut(part[confidence], min(bins, part[confidence].nunique()), duplicates="drop")
+        binned = part.assign(right=part[correct].astype(float)).groupby(cut, observed=True)
+        x, y, n = binned[confidence].mean(), binned["right"].mean(), binned.size()
+        low, high = proportion_confint(y * n, n, method="wilson")
+        spread = np.clip([y - low, high - y], 0, None)
+        ax.errorbar(
+            x, y, spread, marker=look.marker, color=look.color, lw=1, ls=look.line, label=label(key) or "essays of one bin"
+        )
+        top.hist(
+            part[confidence], np.linspace(0, 1, 26), color=look.color, alpha=0.85, histtype="bar" if len(sets) == 1 else "step"
+        )
+    top.set(ylabel="Essays", title=title)
+    top.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+    ax.set(xlabel="Confidence (probability of the given score)", ylabel="Exactly right", xlim=(0, 1), ylim=(0, 1))
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.legend(loc="upper left")
+    return figure
+
+
+@styled
+def length_distribution(
+    frame: pd.DataFrame,
+    *,
+    limits: Mapping[str, int] | None = None,
+    tokens: str = "tokens",
+    source: str | None = None,
+    title: str = "Essay length",
+    unit: str = "tokens",
+) -> Figure:
+    """How long essays are; one row an essay, `tokens` its length. `limits` maps a model to the most it reads, drawn as lines.
+
+    The legend says which share of essays is longer. With `source`, a column (say, of splits), cumulative curves instead of bars.
+    """
+    sets, styles = parts(frame, source, alone="full")
+    figure, ax = plt.subplots(figsize=(SINGLE, 2.5))
+    lengths = frame[tokens].dropna()
+    for key, part in sets.items():
+        look, own = styles[key], part[tokens].dropna()
+        if source is None:
+            ax.hist(own, bins=min(40, max(5, own.nunique())), color=look.color, alpha=0.85, edgecolor="white", lw=0.3)
+        elif len(own):
+            ax.ecdf(own, color=look.color, ls=look.line, label=label(key))
+    lines = itertools.cycle(["-", (0, (4, 2)), (0, (1, 1)), (0, (5, 1, 1, 1))])
+    for (name, limit), line in zip((limits or {}).items(), lines, strict=False):
+        longer = (lengths > limit).mean() if len(lengths) else np.nan
+        ax.axvline(
+            limit,
+            color=FAINT if source else LOOKS["cyborg"].color,
+            lw=1,
+            ls=line,
+            label=f"{name} reads {limit:,}: {longer:.1%} are longer",
+        )
+    ax.set(xlabel=f"Length in {unit}", ylabel="Essays" if source is None else "Share up to this length", title=title)
+    ax.set_xlim(left=0)
+    if source is None:
+        ax.grid(axis="x", visible=False)
+    else:
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    if ax.get_legend_handles_labels()[0]:
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center")
+    return figure
+
+
+@styled
+def truncation(
+    frame: pd.DataFrame,
+    *,
+    model: str = "model",
+    essays_cut: str = "essays_cut",
+    tokens_lost: str = "tokens_lost",
+    title: str = "What the models do not read",
+) -> Figure:
+    """Share (0-1) of essays that are cut and of tokens that are lost, one row a model."""
+    figure, ax = plt.subplots(figsize=(SINGLE, 0.85 + 0.42 * len(frame)))
+    place, bars = (
+        np.arange(len(frame)),
+        ((essays_cut, "Essays cut", LOOKS["full"]), (tokens_lost, "Tokens lost", LOOKS["cyborg"])),
+    )
+    for at, (column, name, look) in enumerate(bars):
+        style = {"color": look.color, "hatch": look.hatch, "edgecolor": "white", "lw": 0}
+        drawn = ax.barh(place + 0.36 * (at - 0.5), frame[column], 0.34, label=name, **style)
+        ax.bar_label(drawn, [f"{share:.1%}" for share in frame[column]], padding=2, fontsize=6.5)
+    ax.set_yticks(place, [label(name) for name in frame[model]])
+    reach = max(0.05, 1.22 * frame[[essays_cut, tokens_lost]].max(axis=None))
+    ax.set(title=title, xlim=(0, reach), ylim=(len(frame) - 0.5, -0.5))
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.xaxis.set_major_locator(ticks(5))
+    ax.grid(axis="y", visible=False)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+@styled
+def unlike_map(
+    frame: pd.DataFrame,
+    *,
+    shortest: float,
+    longest: float,
+    unknown: float,
+    title: str = "Essays unlike those that the Student learned from",
+) -> Figure:
+    """Every essay by its number of words and its share of unknown words: kind, words, unknown; the first kind in black.
+
+    The box holds what gets no flag of either sort: from `shortest` to `longest` words, at most the share `unknown` of them unknown.
+    """
+    figure, ax = plt.subplots(figsize=(DOUBLE, 3.0))
+    kinds = list(dict.fromkeys(frame["kind"]))
+    box = {"fill": False, "ec": INK, "lw": 1.0, "ls": "--", "zorder": 3}
+    ax.add_patch(plt.Rectangle((shortest, -0.02), longest - shortest, unknown + 0.02, **box))
+    palette = itertools.cycle([look for name, look in LOOKS.items() if name not in ("human", "ridge")] + [*SPARE])
+    for kind, look in zip(kinds[1:], palette, strict=False):
+        part = frame[frame["kind"] == kind]
+        ax.plot(part["words"], part["unknown"], look.marker, ms=3.2, mew=0, alpha=0.6, color=look.color, label=kind)
+    ground = frame[frame["kind"] == kinds[0]]
+    ax.plot(ground["words"], ground["unknown"], ".", ms=2.2, mew=0, color=INK, label=kinds[0], zorder=3)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.set(xlabel="Words", ylabel="Words that no training essay has", title=title, ylim=(-0.03, 1.03))
+    figure.legend(loc="outside right center", markerscale=1.6)
+    return figure

@@ -1,0 +1,176 @@
+"""Run a whole study: `python -m cyborg_utils.run.workflow demo`. Snakemake decides what is to do; this says what was done."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+from cyborg_utils.core import atomic, config, paths
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.run import freshness
+from cyborg_utils.run.execute import forget_changed, locked
+from cyborg_utils.study import artefacts
+
+
+def steps(study: config.Study, *, tables: bool = False) -> list[str]:
+    """Every execution of a notebook, by the name of its copy; with `tables` only those without a model."""
+    models = [
+        f"{name}_{run.name}" for run in study.runs for name in ("02_finetune_teacher", "03_label_essays", "04_train_student")
+    ]
+    models += [f"04_train_student_{run.name}" for run in study.full_runs]
+    analyses = ["05_test_significance", "06_analyze_bias", "14_audit_scores"]
+    return ["01_prepare_data", *([] if tables else models), *analyses, *(() if tables else study.beyond), "00_overview"]
+
+
+def cluster_options(name: str, profile: str) -> list[str]:
+    """Snakemake's options for the profile `profiles/<name>`, or the folder of that name.
+
+    Raises CyborgError where there is none, or where its plugins are not installed.
+    """
+    own = paths.CHECKOUT / "profiles"
+    folder = next((folder for folder in (own / name, Path(name)) if (folder / "config.yaml").is_file()), None)
+    if folder is None:
+        known = ", ".join(sorted(file.parent.name for file in own.glob("*/config.yaml")))
+        raise CyborgError(f"CLUSTER={name}: no such profile. There are {known}; or name a folder that holds a config.yaml.")
+    settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    plugins = {"executor": settings.get("executor"), "storage": settings.get("default-storage-provider")}
+    needed = [f"snakemake-{kind}-plugin-{plugin}" for kind, plugin in plugins.items() if plugin]
+    if absent := [plugin for plugin in needed if not importlib.util.find_spec(plugin.replace("-", "_"))]:
+        raise CyborgError(f"CLUSTER={name}: {', '.join(absent)} is not installed. `make cluster-env` installs it.")
+    options, build = ["--profile", str(folder.resolve())], str(paths.build(profile))
+    if plugins["storage"]:  # its jobs begin elsewhere, but see the same volume
+        options += ["--default-storage-prefix", build, "--precommand", f"cd {shlex.quote(build)}"]
+    return options
+
+
+def command(
+    profile: str, *, tables: bool = False, keep: bool = False, dry_run: bool = False, cores: str = "all", cluster: str = ""
+) -> list[str]:
+    """The Snakemake call; with `keep` without the steps that are `freshness.kept`, and the notebooks that are `left_out` for that.
+
+    On this machine steps with a model go one at a time. With `cluster` the profile says what runs at once, and where.
+
+    No Snakemake lock: `run` holds one of its own, which a killed run cannot leave behind. Every step is named as a target: a step
+    in the middle that is no longer done would else be left so while the last one is.
+    """
+    snakefile = paths.CHECKOUT / "Snakefile"
+    known = freshness.kept(profile) if keep else []
+    known += freshness.left_out(profile, known)
+    targets = [f"done/{step}.json" for step in steps(config.load(profile), tables=tables) if step not in known]
+    call = [sys.executable, "-m", "snakemake", *targets]
+    call += ["html/index.html", "--snakefile", str(snakefile), "--directory", str(paths.build(profile))]
+    wishes = [*(["tables=1"] if tables else []), *([f"keep={','.join(known)}"] if known else [])]
+    call += ["--config", f"profile={profile}", *wishes]
+    call += cluster_options(cluster, profile) if cluster else ["--cores", cores, "--resources", "gpu=1"]
+    call += ["--rerun-incomplete", "--nolock", "--rerun-triggers", "mtime", "params", "input", "--scheduler", "greedy"]
+    if dry_run:
+        return [*call, "--dry-run", "--quiet", "host"]
+    return [*call, "--quiet", *(("host", "rules") if cluster else ("all",))]  # jobs of a cluster do not speak here
+
+
+# glibc gives the memory of large tensors back to the system at once and takes it anew, page by page: on a CPU that cost up to two
+# thirds of the time (`make bench`). It keeps them now, in huge pages. Other systems ignore the variable.
+ALLOCATOR = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, with this checkout's package first and an allocator that suits tensors."""
+    package = str(paths.CHECKOUT)
+    search = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    return {"GLIBC_TUNABLES": ALLOCATOR, **os.environ, "PYTHONPATH": search}
+
+
+def run(profile: str, *, tables: bool = False, keep: bool = False, cores: str = "all", cluster: str = "") -> bool:
+    """Execute what is not up to date, print each step's time and where to look; True if anything was done.
+
+    Raises CyborgError where a step failed (its own message is printed before), or where this study is at work already.
+    """
+    study = config.load(profile)  # a mistake in it, or in the cluster's name, is told before anything starts
+    _ = cluster and cluster_options(cluster, profile)
+    started = time.time()
+    with locked(paths.build(profile, "running", "workflow.lock"), f"the study {profile!r}") as handle:
+        atomic.sweep(paths.build(profile)), atomic.sweep(paths.results(profile))
+        for line in [*freshness.forget_changed_essays(profile), *forget_changed(profile), *(_without(profile) if keep else [])]:
+            print(line)
+        print(f"{study.title}\n{len(study.runs)} run(s); results in {paths.shown(paths.results(profile))}\n", flush=True)
+        before = _stamps(profile)
+        call = command(profile, tables=tables, keep=keep, cores=cores, cluster=cluster)
+        # Snakemake inherits the lock: if this process is killed, the study counts as running until Snakemake has ended too.
+        process = subprocess.Popen(call, env=environment(), pass_fds=[handle])
+        signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:  # the terminal has sent it to Snakemake too, which ends its step first
+            code = process.wait() or 130
+    new = [stamp for stamp, state in _stamps(profile).items() if before.get(stamp) != state]
+    if code:
+        raise CyborgError(
+            f"Stopped after {time.time() - started:.0f} s; {len(new)} step(s) were finished. The same command goes on from here."
+        )
+    _tell(profile, new, time.time() - started)
+    return bool(new)
+
+
+def _without(profile: str) -> list[str]:
+    """A line on the notebooks that `keep` leaves out, but for those whose results are there."""
+    missing = [name for name, there in freshness.left_out(profile, freshness.kept(profile)).items() if not there]
+    told = (
+        f"Left out with KEEP=1: {', '.join(missing)}. They train models of their own, or load some that are not on this machine."
+    )
+    return [f"{told} `make reproduce PROFILE={profile}` makes these models and does them too."] if missing else []
+
+
+def _stamps(profile: str) -> dict[str, int]:
+    return {stamp.stem: stamp.stat().st_mtime_ns for stamp in sorted(paths.build(profile, "done").glob("*.json"))}
+
+
+def _tell(profile: str, new: list[str], seconds: float) -> None:
+    """The closing words: steps with their seconds and memory, and where to look."""
+    page = paths.shown(paths.build(profile, "html", "index.html"))
+    if not new:
+        print(f"Nothing to do: every notebook of the study {profile!r} is up to date.\nLook at {page}")
+        return
+    rows = artefacts.records(profile)
+    rows["step"] = [f"{row.notebook}_{row.run}" if row.run else row.notebook for row in rows.itertuples()]
+    rows = rows[rows["step"].isin(new)]
+    total = "all, with start-up and pages"
+    width = max(map(len, [total, *rows["step"]]))
+    print(f"\n{'step':<{width}}  seconds  peak memory")
+    for row in rows.itertuples():
+        print(f"{row.step:<{width}}  {row.seconds:7.0f}  {row.peak_memory_gib:7.2f} GiB")
+    print(f"{total:<{width}}  {seconds:7.0f}  {rows['peak_memory_gib'].max():7.2f} GiB at most in one step")
+    print(f"\nLook at {page}; tables, figures and executed notebooks are in {paths.shown(paths.results(profile))}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m cyborg_utils.run.workflow", description="Run a study of params/, or go on with it."
+    )
+    parser.add_argument("profile", help="the name of a file in params/")
+    parser.add_argument("--tables", action="store_true", help="only 01, 05, 06, 14 and 00, from the saved scores; no model")
+    parser.add_argument("--keep", action="store_true", help="train no model whose scores are in results/, and none beyond")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be done")
+    parser.add_argument("--cores", default="all")
+    parser.add_argument("--cluster", default="", help="run its steps as jobs of a cluster: a profile of profiles/, or a folder")
+    options = parser.parse_args()
+    wished = {name: value for name, value in vars(options).items() if name != "dry_run"}
+    try:
+        if options.dry_run:
+            call = command(dry_run=True, **wished)
+            sys.exit(subprocess.run(call, env=environment(), check=False).returncode)
+        run(**wished)
+    except CyborgError as error:
+        sys.exit(f"\n{error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""Corrections of machine scores, fitted on a held-out development set, never on the test set and never on essays trained on.
+
+Every correction has `fit(target=..., values=...)`, from the human scores and the machine's real-valued scores of the same
+development essays, and `apply(values)`. `METHODS` names those that treat all writers alike; `ByGroup` and `GroupShifts` need the
+writers' groups whenever an essay is scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.stats.metrics import confusion, paired, qwk_from_confusion, sd_ratio
+
+
+class Calibration(Protocol):
+    """A fitted correction."""
+
+    def apply(self, values: ArrayLike) -> np.ndarray:
+        """Corrected scores, float64 (n,), in score units; neither rounded nor trimmed to the scale."""
+
+
+@dataclass(frozen=True)
+class MeanSdMatch:
+    """Linear equating: y = target_mean + slope * (value - value_mean), with slope = SD of the human scores / SD of the machine's.
+
+    A regression model's scores shrink towards the mean; matching undoes that, so that the top and bottom scores are given again,
+    and takes off the overall strictness. It keeps the order of essays and r, and can raise the RMSE: a shrunken score is the best
+    guess of one essay, a matched one has the right distribution. It cannot mend a bias that differs between groups.
+    """
+
+    target_mean: float
+    value_mean: float
+    slope: float
+
+    @classmethod
+    def fit(cls, *, target: ArrayLike, values: ArrayLike) -> MeanSdMatch:
+        """From development essays: `target` their human scores (n,), `values` their machine scores (n,), in one unit.
+
+        Where an SD is 0 or unknown (one essay, a constant) only the means are matched: slope 1. Without essays nothing changes.
+        Raises CyborgError on NaN and unequal lengths.
+        """
+        target, values = paired(target, values)
+        if not len(target):
+            return cls(0.0, 0.0, 1.0)
+        slope = sd_ratio(target, values)
+        return cls(float(target.mean()), float(values.mean()), slope if np.isfinite(slope) else 1.0)
+
+    def apply(self, values: ArrayLike) -> np.ndarray:
+        """Matched scores, float64 of the same shape; neither rounded nor trimmed to the scale. NaN stays NaN."""
+        return self.target_mean + self.slope * (np.asarray(values, dtype=float) - self.value_mean)
+
+
+def unchanged(target: ArrayLike, values: ArrayLike, scale: Scale) -> MeanSdMatch:
+    """No correction."""
+    return MeanSdMatch(0.0, 0.0, 1.0)
+
+
+def mean_shift(target: ArrayLike, values: ArrayLike, scale: Scale) -> MeanSdMatch:
+    """The same number of points for everybody, so that the means are equal."""
+    target, values = paired(target, values)
+    return MeanSdMatch(float(target.mean()), float(values.mean()), 1.0)
+
+
+def mean_sd(target: ArrayLike, values: ArrayLike, scale: Scale) -> MeanSdMatch:
+    """Equal means and SDs (`MeanSdMatch`)."""
+    return MeanSdMatch.fit(target=target, values=values)
+
+
+@dataclass(frozen=True)
+class Isotonic:
+    """The rising step function with the least squared error (pool adjacent violators). It shrinks towards the mean even more."""
+
+    model: IsotonicRegression
+
+    @classmethod
+    def fit(cls, target: ArrayLike, values: ArrayLike, scale: Scale) -> Isotonic:
+        target, values = paired(target, values)
+        return cls(IsotonicRegression(out_of_bounds="clip").fit(values, target))
+
+    def apply(self, values: ArrayLike) -> np.ndarray:
+        return self.model.predict(np.asarray(values, dtype=float))
+
+
+@dataclass(frozen=True)
+class DistributionMatch:
+    """Equipercentile equating: an essay gets the human score of its own percentile rank (Kolen & Brennan 2014, chapter 2).
+
+    Human scores are spread evenly over half a step on either side, as is usual for discrete scores, so that rounding gives each
+    level the share that people give it.
+    """
+
+    values: np.ndarray  # machine scores of the development essays, ascending
+    shares: np.ndarray  # cumulative share of human scores at the upper edge of each level, from 0 to 1
+    edges: np.ndarray  # these edges, in score units
+
+    @classmethod
+    def fit(cls, target: ArrayLike, values: ArrayLike, scale: Scale) -> DistributionMatch:
+        target, values = paired(target, values)
+        counts = np.bincount(scale.level(target), minlength=scale.size)
+        edges = np.r_[scale.scores - scale.step / 2, scale.scores[-1] + scale.step / 2]
+        return cls(np.sort(values), np.r_[0, np.cumsum(counts)] / len(target), edges)
+
+    def apply(self, values: ArrayLike) -> np.ndarray:
+        ranks = (np.arange(len(self.values)) + 0.5) / len(self.values)
+        rank = np.interp(np.asarray(values, dtype=float), self.values, ranks)
+        return np.interp(rank, self.shares, self.edges)
+
+
+@dataclass(frozen=True)
+class CutPoints:
+    """Cut points between levels that make QWK on the development essays largest: levels out, as scores.
+
+    Coordinate ascent from the cut points of `DistributionMatch`: one cut point at a time goes to the best place between its
+    neighbours, until none moves. Many cut points on few essays fit chance as well.
+    """
+
+    cuts: np.ndarray  # ascending, one fewer than levels
+    scale: Scale
+
+    @classmethod
+    def fit(cls, target: ArrayLike, values: ArrayLike, scale: Scale) -> CutPoints:
+        target, values = paired(target, values)
+        human, ordered = scale.level(target), np.unique(values)
+        places = np.r_[-np.inf, (ordered[1:] + ordered[:-1]) / 2, np.inf]
+        shares = np.cumsum(np.bincount(human, minlength=scale.size))[:-1] / len(target)
+        cuts = np.quantile(values, shares)
+        cuts[shares == 0], cuts[shares == 1] = -np.inf, np.inf  # levels at the ends that people did not give
+
+        def agreement(cuts: np.ndarray) -> float:
+            found = qwk_from_confusion(confusion(human, _level(cuts, values), levels=scale.size))
+            return found if np.isfinite(found) else -1.0
+
+        best, moved = agreement(cuts), True
+        while moved:
+            moved = False
+            for at in range(len(cuts)):
+                low, high = (np.r_[-np.inf, cuts, np.inf])[[at, at + 2]]
+                tried = [np.r_[cuts[:at], place, cuts[at + 1 :]] for place in places[(places >= low) & (places <= high)]]
+                reached = [agreement(one) for one in tried]
+                if tried and max(reached) > best + 1e-12:
+                    best, cuts, moved = max(reached), tried[int(np.argmax(reached))], True
+        return cls(cuts, scale)
+
+    def apply(self, values: ArrayLike) -> np.ndarray:
+        return self.scale.score(_level(self.cuts, values))
+
+
+def _level(cuts: np.ndarray, values: ArrayLike) -> np.ndarray:
+    """A value on a cut point belongs to the upper level, as halves go up in `Scale.nearest`."""
+    return np.searchsorted(cuts, np.asarray(values, dtype=float), side="right")
+
+
+METHODS: dict[str, Callable[[ArrayLike, ArrayLike, Scale], Calibration]] = {
+    "uncorrected": unchanged,
+    "mean": mean_shift,
+    "mean and SD": mean_sd,
+    "isotonic": Isotonic.fit,
+    "distribution": DistributionMatch.fit,
+    "QWK cut points": CutPoints.fit,
+}
+
+
+@dataclass(frozen=True)
+class ByGroup:
+    """One correction a group of writers; groups too small to fit one, and unknown ones, get that of all essays."""
+
+    whole: Calibration
+    parts: Mapping[Any, Calibration]
+
+    @classmethod
+    def fit(
+        cls, target: ArrayLike, values: ArrayLike, scale: Scale, *, group: Sequence[Any], method: str, min_group: int = 10
+    ) -> ByGroup:
+        """`group` (n,) names each development essay's group, null where it is not known."""
+        target, values = paired(target, values)
+        fit, places = METHODS[method], pd.Series(np.arange(len(target))).groupby(pd.Series(list(group))).indices
+        parts = {name: fit(target[at], values[at], scale) for name, at in places.items() if len(at) >= min_group}
+        return cls(fit(target, values, scale), parts)
+
+    def apply(self, values: ArrayLike, group: Sequence[Any]) -> np.ndarray:
+        values, found = np.asarray(values, dtype=float), pd.Series(list(group))
+        corrected = self.whole.apply(values)
+        for name, calibration in self.parts.items():
+            corrected = np.where(found == name, calibration.apply(values), corrected)
+        return corrected
+
+
+@dataclass(frozen=True)
+class GroupShifts:
+    """Mean and SD for everybody, then so many points for each group of every attribute at once.
+
+    The points are the coefficients of a ridge regression of the error on all groups, its penalty chosen by leave-one-out on the
+    development essays: a small group's shift is drawn towards 0, an unknown group's is 0.
+    """
+
+    whole: MeanSdMatch
+    model: Pipeline
+
+    @classmethod
+    def fit(cls, target: ArrayLike, values: ArrayLike, scale: Scale, *, groups: pd.DataFrame) -> GroupShifts:
+        """`groups`: one row an essay, one column an attribute."""
+        target, values = paired(target, values)
+        whole = MeanSdMatch.fit(target=target, values=values)
+        model = make_pipeline(OneHotEncoder(handle_unknown="ignore"), RidgeCV(alphas=np.geomspace(0.1, 1000, 25)))
+        return cls(whole, model.fit(groups.astype("string").fillna("").to_numpy(dtype=object), target - whole.apply(values)))
+
+    def apply(self, values: ArrayLike, groups: pd.DataFrame) -> np.ndarray:
+        return self.whole.apply(values) + self.model.predict(groups.astype("string").fillna("").to_numpy(dtype=object))

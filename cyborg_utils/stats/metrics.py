@@ -1,0 +1,362 @@
+"""Agreement of a machine with human raters on the same essays: arrays in, numbers out, no model in sight.
+
+Every metric is a function of a few sums over essays (`moments`), so one formula serves a sample, a confusion table and ten
+thousand resamples of it (`significance`). Rules for all of them: arrays are one-dimensional and of equal length, NaN is an
+error (a missing score is the caller's decision, not ours), and what is undefined (no essay, zero variance) is NaN, never 0.
+Only tables of several ratings (PRMSE, `human_agreement`) have NaN in them: that rater did not score that essay.
+
+Levels (0 .. K-1, see `scale`) are wanted where categories are compared: QWK, exact, adjacent, confusion, precision and recall.
+Real-valued scores, neither rounded nor trimmed, are wanted elsewhere: RMSE, r, SD ratio, SMD.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.metrics import precision_recall_fscore_support
+
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+
+DENOMINATORS = {
+    "human": "sample SD of the human scores of the same essays (RSMTool: unpooled)",
+    "pooled": "square root of the mean of the human and the machine sample variance, of the same essays",
+    "johnson": "sample SD of the human scores of the whole sample",
+    "williamson": "square root of the mean of the human and the machine sample variance, of the whole sample",
+}
+
+
+class Threshold(NamedTuple):
+    """A convention of operational essay scoring, not a law: in words, its source, and the test (numbers or arrays; NaN fails)."""
+
+    words: str
+    source: str
+    met: Callable
+
+
+WILLIAMSON = "Williamson, Xi & Breyer 2012"
+THRESHOLDS = {  # by figure; `below_people`: QWK of two people minus that of machine and human
+    "qwk": Threshold("at least 0.70", WILLIAMSON, lambda value: value >= 0.70),
+    "r": Threshold("at least 0.70", WILLIAMSON, lambda value: value >= 0.70),
+    "below_people": Threshold("at most 0.10", WILLIAMSON, lambda value: value <= 0.10),
+    "smd": Threshold("within 0.15", WILLIAMSON, lambda value: abs(value) <= 0.15),
+    "sd_ratio": Threshold("2/3 to 3/2", "Wang & von Davier 2014", lambda value: (value >= 2 / 3) & (value <= 3 / 2)),
+}
+ROUNDING = 1e-12  # a sum of squares below this share of its terms is what floats leave of zero variance
+
+
+def paired(human: ArrayLike, machine: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64 arrays of one shape (n,); raises CyborgError on other shapes, unequal lengths and NaN."""
+    human, machine = np.asarray(human, dtype=float), np.asarray(machine, dtype=float)
+    if human.ndim != 1 or human.shape != machine.shape:
+        raise CyborgError(f"human and machine scores must be two lists of one length, not {human.shape} and {machine.shape}")
+    for name, values in (("human", human), ("machine", machine)):
+        if not np.isfinite(values).all():
+            count = int((~np.isfinite(values)).sum())
+            raise CyborgError(f"{count} {name} score(s) are NaN or infinite: leave those essays out first")
+    return human, machine
+
+
+def paired_levels(human: ArrayLike, machine: ArrayLike, *, levels: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Both as int64 arrays (n,) with values 0 .. levels-1 (no upper end if None); raises CyborgError otherwise."""
+    human, machine = paired(human, machine)
+    last = np.inf if levels is None else levels - 1
+    for name, values in (("human", human), ("machine", machine)):
+        if ((values != np.floor(values)) | (values < 0) | (values > last)).any():
+            raise CyborgError(f"{name} levels must be whole numbers from 0 to {last}: turn scores into levels with `Scale.level`")
+    return human.astype(np.int64), machine.astype(np.int64)
+
+
+def moments(human: ArrayLike, machine: ArrayLike, *, centre: float = 0.0) -> np.ndarray:
+    """What each essay adds to the sums that every metric is made of: 1, h, m, h^2, m^2, (m-h)^2, [m = h], [|m-h| <= 1].
+
+    Shape (..., 8) for broadcastable inputs (...). `centre` is taken off both; no metric changes, but floats stay precise.
+    """
+    human, machine = np.broadcast_arrays(np.asarray(human, dtype=float) - centre, np.asarray(machine, dtype=float) - centre)
+    gap = machine - human
+    parts = [np.ones_like(gap), human, machine, human**2, machine**2, gap**2, gap == 0, np.abs(gap) <= 1]
+    return np.stack(parts, axis=-1).astype(float)
+
+
+class _Summary(NamedTuple):
+    n: np.ndarray  # essays
+    gap: np.ndarray  # mean machine - mean human
+    ss_h: np.ndarray  # sum of squared deviations of the human scores from their mean
+    ss_m: np.ndarray  # the same of the machine scores
+    ss_gap: np.ndarray  # sum of squared differences, not centred
+    exact: np.ndarray
+    adjacent: np.ndarray
+
+    @classmethod
+    def of(cls, sums: np.ndarray) -> _Summary:
+        n, h, m, hh, mm, dd, equal, near = np.moveaxis(np.asarray(sums, dtype=float), -1, 0)
+        ss_h, ss_m = hh - h * h / n, mm - m * m / n
+        ss_h, ss_m = np.where(ss_h > ROUNDING * hh, ss_h, 0.0), np.where(ss_m > ROUNDING * mm, ss_m, 0.0)
+        return cls(n, (m - h) / n, ss_h, ss_m, dd, equal / n, near / n)
+
+    @property
+    def sp(self) -> np.ndarray:
+        """Sum of products of the deviations."""
+        return (self.ss_h + self.ss_m - self.ss_gap + self.n * self.gap**2) / 2
+
+
+def _over(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.where(below > 0, above / np.where(below > 0, below, 1), np.nan)
+
+
+# With weights (i-j)^2 and marginal sums, sum(w O) = sum (m-h)^2 and sum(w E) = ss_h + ss_m + n gap^2; (K-1)^2 cancels.
+METRICS: dict[str, Callable[[_Summary], np.ndarray]] = {
+    "qwk": lambda s: 1 - _over(s.ss_gap, s.ss_h + s.ss_m + s.n * s.gap**2),
+    "exact": lambda s: s.exact,
+    "adjacent": lambda s: s.adjacent,
+    "rmse": lambda s: np.sqrt(s.ss_gap / s.n),
+    "r": lambda s: _over(s.sp, np.sqrt(s.ss_h * s.ss_m)),
+    "sd_ratio": lambda s: np.where(s.ss_h > 0, np.sqrt(_over(s.ss_h, s.ss_m)), np.nan),
+    "smd": lambda s: _over(s.gap, np.sqrt(s.ss_h / (s.n - 1))),
+    "smd_pooled": lambda s: _over(s.gap, np.sqrt((s.ss_h + s.ss_m) / 2 / (s.n - 1))),
+    "r2": lambda s: 1 - _over(s.ss_gap, s.ss_h),
+    "mean_difference": lambda s: s.gap,
+}
+
+
+def from_moments(metric: str, sums: ArrayLike) -> np.ndarray:
+    """A metric of `METRICS` from summed `moments`, shape (..., 8) -> (...); NaN where it is undefined."""
+    if metric not in METRICS:
+        raise CyborgError(f"no metric {metric!r}; there are {', '.join(METRICS)}")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return METRICS[metric](_Summary.of(np.asarray(sums, dtype=float)))
+
+
+def means_and_sds(sums: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Means (from the `centre` of the moments) and sample SDs of human and machine scores, each (..., 2), from sums (..., 8).
+
+    NaN means without essays, NaN SDs with fewer than two.
+    """
+    sums = np.asarray(sums, dtype=float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = _Summary.of(sums)
+        spread = np.stack([found.ss_h, found.ss_m], axis=-1) / (sums[..., :1] - 1)
+        return sums[..., 1:3] / sums[..., :1], np.sqrt(spread)
+
+
+def middle(human: np.ndarray) -> float:
+    """A whole number near the mean, to centre `moments` on: levels stay whole, so their sums stay exact."""
+    return float(np.round(human.mean())) if len(human) else 0.0
+
+
+def _metric(metric: str, human: np.ndarray, machine: np.ndarray) -> float:
+    return float(from_moments(metric, moments(human, machine, centre=middle(human)).sum(axis=0)))
+
+
+def qwk(human_level: ArrayLike, machine_level: ArrayLike, *, levels: int) -> float:
+    """Quadratic weighted kappa over the whole scale of `levels` levels (Cohen 1968).
+
+    1 - sum(w_ij O_ij) / sum(w_ij E_ij) with w_ij = (i-j)^2 / (K-1)^2, O the observed and E the chance table (the product of the
+    marginals). Levels are places on the scale, so a level that no essay has keeps its place; it equals
+    `sklearn.metrics.cohen_kappa_score(weights="quadratic", labels=range(K))`. NaN without essays, and where both raters gave
+    all essays one and the same level; 0 where only one rater is constant.
+    """
+    return _metric("qwk", *paired_levels(human_level, machine_level, levels=levels))
+
+
+def confusion(human_level: ArrayLike, machine_level: ArrayLike, *, levels: int) -> np.ndarray:
+    """Counts of essays, int64 (K, K): row = human level, column = machine level; levels without essays are rows of 0."""
+    human, machine = paired_levels(human_level, machine_level, levels=levels)
+    return np.bincount(human * levels + machine, minlength=levels * levels).reshape(levels, levels)
+
+
+def qwk_from_confusion(counts: ArrayLike) -> np.ndarray:
+    """`qwk` of each of many confusion tables, (..., K, K) -> (...); counts need not be whole. NaN as in `qwk`."""
+    counts = np.asarray(counts, dtype=float)
+    if counts.ndim < 2 or counts.shape[-1] != counts.shape[-2]:
+        raise CyborgError(f"a confusion table is square in its last two axes, not {counts.shape}")
+    place = np.arange(counts.shape[-1])
+    return from_moments("qwk", np.tensordot(counts, moments(place[:, None], place[None, :]), axes=2))
+
+
+def exact_agreement(human_level: ArrayLike, machine_level: ArrayLike) -> float:
+    """Share of essays with the same level, 0-1. NaN without essays."""
+    return _metric("exact", *paired_levels(human_level, machine_level))
+
+
+def adjacent_agreement(human_level: ArrayLike, machine_level: ArrayLike) -> float:
+    """Share of essays at most one level apart (exact included), 0-1. NaN without essays."""
+    return _metric("adjacent", *paired_levels(human_level, machine_level))
+
+
+def rmse(human: ArrayLike, machine: ArrayLike) -> float:
+    """Root mean squared error, sqrt(mean((M - H)^2)), in the unit of the input. NaN without essays."""
+    return _metric("rmse", *paired(human, machine))
+
+
+def pearson_r(human: ArrayLike, machine: ArrayLike) -> float:
+    """Pearson correlation of H and M. NaN where either has zero variance (so also for one essay)."""
+    return _metric("r", *paired(human, machine))
+
+
+def r2(human: ArrayLike, machine: ArrayLike) -> float:
+    """1 - sum (M - H)^2 / sum (H - mean H)^2: the share of the variance of H that M as it stands accounts for; not r squared.
+
+    Below 0 the mean of H would be a better guess. NaN where H has zero variance (so also for one essay).
+    """
+    return _metric("r2", *paired(human, machine))
+
+
+def sd_ratio(human: ArrayLike, machine: ArrayLike) -> float:
+    """SD of H over SD of M; 2/3 to 3/2 is wanted (Wang & von Davier 2014). Above 1 the machine spreads too little.
+
+    NaN where either has zero variance (so also for one essay).
+    """
+    return _metric("sd_ratio", *paired(human, machine))
+
+
+def smd_denominator(human: ArrayLike, machine: ArrayLike, *, denominator: str = "human") -> float:
+    """The SD that an SMD is divided by, one of `DENOMINATORS`, of these essays; NaN with fewer than two of them."""
+    if denominator not in DENOMINATORS:
+        raise CyborgError(f"no SMD denominator {denominator!r}; there are {', '.join(DENOMINATORS)}")
+    human, machine = paired(human, machine)
+    if len(human) < 2:
+        return float("nan")
+    sums = _Summary.of(moments(human, machine, centre=middle(human)).sum(axis=0))
+    squares = sums.ss_h if denominator in ("human", "johnson") else (sums.ss_h + sums.ss_m) / 2
+    return float(np.sqrt(squares / (len(human) - 1)))
+
+
+def smd(
+    human: ArrayLike,
+    machine: ArrayLike,
+    *,
+    denominator: str = "human",
+    whole: tuple[ArrayLike, ArrayLike] | None = None,
+) -> float:
+    """Standardised mean difference (mean M - mean H) / sigma; negative = the machine is stricter.
+
+    `denominator` is a name of `DENOMINATORS` (the field uses four, RSMTool's names): "human" and "pooled" take sigma from these
+    essays; "johnson" and "williamson" from `whole`, (human, machine) of the whole sample, when these essays are one group of it
+    (by default from these essays too). NaN where sigma is 0 or of fewer than two essays.
+    """
+    human, machine = paired(human, machine)
+    own = whole is None or denominator in ("human", "pooled")
+    sigma = smd_denominator(*((human, machine) if own else whole), denominator=denominator)
+    return _metric("mean_difference", human, machine) / sigma if sigma > 0 else float("nan")
+
+
+def rater_error_variance(ratings: ArrayLike) -> float:
+    """Variance of the raters' errors from essays with several ratings, in squared points (Loukina et al. 2020).
+
+    `ratings` (n, raters) with NaN where a rater did not score an essay. Sample variance of each essay's ratings, averaged with
+    weights c_i - 1, c_i the number of its ratings. NaN where no essay has two.
+    """
+    ratings, counts = _ratings(ratings)
+    several = ratings[counts > 1]
+    if not len(several):
+        return float("nan")
+    within = several - np.nanmean(several, axis=1, keepdims=True)
+    return float(np.nansum(within**2) / (counts[counts > 1] - 1).sum())
+
+
+def true_score_variance(ratings: ArrayLike, *, error_variance: float | None = None) -> float:
+    """Variance of true scores (what an essay would get on average from infinitely many raters), in squared points.
+
+    (sum c_i (mean_i - mean)^2 - (n - 1) V) / (C - sum c_i^2 / C) with c_i ratings of essay i, mean_i their mean, mean that of all
+    C ratings, V the error variance (by default `rater_error_variance`). It may come out negative when raters hardly agree. NaN
+    where V is unknown, and for fewer than two essays.
+    """
+    ratings, counts = _ratings(ratings)
+    error = rater_error_variance(ratings) if error_variance is None else error_variance
+    if len(ratings) < 2 or not np.isfinite(error):
+        return float("nan")
+    between = (counts * (np.nanmean(ratings, axis=1) - np.nanmean(ratings)) ** 2).sum()
+    return float((between - (len(ratings) - 1) * error) / (counts.sum() - (counts**2).sum() / counts.sum()))
+
+
+def prmse(ratings: ArrayLike, machine: ArrayLike, *, error_variance: float | None = None) -> float:
+    """Proportional reduction in mean squared error when the machine's scores stand for the true score (Loukina et al. 2020).
+
+    1 - MSE / (variance of true scores), MSE = (sum c_i (mean_i - M_i)^2 - n V) / C; letters as in `true_score_variance`, and the
+    formula RSMTool's. Unlike agreement with one rater it does not fall when raters are careless: 1 is a machine that gives the
+    true score, 0 one no better than the mean, below 0 a worse one. `ratings` (n, raters), in the unit of `machine` (n,), with NaN
+    where an essay lacks a rating; every essay needs one and some need two (or `error_variance` from another sample).
+    NaN where undefined: no double-scored essay, one essay, or no positive variance of true scores.
+    """
+    ratings, counts = _ratings(ratings)
+    _, machine = paired(np.nanmean(ratings, axis=1) if len(ratings) else [], machine)
+    error = rater_error_variance(ratings) if error_variance is None else error_variance
+    true = true_score_variance(ratings, error_variance=error)
+    if not true > 0:
+        return float("nan")
+    wrong = (counts * (np.nanmean(ratings, axis=1) - machine) ** 2).sum()
+    return float(1 - (wrong - len(ratings) * error) / counts.sum() / true)
+
+
+def _ratings(ratings: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Ratings as float64 (n, raters) and how many each essay has, (n,); raises CyborgError for an essay without any."""
+    ratings = np.asarray(ratings, dtype=float)
+    if ratings.ndim != 2 or np.isinf(ratings).any():
+        raise CyborgError(f"ratings must be a table of essays x raters with finite scores or NaN, not of shape {ratings.shape}")
+    counts = (~np.isnan(ratings)).sum(axis=1)
+    if (counts == 0).any():
+        raise CyborgError(f"{int((counts == 0).sum())} essay(s) have no human rating at all: leave those essays out first")
+    return ratings, counts
+
+
+def human_agreement(ratings: ArrayLike, scale: Scale) -> pd.DataFrame:
+    """How well people agree, the ceiling of a machine's agreement: `agreement_metrics` of every pair of raters, on essays both scored.
+
+    `ratings` (n, raters) on the scale, NaN where a rater did not score an essay. One row a pair: first, second (their columns,
+    from 1) and the figures of `agreement_metrics` with the first as "human", the second as "machine"; but its SMD is over the pooled SD,
+    as RSMTool's, since neither rater is the measure of the other. Pairs without a common essay are NaN with n = 0.
+    """
+    ratings, rows = np.asarray(ratings, dtype=float), []
+    if ratings.ndim != 2:
+        raise CyborgError(f"ratings must be a table of essays x raters, not of shape {ratings.shape}")
+    for first, second in itertools.combinations(range(ratings.shape[1]), 2):
+        one, other = ratings[~np.isnan(ratings[:, [first, second]]).any(axis=1)][:, [first, second]].T
+        pooled = smd(one, other, denominator="pooled")
+        rows.append({"first": first + 1, "second": second + 1, **agreement_metrics(one, other, scale), "smd": pooled})
+    return pd.DataFrame(rows)
+
+
+def per_level(human_level: ArrayLike, machine_level: ArrayLike, *, levels: int) -> pd.DataFrame:
+    """One row a level: level, human_n, machine_n, precision, recall, f1.
+
+    Recall = of the essays that people gave this level, the share the machine gave it too; NaN where people gave it to none.
+    Precision = of the essays the machine gave this level, the share people gave it too; NaN where the machine never did.
+    F1 = 2 TP / (2 TP + FP + FN); NaN where neither ever did.
+    """
+    human, machine = paired_levels(human_level, machine_level, levels=levels)
+    places = np.arange(levels)
+    shares = np.full((3, levels), np.nan)
+    if len(human):
+        shares = precision_recall_fscore_support(human, machine, labels=places, zero_division=np.nan)[:3]
+    counts = {f"{name}_n": np.bincount(given, minlength=levels) for name, given in (("human", human), ("machine", machine))}
+    return pd.DataFrame({"level": places, **counts, **dict(zip(("precision", "recall", "f1"), shares, strict=True))})
+
+
+def agreement_metrics(human_score: ArrayLike, machine_value: ArrayLike, scale: Scale) -> dict[str, float]:
+    """All agreement figures of one rater, machine or a second human, with the human scores of the same essays.
+
+    `human_score` lies on the scale; `machine_value` is real-valued, on the score scale. QWK, exact and adjacent agreement compare
+    levels (the machine's by `scale.nearest`: rounded, halves up, trimmed to the scale); means, SDs (sample), RMSE (in points of
+    the scale), r, SD ratio H/M and SMD (over the human SD) compare the values as they are. NaN where undefined.
+    """
+    human, machine = paired(human_score, machine_value)
+    human_level, machine_level = scale.level(human), scale.nearest(machine)
+    one = {"human": human, "machine": machine}
+    return {
+        "n": len(human),
+        **{f"{name}_mean": float(values.mean()) if len(values) else float("nan") for name, values in one.items()},
+        **{f"{name}_sd": float(values.std(ddof=1)) if len(values) > 1 else float("nan") for name, values in one.items()},
+        "qwk": qwk(human_level, machine_level, levels=scale.size),
+        "exact": exact_agreement(human_level, machine_level),
+        "adjacent": adjacent_agreement(human_level, machine_level),
+        "rmse": rmse(human, machine),
+        "r": pearson_r(human, machine),
+        "sd_ratio": sd_ratio(human, machine),
+        "smd": smd(human, machine),
+    }

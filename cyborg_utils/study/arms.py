@@ -1,0 +1,45 @@
+"""An arm is one way to score the test essays: one value of (fraction, student, head, labels), repeated by seeds.
+
+`raters` is always the frame of `scores.raters`. The arm `full` has fraction 1 and is the upper bound of every other fraction.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+Runs = dict[int, np.ndarray]  # seed -> one number an essay, essays in the order of their ids
+TEACHER = {"teacher": "most likely", "teacher-expected": "expected"}  # the Teacher's two readings (`scores.raters`), as systems
+
+
+def pick(raters: pd.DataFrame, **wanted: object) -> pd.DataFrame:
+    """The rows whose columns have these values: `pick(raters, fraction=0.1, labels="cyborg")`."""
+    return raters[np.logical_and.reduce([raters[name] == value for name, value in wanted.items()])]
+
+
+def systems(table: pd.DataFrame) -> pd.DataFrame:
+    """With a column `arm`: the labels, and the Teacher's two readings by their names in `TEACHER`."""
+    readings = {reading: name for name, reading in TEACHER.items()}
+    return table.assign(arm=table["head"].map(readings).fillna(table["labels"]))
+
+
+def by_seed(arm: pd.DataFrame, column: str) -> Runs:
+    """A column of one arm as seed -> array."""
+    return {int(seed): rows.sort_values("essay_id")[column].to_numpy() for seed, rows in arm.groupby("seed")}
+
+
+def human(raters: pd.DataFrame, column: str = "human_level") -> np.ndarray:
+    """The human scores of the same essays, in the order of `by_seed`."""
+    return raters.drop_duplicates("essay_id").sort_values("essay_id")[column].to_numpy()
+
+
+def headline_fraction(raters: pd.DataFrame) -> float:
+    """The fraction that single-fraction tables show: most seeds, then nearest to the paper's 10 %."""
+    seeds = raters[raters["fraction"] < 1].groupby("fraction")["seed"].nunique()
+    return float(min(seeds.index, key=lambda fraction: (-seeds[fraction], abs(fraction - 0.10))))
+
+
+def averaged(arm: pd.DataFrame, column: str) -> pd.DataFrame:
+    """One arm, one row an essay: `value` is the mean of a column over seeds."""
+    mean = arm.groupby("essay_id", sort=True)[column].mean()
+    return arm.drop_duplicates("essay_id").sort_values("essay_id").assign(value=mean.to_numpy())

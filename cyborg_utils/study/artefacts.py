@@ -1,0 +1,269 @@
+"""The one place that writes tables, figures and records. What may be written stands in `params/artefacts.yaml`.
+
+A name ends in `_<run>` (`table_students_u10_s1`) where the registry says `per_run`. Every file is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import yaml
+from IPython.display import HTML, Image
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+from PIL import Image as Picture
+from tabulate import tabulate
+
+from cyborg_utils.core import paths, provenance
+from cyborg_utils.core.atomic import write
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.plots.style import unpinned
+
+RUN_SUFFIX = re.compile(r"_(u[\d.]+_s\d+)$")
+PNG_LIMIT = 300_000  # bytes: results are tracked by git, and executed notebooks hold each figure a second time
+SVG_LIMIT = 1_000_000  # bytes: a figure of many thousand points is kept as PNG only
+FOLDERS = {"table": "tables", "figure": "figures", "text": "figures"}
+ENDINGS = {"table": (".csv", ".md", ".tex"), "figure": (".png", ".alt.txt"), "text": (".txt",)}
+
+
+# ---------------------------------------------------------------- the registry
+
+
+def registry() -> dict[str, dict[str, Any]]:
+    """All artefacts by name, as in `params/artefacts.yaml`."""
+    return yaml.safe_load((paths.home() / "params" / "artefacts.yaml").read_text(encoding="utf-8"))
+
+
+def artefact(name: str, kind: str | None = None) -> dict[str, Any]:
+    """Registry entry of a name with or without its run. Raises CyborgError for an unknown name or another kind."""
+    base = RUN_SUFFIX.sub("", name)
+    entry = registry().get(base)
+    if entry is None:
+        raise CyborgError(f"params/artefacts.yaml: no artefact {base!r}. Add it there: map and `make verify` read it.")
+    if bool(entry.get("per_run")) != (base != name):
+        wanted = "needs its run at the end, e.g. " + base + "_u10_s1" if entry.get("per_run") else "is not one of a run"
+        raise CyborgError(f"params/artefacts.yaml: {name}: this artefact {wanted}.")
+    if kind and entry["kind"] != kind:
+        raise CyborgError(f"params/artefacts.yaml: {base} is a {entry['kind']}, not a {kind}.")
+    return {"name": base, **entry}
+
+
+def expected(notebook: str, run: str = "") -> list[str]:
+    """Artefact names, in registry order, that an execution of a notebook must write (those marked `optional` left out)."""
+    return [
+        f"{name}_{run}" if entry.get("per_run") else name
+        for name, entry in registry().items()
+        if entry["notebook"] == notebook and not entry.get("optional")
+    ]
+
+
+def files(profile: str, name: str) -> list[Path]:
+    """The files that an artefact consists of (a figure's SVG may be left out for its size and is not among them)."""
+    kind = artefact(name)["kind"]
+    return [paths.results(profile, FOLDERS[kind], name + ending) for ending in ENDINGS[kind]]
+
+
+# ---------------------------------------------------------------- writing
+
+
+def save_table(
+    profile: str,
+    name: str,
+    frame: pd.DataFrame,
+    *,
+    caption: str = "",
+    digits: int | Mapping[str, int] = 3,
+    formats: Mapping[str, Callable[[Any], str]] | None = None,
+) -> Styler:
+    """Write a table as CSV (6 significant digits, for machines), Markdown and LaTeX (for people); return it for display.
+
+    A named index becomes columns, an unnamed one is dropped. `digits` are decimals of real numbers, for all columns or by
+    column; `formats` override them, column by column. Undefined values show as an en dash and are empty in the CSV. The commits
+    that pin models stand in the CSV only.
+    The caption is the registry's title where none is given. Raises CyborgError for a name that is not in the registry.
+    """
+    caption = caption or artefact(name, "table")["title"]
+    artefact(name, "table")
+    flat = frame.reset_index() if any(frame.index.names) else frame.reset_index(drop=True)
+    flat.columns = [str(column) for column in flat.columns]
+    by_column = digits if isinstance(digits, Mapping) else dict.fromkeys(flat.columns, digits)
+    shown = pd.DataFrame(
+        {
+            column: [_text(value, digits=by_column.get(column, 3), special=(formats or {}).get(column)) for value in flat[column]]
+            for column in flat.columns
+        },
+        dtype=object,
+    ).rename(columns=lambda column: column.replace("_", " "))
+    right = [pd.api.types.is_numeric_dtype(flat[column]) and flat[column].dtype != bool for column in flat.columns]
+
+    folder = paths.results(profile, "tables")
+    write(folder / f"{name}.csv", flat.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in shown.itertuples(index=False)]
+    align = ["right" if flag else "left" for flag in right]
+    body = tabulate(rows, headers=list(shown.columns), tablefmt="pipe", colalign=align if rows else None, disable_numparse=True)
+    write(folder / f"{name}.md", f"{caption}\n\n{body}\n")
+    latex = shown.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    write(
+        folder / f"{name}.tex",
+        latex.to_latex(
+            hrules=True,
+            position_float="centering",
+            caption=_latex(caption),
+            label=f"tab:{name}",
+            column_format="".join("r" if flag else "l" for flag in right),
+        ),
+    )
+    edges = [{"selector": f".col{i}", "props": f"text-align: {side}"} for i, side in enumerate(align)]
+    top = {"selector": "caption", "props": "caption-side: top; text-align: left; font-weight: 600; padding: 0.4em 0"}
+    display = Styler(shown, uuid=name.replace(".", "-"), cell_ids=False, caption=caption)  # a fixed uuid: same table, same HTML
+    return display.hide(axis="index").format(escape="html").set_table_styles([*edges, top])
+
+
+def save_figure(profile: str, name: str, figure: Figure, *, alt: str = "") -> Image:
+    """Write a figure as PNG (200 dpi, fewer where it would pass 300 kB), SVG and its text alternative; close it, return the PNG.
+
+    `alt` says in words what the figure shows, with this run's numbers; the registry's is used where none is given. The same
+    figure gives the same bytes (no date, fixed ids). Raises CyborgError for a name that is not in the registry.
+    """
+    alt = unpinned(alt or artefact(name, "figure")["alt"])
+    artefact(name, "figure")
+    folder = paths.results(profile, "figures")
+    png = _png(figure)
+    vector = io.BytesIO()
+    with plt.rc_context({"svg.hashsalt": name}):
+        figure.savefig(vector, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    width = round(96 * figure.get_size_inches()[0])
+    plt.close(figure)  # or Jupyter shows it a second time
+    write(folder / f"{name}.png", png)
+    write(folder / f"{name}.alt.txt", alt.strip() + "\n")
+    if vector.tell() <= SVG_LIMIT:
+        write(folder / f"{name}.svg", vector.getvalue())
+    else:
+        (folder / f"{name}.svg").unlink(missing_ok=True)
+    return Image(data=png, format="png", width=width, alt=alt.strip())
+
+
+def save_text(profile: str, name: str, text: str) -> None:
+    """Write a text artefact, such as the prompt that is the paper's Figure 1. Never for an essay of a real corpus."""
+    artefact(name, "text")
+    write(paths.results(profile, "figures", f"{name}.txt"), text.rstrip() + "\n")
+
+
+def save_record(
+    profile: str,
+    notebook: str,
+    run: str = "",
+    *,
+    parameters: dict[str, Any],
+    inputs: Iterable[str | Path] = (),
+    measured: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write the record that closes a notebook (see `provenance.record`) and return it.
+
+    `run` is the run's name (`u10_s1`), empty for a notebook that is executed once a study.
+    """
+    content = {"notebook": notebook, "run": run, "profile": profile}
+    content |= provenance.record(parameters, inputs=list(inputs), measured=measured)
+    provenance.write_json(record_file(profile, notebook, run), content)
+    return content
+
+
+def record_file(profile: str, notebook: str, run: str = "") -> Path:
+    """Where the record of a notebook's execution stands."""
+    return paths.results(profile, "records", f"{notebook}_{run}.json" if run else f"{notebook}.json")
+
+
+# ---------------------------------------------------------------- reading
+
+
+def read_table(profile: str, name: str) -> pd.DataFrame:
+    """A saved table. Raises CyborgError naming the notebook to run where it is not there."""
+    path = paths.results(profile, "tables", f"{name}.csv")
+    if not path.is_file():
+        raise CyborgError(f"{paths.shown(path)}: not there yet. Notebook {artefact(name)['notebook']} writes it.")
+    return pd.read_csv(path)
+
+
+def read_record(profile: str, notebook: str, run: str = "") -> dict[str, Any]:
+    """A saved record. Raises CyborgError naming the notebook to run where it is not there."""
+    path = record_file(profile, notebook, run)
+    if not path.is_file():
+        raise CyborgError(f"{paths.shown(path)}: not there yet. Run notebook {notebook}{f' for run {run}' if run else ''} first.")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def records(profile: str) -> pd.DataFrame:
+    """What each notebook of a study took, by notebook and run: seconds, peak_memory_gib, commit, finished."""
+    columns = ["notebook", "run", "seconds", "peak_memory_gib", "commit", "finished"]
+    found = [pd.read_json(file, typ="series") for file in sorted(paths.results(profile, "records").glob("*.json"))]
+    return pd.DataFrame([{column: content.get(column) for column in columns} for content in found], columns=columns)
+
+
+def artefact_map(profile: str) -> pd.DataFrame:
+    """Every artefact with what it reproduces, its notebook, where it stands and the largest tolerance of `make verify`."""
+    rows = []
+    for name, entry in registry().items():
+        ending = ENDINGS[entry["kind"]][0]
+        file = paths.results(profile, FOLDERS[entry["kind"]], f"{name}{'_<run>' if entry.get('per_run') else ''}{ending}")
+        tolerance = max(entry.get("tolerance", {"default": 0}).values()) if entry["kind"] == "table" else None
+        row = {"artefact": name, "title": entry["title"], "paper": entry["paper"], "notebook": entry["notebook"]}
+        rows.append({**row, "file": paths.shown(file), "tolerance": tolerance})
+    return pd.DataFrame(rows)
+
+
+# ---------------------------------------------------------------- helpers
+
+
+def _text(value: Any, *, digits: int, special: Callable[[Any], str] | None) -> str:
+    if value is None or (not isinstance(value, (list, tuple)) and pd.isna(value)):
+        return "–"
+    if special:
+        return special(value)
+    if isinstance(value, bool) or type(value).__name__ == "bool_":
+        return "yes" if value else "no"
+    if isinstance(value, float):  # numpy.float64 is one too
+        return f"{value:.{digits}f}"
+    return unpinned(str(value))
+
+
+def folded(frame: pd.DataFrame, summary: str, *, digits: int = 3) -> HTML:
+    """A long table for display, folded under one line; plain HTML, so that an executed notebook stays small."""
+    shown = frame.rename(columns=lambda column: str(column).replace("_", " "))
+    body = shown.to_html(index=False, float_format=f"{{:.{digits}f}}".format, na_rep="–", border=0)
+    return HTML(f"<details><summary>{summary}</summary>{body}</details>")
+
+
+def p_value(value: float) -> str:
+    """A p-value as people write it; for `formats` of `save_table`."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def significant(value: float, digits: int = 2) -> str:
+    """A number to so many significant digits and never as a power of ten (0.0041, 41, 4100); for `formats` of `save_table`."""
+    return np.format_float_positional(float(f"{value:.{digits}g}"), trim="-")
+
+
+def _latex(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(sign, "\\" + sign if sign in "&%$#_{}" else sign) for sign in text)
+
+
+def _png(figure: Figure) -> bytes:
+    for dpi in (200, 150, 100):
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
+        if stream.tell() <= PNG_LIMIT:
+            break
+        few, stream = Picture.open(stream).convert("RGB").quantize(256), io.BytesIO()
+        few.save(stream, format="png", optimize=True)
+        if stream.tell() <= PNG_LIMIT:
+            break
+    return stream.getvalue()

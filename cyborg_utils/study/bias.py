@@ -1,0 +1,151 @@
+"""How the arms of a study treat groups of writers: SMD, DSM, bias at the same human score, by arm and stage.
+
+The statistics are those of `fairness`, widened by the noise of training where there are several seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.stats.comparisons import holm, widened
+from cyborg_utils.stats.fairness import SIGNS, conditional_bias, judged_anew, osa_osd_csd, smd_by_group, suppression
+from cyborg_utils.study.arms import averaged, pick, systems
+from cyborg_utils.study.scores import ARM
+
+
+def smd_table(raters: pd.DataFrame, *, column: str = "matched_value", **options: object) -> pd.DataFrame:
+    """`smd_of_runs` of every arm: its columns, after fraction, labels, student, head, seeds. `options` go there."""
+    tables = [
+        smd_of_runs(arm, column, **options).assign(**dict(zip(ARM, key, strict=True)), seeds=arm["seed"].nunique())
+        for key, arm in raters.groupby(ARM, sort=False)
+    ]
+    first = ["fraction", "labels", "student", "head", "seeds"]
+    whole = pd.concat(tables, ignore_index=True)
+    return whole[[*first, *(name for name in whole if name not in first)]]
+
+
+def smd_of_runs(arm: pd.DataFrame, column: str, *, confidence: float = 0.95, **options: object) -> pd.DataFrame:
+    """`fairness.smd_by_group` of an arm that several seeds have run: its columns, then smd_seed_sd (NaN with one seed).
+
+    smd, dsm, qwk and exact are those of one trained model, their means over the seeds. Intervals and verdicts hold for other
+    seeds and other essays (`comparisons.widened`), and smd_se has both sources too. `options` go to `smd_by_group`.
+    """
+    table, alone = _by_runs(smd_by_group, ["attribute", "group"], arm, column, confidence=confidence, **options)
+    if not alone:
+        return table.assign(smd_seed_sd=np.nan)
+    # by the SD of all seeds' essays: a seed may have two essays of a group (of U), whose own SD says nothing
+    scaled = [(one["human_sd"] / table["human_sd"]).to_numpy() for one in alone]
+    smd = [np.array([one[name] * by for one, by in zip(alone, scaled, strict=True)]) for name in ("smd", "smd_low", "smd_high")]
+    dsm = [np.array([one[name] for one in alone]) for name in ("dsm", "dsm_low", "dsm_high")]
+    means = pd.concat(alone).groupby(level=0)[["dsm", "qwk", "exact"]].mean()
+    table[["dsm_low", "dsm_high"]] = table[["dsm_low", "dsm_high"]].sub(table["dsm"] - means["dsm"], axis=0)
+    table[list(means)] = means
+    for name, runs in (("smd", smd), ("dsm", dsm)):
+        ends = widened(table[name], table[f"{name}_low"], table[f"{name}_high"], runs, confidence=confidence)
+        table[f"{name}_low"], table[f"{name}_high"] = ends
+    table["smd_seed_sd"] = pd.DataFrame(smd[0]).std(ddof=1)
+    table["smd_se"] = np.hypot(table["smd_se"], table["smd_seed_sd"].fillna(0) / np.sqrt(len(alone)))
+    return judged_anew(table, "smd", "smd_low", "smd_high")
+
+
+def conditional_of_runs(arm: pd.DataFrame, column: str, *, confidence: float = 0.95, **options: object) -> pd.DataFrame:
+    """`fairness.conditional_bias` of an arm that several seeds have run: means over them, with intervals as in `smd_of_runs`."""
+    place = ["attribute", "group", "score"]
+    table, alone = _by_runs(conditional_bias, place, arm, column, confidence=confidence, **options)
+    for names in (("bias", "low", "high"), ("gap", "gap_low", "gap_high")) if alone else ():
+        runs = [np.array([one[name] for one in alone]) for name in names]
+        value, low, high = (table[name] for name in names)
+        table[names[1]], table[names[2]] = widened(value, low, high, runs, confidence=confidence)
+    return judged_anew(table, "gap", "gap_low", "gap_high")
+
+
+def _by_runs(
+    measure: Callable[..., pd.DataFrame], place: list[str], arm: pd.DataFrame, column: str, **options: object
+) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+    """A measure of the arm's mean scores over seeds and, where there are several seeds, of each seed's own, row by row.
+
+    `place` names the columns that tell a row from another; what a seed does not have is NaN there.
+    """
+    seeds = sorted(arm["seed"].unique()) if arm["seed"].nunique() > 1 else []
+    whole = measure(averaged(arm, column), **options)
+    alone = [measure(averaged(pick(arm, seed=one), column), **options) for one in seeds]
+    return whole, [whole[place].merge(one, on=place, how="left") for one in alone]
+
+
+def stage_table(
+    teachers: pd.DataFrame, raters: pd.DataFrame, *, student: str, head: str, scale: Scale, **options: object
+) -> pd.DataFrame:
+    """`smd_of_runs` of every stage at which a bias can enter, by fraction: its columns, after fraction, stage, essays.
+
+    `teachers` is the frame of `scores.teachers`. On X, which the Student learns from: the Teacher (most likely level) on U, on
+    which it was fine-tuned, and on the pool, its synthetic scores; Cyborg Data, which joins these to the human scores of U. On Y,
+    the test essays: the second rater where there is one, the Teacher, and Students on few human scores, on Cyborg Data (as they
+    come, and matched on the development split) and on all human scores. Where seeds differ, an essay counts with its mean over
+    the seeds in which it has that place; the Teacher's seeds are those of the Cyborg Student. `options` go to `smd_of_runs`.
+    """
+    double = raters.drop_duplicates("essay_id").dropna(subset=["second_score"])
+    own, tables = pick(raters, student=student, head=head), []
+    for fraction, arm in pick(own, labels="cyborg").groupby("fraction"):
+        seen = teachers[(teachers["fraction"] == fraction) & teachers["seed"].isin(arm["seed"])]
+        seen = seen.assign(synthetic=scale.score(seen["level"]))
+        on_x = seen[seen["part"].isin(["U", "pool"])]
+        labels = on_x["score"].where(on_x["part"] == "U", on_x["synthetic"])
+        stages = [
+            ("Teacher on U", "X", pick(seen, part="U"), "synthetic"),
+            ("Teacher on the pool", "X", pick(seen, part="pool"), "synthetic"),
+            ("Cyborg Data", "X", on_x.assign(label=labels), "label"),
+            ("second rater", "Y", double, "second_score"),
+            ("Teacher on Y", "Y", pick(seen, part="test"), "synthetic"),
+            ("human", "Y", pick(own, fraction=fraction, labels="human"), "value"),
+            ("cyborg", "Y", arm, "value"),
+            ("Cyborg, matched", "Y", arm if head == "regression" else arm[:0], "matched_value"),
+            ("full", "Y", pick(own, labels="full"), "value"),
+        ]
+        for stage, essays, rows, column in stages:
+            if len(rows):
+                found = smd_of_runs(rows, column, scale=scale, **options)
+                tables.append(found.assign(fraction=fraction, stage=stage, essays=essays))
+    whole = pd.concat(tables, ignore_index=True)
+    return whole[["fraction", "stage", "essays", *whole.columns.drop(["fraction", "stage", "essays"])]]
+
+
+def suppression_table(
+    teachers: pd.DataFrame, raters: pd.DataFrame, *, student: str, head: str, scale: Scale, **options: object
+) -> pd.DataFrame:
+    """`fairness.suppression` of the Teacher on the pool and of every rater on the test essays, by fraction.
+
+    Columns: fraction, arm, essays ("pool" or "Y"), seeds, then those of `fairness.suppression`; matched levels of the Students.
+    """
+    pool = pick(teachers, part="pool").assign(arm="teacher", essays="pool", matched_level=lambda rows: rows["level"])
+    own = raters[((raters["student"] == student) & (raters["head"] == head)) | (raters["student"] == "teacher")]
+    both, rows = pd.concat([pool, systems(own).assign(essays="Y")], ignore_index=True), []
+    for key, part in both.groupby(["fraction", "arm", "essays"], sort=False):
+        found = suppression(part["human_level"], part["matched_level"], scale=scale, essay=part["essay_id"], **options)
+        rows.append(dict(zip(("fraction", "arm", "essays"), key, strict=True)) | {"seeds": part["seed"].nunique()} | found)
+    return pd.DataFrame(rows)
+
+
+def smd_wide(table: pd.DataFrame, column: str, *, index: Sequence[str] = ("attribute", "group", "n")) -> pd.DataFrame:
+    """Rows of `fairness.smd_by_group` side by side, a column for each value of `column`: SMD and verdict as its sign.
+
+    Both stand in the order of their first appearance, the groups of an attribute (first in `index`) together; "–" where there is
+    no SMD.
+    """
+    cells = [f"{row.smd:+.2f}{SIGNS.get(row.verdict, '')}" if np.isfinite(row.smd) else "–" for row in table.itertuples()]
+    places = list(dict.fromkeys(table["attribute"]))
+    order = sorted(dict.fromkeys(table[list(index)].itertuples(index=False, name=None)), key=lambda row: places.index(row[0]))
+    wide = table.assign(cell=cells).pivot(index=list(index), columns=column, values="cell")
+    return wide.loc[order, list(dict.fromkeys(table[column]))]
+
+
+def osa_table(raters: pd.DataFrame, *, groups: Sequence[str], min_group: int, column: str = "matched_value") -> pd.DataFrame:
+    """`fairness.osa_osd_csd` of every arm, an essay's errors averaged over the seeds; Holm's correction over the whole table."""
+    how = {"groups": groups, "min_group": min_group, "machine": column, "essay": "essay_id"}
+    tables = [osa_osd_csd(arm, **how).assign(**dict(zip(ARM, key, strict=True))) for key, arm in raters.groupby(ARM, sort=False)]
+    whole = pd.concat(tables, ignore_index=True)
+    first = ["fraction", "labels", "student", "head"]
+    return whole[[*first, *(name for name in whole if name not in first)]].assign(p_holm=holm(whole["p"]))
