@@ -58,7 +58,7 @@ def done(name, runs=()):
 
 ANY = code("**/*.py")
 CORPUS = code("data/*.py", "data/*.yaml", "core/config.py", "core/scale.py", "stats/metrics.py")
-BOTH = ("models/cpu_attention.py", "models/batching.py", "models/training.py", "core/scale.py", "models/weights.yaml")
+BOTH = ("models/cpu_attention.py", "models/trainer.py", "core/scale.py", "models/weights.yaml")
 TEACHER = code("models/teacher.py", "models/prompt.py", "models/prompts/*", *BOTH)
 STUDENT = code("models/student.py", "models/baseline.py", "models/cyborg_data.py", "stats/calibration.py", *BOTH)
 # notebooks that go beyond the paper, where the study has their section

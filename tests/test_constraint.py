@@ -88,7 +88,7 @@ def penalty_of(net: Shift, members: list[list[float]], step: int) -> float:
     trainer.ids, trainer.members = [[at] for at in range(len(net.own))], torch.tensor(members)
     trainer.targets, trainer.collate = torch.zeros(len(net.own)), lambda ids: {"rows": torch.tensor(ids)[:, 0]}
     trainer.state = type("State", (), {"global_step": step})()
-    trainer.dev = mean_penalty.batching.LengthBatches([1] * len(net.own), 2, seed=1)
+    trainer.dev = mean_penalty.trainer.LengthBatches([1] * len(net.own), 2, seed=1)
     net.shift.grad = None
     value = trainer._penalty(net)
     value.backward()

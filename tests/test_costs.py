@@ -122,9 +122,9 @@ def recorded(make_study, monkeypatch):
         monkeypatch.setattr(provenance, "hardware", lambda: CPU)
         curve = pd.DataFrame({"epoch": [1, 2], "seconds": dev})
         artefacts.save_table("try", "table_teacher_dev_u10_s1", curve)
-        artefacts.save_record("try", "02_finetune_teacher", "u10_s1", parameters={})
+        artefacts.write_record("try", "02_finetune_teacher", "u10_s1", parameters={})
         measured = {"seconds_score": score, "prompt_tokens": tokens}
-        artefacts.save_record("try", "03_label_essays", "u10_s1", parameters={}, measured=measured)
+        artefacts.write_record("try", "03_label_essays", "u10_s1", parameters={}, measured=measured)
         if bench:
             content = {"parameters": {"models": {"teacher scoring": "qwen2.5-coder-0.5b-instruct"}}, "hardware": CPU}
             content["measured"] = {"summary": [{"task": "teacher scoring", "ours": bench}]}

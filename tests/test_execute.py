@@ -97,7 +97,7 @@ def test_a_notebook_without_a_parameters_cell_is_refused(project):
     path = project / "notebooks" / "98_try.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1")]), path)
     with pytest.raises(CyborgError, match="notebooks/98_try.ipynb: 0 cells are tagged `parameters`"):
-        execute.defaults(path)
+        config.parameters(path)
 
 
 def test_an_unknown_notebook_names_those_there_are(study, make_notebook):
@@ -256,7 +256,7 @@ def test_promised_data_must_be_there(study, make_notebook, no_kernel):
 
 def test_registered_artefacts_must_be_written(study, make_notebook, no_kernel, monkeypatch):
     make_notebook("98_try", "profile = 'demo'")
-    monkeypatch.setattr(execute.report, "expected", lambda *_: ["figure_arms"])
+    monkeypatch.setattr(execute.artefacts, "expected", lambda *_: ["figure_arms"])
     no_kernel += [works]
     with pytest.raises(
         CyborgError, match="did not write results/try/figures/figure_arms.png, results/try/figures/figure_arms.alt.txt"

@@ -25,7 +25,7 @@ from cyborg_utils.run import execute
 
 RECORD = """
 from cyborg_utils.study import artefacts
-artefacts.save_record(profile, "98_try", parameters={})
+artefacts.write_record(profile, "98_try", parameters={})
 """
 
 

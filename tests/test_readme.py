@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 
 import corpus_samples
-import pytest
 from conftest import CHECKOUT
 
 from cyborg_utils.core import config
@@ -42,32 +40,6 @@ def test_every_corpus_that_must_be_fetched_has_its_command():
     for name in download.CORPORA:
         assert f".venv/bin/python -m cyborg_utils.data.download {name} " in TEXT
     assert not re.findall(r"(?<!\.venv/bin/)python -m cyborg_utils", TEXT)
-
-
-def listed() -> list[str]:
-    """Modules in the order of "Where things are"."""
-    block = TEXT[TEXT.index("cyborg_utils/  the thin module") : TEXT.index("Snakefile      the order")]
-    lines = re.findall(r"^ {17}(\S.*?)  +\S", block, flags=re.MULTILINE)
-    return [name.removesuffix("/") for line in lines for name in line.split(", ")]
-
-
-def imported(file: Path) -> set[str]:
-    """Modules of ours that a file imports; those of `corpora/` count as one."""
-    nodes = [node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)]
-    ours = [node for node in nodes if (node.module or "").split(".")[0] == "cyborg_utils"]
-    return {name for node in ours for name in (node.module.split(".")[1:2] or [alias.name for alias in node.names])}
-
-
-def test_every_module_is_listed_once():
-    there = {file.stem for file in (CHECKOUT / "cyborg_utils").glob("*.py")} - {"__init__"} | {"corpora"}
-    assert sorted(listed()) == sorted(there)
-
-
-@pytest.mark.parametrize("name", listed())
-def test_a_module_imports_only_from_above_it(name):
-    folder, above = CHECKOUT / "cyborg_utils", listed()[: listed().index(name)]
-    files = [*(folder / "corpora").glob("*.py")] if name == "corpora" else [folder / f"{name}.py"]
-    assert set().union(*map(imported, files)) - {name} <= set(above)
 
 
 def test_a_finding_names_the_run_it_is_about():

@@ -111,7 +111,7 @@ def test_a_card_tells_what_was_measured(finished):
     held = arm | {"run": "u10_s1", "attribute": "all", "group": "all", "coverage": 0.91, "confidence": 0.9}
     artefacts.save_table("try", "table_coverage", pd.DataFrame([held | {"coverage_low": 0.88, "coverage_high": 0.94}]))
     parameters = {"profile": "try"}
-    record = artefacts.save_record("try", "04_train_student", "u10_s1", parameters=parameters)
+    record = artefacts.write_record("try", "04_train_student", "u10_s1", parameters=parameters)
     card = cards.model_card("try", CYBORG)
     assert header(card)["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.6123
     assert "0.612 (without matching 0.500)" in card and "0.600 [0.550, 0.660], 2 seeds, over essays and seeds" in card

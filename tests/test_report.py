@@ -135,13 +135,13 @@ def drawn(points=20):
 
 
 def test_a_figure_with_its_words_the_same_each_time(project):
-    shown = artefacts.save_figure("try", "figure_arms", drawn(), alt="Cyborg 0.6, human 0.5.")
+    shown = artefacts.save_figure("try", "figure_arms", (drawn(), "Cyborg 0.6, human 0.5."))
     folder = paths.results("try", "figures")
     assert shown._repr_png_()[1] == {"width": 480, "alt": "Cyborg 0.6, human 0.5."}
     assert (folder / "figure_arms.alt.txt").read_text() == "Cyborg 0.6, human 0.5.\n"
     first = {file.name: file.read_bytes() for file in folder.iterdir()}
     assert set(first) == {"figure_arms.png", "figure_arms.svg", "figure_arms.alt.txt"}
-    artefacts.save_figure("try", "figure_arms", drawn(), alt="Cyborg 0.6, human 0.5.")
+    artefacts.save_figure("try", "figure_arms", (drawn(), "Cyborg 0.6, human 0.5."))
     assert first == {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
@@ -175,8 +175,8 @@ def test_a_text_artefact(project):
 
 def test_a_record_and_the_table_of_records(project):
     assert artefacts.records("try").empty
-    artefacts.save_record("try", "02_finetune_teacher", "u10_s1", parameters={"epochs": 2}, measured={"qwk": 0.5})
-    artefacts.save_record("try", "01_prepare_data", parameters={})
+    artefacts.write_record("try", "02_finetune_teacher", "u10_s1", parameters={"epochs": 2}, measured={"qwk": 0.5})
+    artefacts.write_record("try", "01_prepare_data", parameters={})
     frame = artefacts.records("try")
     assert frame[["notebook", "run"]].values.tolist() == [["01_prepare_data", ""], ["02_finetune_teacher", "u10_s1"]]
     assert (frame["seconds"] >= 0).all()

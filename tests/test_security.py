@@ -298,7 +298,7 @@ def test_the_audit_writes_nowhere_else(project, tmp_path, monkeypatch):
 def test_the_command_line_refuses_a_bad_study_before_it_writes(project):
     before = sorted(project.rglob("*"))
     for module in ("workflow", "execute"):
-        call = [sys.executable, "-m", f"cyborg_utils.{module}", *(["01_prepare_data"] if module == "execute" else [])]
+        call = [sys.executable, "-m", f"cyborg_utils.run.{module}", *(["01_prepare_data"] if module == "execute" else [])]
         done = subprocess.run([*call, "../evil"], cwd=project, capture_output=True, text=True)
         assert done.returncode == 1 and "cannot be the name of a study" in done.stderr and "Traceback" not in done.stderr
     assert sorted(project.rglob("*")) == before

@@ -122,7 +122,7 @@ def test_trials_are_kept_and_equal_ones_run_once(sets, tmp_path, monkeypatch):
     assert values.shape == (3, 24) and (values[0] == values[2]).all() and not (values[0] == values[1]).all()
     assert np.corrcoef(values[0], sets[1]["value"])[0, 1] > 0.9
     assert len(list(tmp_path.iterdir())) == 2
-    monkeypatch.setattr(trials.classical, "train", lambda part: pytest.fail("trained again"))
+    monkeypatch.setattr(trials.baseline, "train", lambda part: pytest.fail("trained again"))
     assert (trials.run(three, "ridge", sets[1]["text"], **options) == values).all()
 
 

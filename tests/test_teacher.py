@@ -37,7 +37,7 @@ def settings(tiny_models) -> teacher.Settings:
 
 def plain(folder) -> teacher.Teacher:
     """A Teacher in float32, so that two ways to the same number can be compared closely."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=teacher.attention.name())
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=teacher.cpu_attention.name())
     return teacher.Teacher(model, AutoTokenizer.from_pretrained(folder), TEMPLATE, max_tokens=60)
 
 
@@ -100,7 +100,7 @@ def test_scores_name_the_most_likely_level_and_the_expected_score(reader, essays
 def test_scoring_goes_on_where_it_was_stopped(reader, essays, tmp_path, monkeypatch):
     frame = pd.concat([essays[:6]] * 4, ignore_index=True)
     wanted = teacher.score(reader, frame)
-    monkeypatch.setattr(teacher.batching, "token_batches", lambda lengths, budget: np.arange(len(lengths))[:, None])
+    monkeypatch.setattr(teacher.trainer, "token_batches", lambda lengths, budget: np.arange(len(lengths))[:, None])
     logits, calls = teacher.Teacher.logits, []
 
     def counted(self, prompts, **options):

@@ -26,8 +26,6 @@ NOTEBOOKS = {entry["notebook"] for entry in artefacts.registry().values()}
 def plan(project, monkeypatch, capfd):
     """A function that gives the jobs that Snakemake would run for a study: {rule: number}, {} for nothing."""
     monkeypatch.chdir(project)
-    for name in NOTEBOOKS:  # their content is of no concern here
-        (project / "notebooks" / f"{name}.ipynb").touch()
 
     def jobs(profile, **options):
         call = workflow.command(profile, dry_run=True, **options)
@@ -166,7 +164,7 @@ def cloned(project, plan, make_study):
         for file in scores:
             artefacts.write(file, "essay_id\n1\n")
         values = execute.compose(notebook, "try", run)
-        artefacts.save_record("try", notebook, run.name, parameters=values, inputs=scores)
+        artefacts.write_record("try", notebook, run.name, parameters=values, inputs=scores)
     return "try"
 
 
@@ -198,12 +196,12 @@ def test_a_clone_with_models_or_with_a_run_to_train_scores_and_attacks(plan, clo
 
 def test_a_clone_says_nothing_of_a_notebook_whose_results_are_there(cloned):
     values = execute.compose("12_score_essays", cloned)
-    artefacts.save_record(cloned, "12_score_essays", parameters=values)
+    artefacts.write_record(cloned, "12_score_essays", parameters=values)
     assert "12_score_essays" in workflow._without(cloned)[0]  # its tables are not there
     for file in (file for name in artefacts.expected("12_score_essays") for file in artefacts.files(cloned, name)):
         artefacts.write(file, "x")
     assert "12_score_essays" not in workflow._without(cloned)[0]
-    artefacts.save_record(cloned, "12_score_essays", parameters=values | {"confidence": 0.5})
+    artefacts.write_record(cloned, "12_score_essays", parameters=values | {"confidence": 0.5})
     assert "12_score_essays" in workflow._without(cloned)[0]
 
 
@@ -219,7 +217,7 @@ def own_essays(project, cloned, make_study):
     corpus_samples.write_csv(file, corpus_samples.own(60))
     (project / "data" / "rubric.txt").write_text("Weigh the reasons.")
     prepared = corpora.prepare(cloned)
-    artefacts.save_record(cloned, "01_prepare_data", parameters={}, inputs=prepared.sources)
+    artefacts.write_record(cloned, "01_prepare_data", parameters={}, inputs=prepared.sources)
     for step in workflow.steps(config.load(cloned)):
         artefacts.write(paths.build(cloned, "done", f"{step}.json"), '{"made": {}}')
     return file
@@ -247,7 +245,7 @@ def test_changed_essays_and_rubrics_are_noticed(own_essays, plan, cloned, projec
 def test_changed_splits_are_noticed_and_other_groups_keep_the_scores(own_essays, cloned, make_study, change, said):
     values = execute.compose("01_prepare_data", cloned)
     inputs = json.loads(artefacts.record_file(cloned, "01_prepare_data").read_text())["inputs"]
-    artefacts.save_record(cloned, "01_prepare_data", parameters=values)
+    artefacts.write_record(cloned, "01_prepare_data", parameters=values)
     record = artefacts.record_file(cloned, "01_prepare_data")
     record.write_text(json.dumps(json.loads(record.read_text()) | {"inputs": inputs}))
     make_study(cloned, prepare_data={name: values[name] for name in values if name != "profile"} | change)

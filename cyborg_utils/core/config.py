@@ -6,6 +6,7 @@ notebook's parameters. The rules stand in `params/schema.yaml`.
 
 from __future__ import annotations
 
+import ast
 import functools
 import re
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import nbformat
 import yaml
 
 from cyborg_utils.core import paths
@@ -134,6 +136,25 @@ def load(profile: str) -> Study:
     except CyborgError as error:
         raise CyborgError(f"{paths.shown(path)}: prepare_data.scale: {error}") from error
     return study
+
+
+def parameters(path: Path) -> dict[str, Any]:
+    """Names and values of the cell tagged `parameters`, in order; CyborgError where it holds anything but literals.
+
+    Read with `ast`, since `papermill.inspect_notebook` guesses by regular expression and gives values as text.
+    """
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise CyborgError(f"{paths.shown(path)}: {len(cells)} cells are tagged `parameters`; exactly one must be.")
+    found = {}
+    for node in ast.parse(cells[0].source).body:
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0] if isinstance(node, ast.Assign) else None
+        try:
+            found[target.id] = ast.literal_eval(node.value)
+        except (AttributeError, ValueError, TypeError) as error:
+            line = ast.unparse(node).splitlines()[0]
+            raise CyborgError(f"{paths.shown(path)}: the parameters cell may hold literals only, not `{line}`.") from error
+    return found
 
 
 @functools.cache

@@ -27,6 +27,15 @@ def notebooks() -> list[Path]:
     return sorted([*folder.glob("*.ipynb"), *folder.glob("extensions/*.ipynb")], key=lambda file: file.name)
 
 
+def notebook(name: str) -> Path:
+    """`02_finetune_teacher`, with or without folder and ending, as its file; CyborgError where there is none of this name."""
+    files = {file.stem: file for file in notebooks()}
+    name = Path(name).name.removesuffix(".ipynb")
+    if name not in files:
+        raise CyborgError(f"notebooks/{name}.ipynb: no such notebook. There are: {', '.join(files) or 'none'}.")
+    return files[name]
+
+
 def params_file(profile: str) -> Path:
     """The YAML file of a study."""
     return home() / "params" / f"{_checked(profile)}.yaml"

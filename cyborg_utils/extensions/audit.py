@@ -165,7 +165,7 @@ def main() -> None:
         columns = {name: getattr(options, name) for name in ("id", "human", "machine", "second", "groups")}
         load(options.file, **columns, scale=Scale(*options.scale))  # a fault is told at once, not after a kernel has started
         given = columns | {"file": str(Path(options.file).resolve()), "scale": options.scale, "profile": name}
-        copy = execute.execute(NOTEBOOK, name, values=execute.defaults(execute.notebook_file(NOTEBOOK)) | given)
+        copy = execute.execute(NOTEBOOK, name, values=config.parameters(paths.notebook(NOTEBOOK)) | given)
     except CyborgError as error:
         sys.exit(f"\n{error}\n")
     print(f"{paths.shown(copy)}\ntables and figures: {paths.shown(paths.results(name))}")

@@ -18,33 +18,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from statsmodels.stats.proportion import proportion_confint
 
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.plots.forest_plots import (
-    arm_forest,
-    conditional_bias_curves,
-    difference_forest,
-    group_bars,
-    qwk_by_fraction,
-    smd_forest,
-    variance_sources,
-)
 from cyborg_utils.plots.style import DOUBLE, FAINT, INK, LOOKS, SINGLE, SPARE, label, looks, parts, styled, ticks
-
-__all__ = [
-    "arm_forest",
-    "conditional_bias_curves",
-    "confusion_matrix",
-    "difference_forest",
-    "group_bars",
-    "learning_curve",
-    "length_distribution",
-    "qwk_by_fraction",
-    "reliability",
-    "score_distributions",
-    "smd_forest",
-    "truncation",
-    "unlike_map",
-    "variance_sources",
-]
 
 
 @styled

@@ -7,7 +7,6 @@ cells all read "completed", a half-written copy, absolute paths of this machine,
 from __future__ import annotations
 
 import argparse
-import ast
 import fcntl
 import json
 import os
@@ -42,41 +41,13 @@ ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # ---------------------------------------------------------------- parameters
 
 
-def notebook_file(notebook: str) -> Path:
-    """`02_finetune_teacher`, with or without folder and ending, as the file in `notebooks/`."""
-    files = {file.stem: file for file in paths.notebooks()}
-    name = Path(notebook).name.removesuffix(".ipynb")
-    if name not in files:
-        raise CyborgError(f"notebooks/{name}.ipynb: no such notebook. There are: {', '.join(files) or 'none'}.")
-    return files[name]
-
-
-def defaults(path: Path) -> dict[str, Any]:
-    """Names and values of the cell tagged `parameters`, in order; CyborgError where it holds anything but literals.
-
-    Read with `ast`, since `papermill.inspect_notebook` guesses by regular expression and gives values as text.
-    """
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if "parameters" in cell.metadata.get("tags", [])]
-    if len(cells) != 1:
-        raise CyborgError(f"{paths.shown(path)}: {len(cells)} cells are tagged `parameters`; exactly one must be.")
-    found = {}
-    for node in ast.parse(cells[0].source).body:
-        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0] if isinstance(node, ast.Assign) else None
-        try:
-            found[target.id] = ast.literal_eval(node.value)
-        except (AttributeError, ValueError, TypeError) as error:
-            line = ast.unparse(node).splitlines()[0]
-            raise CyborgError(f"{paths.shown(path)}: the parameters cell may hold literals only, not `{line}`.") from error
-    return found
-
-
 def compose(notebook: str, profile: str, run: config.Run | None = None) -> dict[str, Any]:
     """The parameters of a notebook: the study's section, its profile, and fraction and seed for a notebook of one run.
 
     Raises CyborgError for a name that the notebook does not know, one that the study does not give, and a wrong type.
     """
-    path = notebook_file(notebook)
-    known = defaults(path)
+    path = paths.notebook(notebook)
+    known = config.parameters(path)
     file = paths.shown(paths.params_file(profile))
     if ("fraction" in known) != (run is not None):
         advice = "needs --fraction and --seed" if run is None else "is executed once a study, without --fraction and --seed"
@@ -128,7 +99,7 @@ def execute(
     `values` are the notebook's parameters where no study gives them (`compose` does otherwise).
     Otherwise raises CyborgError, keeps the earlier copy and leaves the failed one in `build/<profile>/failed`.
     """
-    path = notebook_file(notebook)
+    path = paths.notebook(notebook)
     run_name = run.name if run else ""
     stem = f"{path.stem}_{run_name}" if run else path.stem
     values = compose(notebook, profile, run) if values is None else values

@@ -61,6 +61,15 @@ class MeanSdMatch:
         return self.target_mean + self.slope * (np.asarray(values, dtype=float) - self.value_mean)
 
 
+def match_on_dev(dev: pd.DataFrame, value: str = "value", *, head: str = "regression") -> MeanSdMatch:
+    """The `MeanSdMatch` of one scorer, from its development essays: columns `score` (human) and `value` (the scorer's).
+
+    A classification head gives levels, which stay as they are: its match changes nothing, nor does one without essays.
+    """
+    rows = dev if head != "classification" else dev.iloc[:0]
+    return MeanSdMatch.fit(target=rows["score"], values=rows[value])
+
+
 def unchanged(target: ArrayLike, values: ArrayLike, scale: Scale) -> MeanSdMatch:
     """No correction."""
     return MeanSdMatch(0.0, 0.0, 1.0)

@@ -22,7 +22,7 @@ from pandas.io.formats.style import Styler
 from PIL import Image as Picture
 from tabulate import tabulate
 
-from cyborg_utils.core import paths, provenance
+from cyborg_utils.core import config, paths, provenance
 from cyborg_utils.core.atomic import write
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.plots.style import unpinned
@@ -127,14 +127,15 @@ def save_table(
     return display.hide(axis="index").format(escape="html").set_table_styles([*edges, top])
 
 
-def save_figure(profile: str, name: str, figure: Figure, *, alt: str = "") -> Image:
+def save_figure(profile: str, name: str, drawn: Figure | tuple[Figure, str], *, alt: str = "") -> Image:
     """Write a figure as PNG (200 dpi, fewer where it would pass 300 kB), SVG and its text alternative; close it, return the PNG.
 
-    `alt` says in words what the figure shows, with this run's numbers; the registry's is used where none is given. The same
-    figure gives the same bytes (no date, fixed ids). Raises CyborgError for a name that is not in the registry.
+    `drawn` is what a function of `plots` gives: the figure, and what it shows in words, with this run's numbers. The same figure
+    gives the same bytes (no date, fixed ids). Raises CyborgError for a name that is not in the registry.
     """
-    alt = unpinned(alt or artefact(name, "figure")["alt"])
-    artefact(name, "figure")
+    entry = artefact(name, "figure")
+    figure, alt = drawn if isinstance(drawn, tuple) else (drawn, alt or entry["alt"])  # TODO(change-over): tuples only
+    alt = unpinned(alt)
     folder = paths.results(profile, "figures")
     png = _png(figure)
     vector = io.BytesIO()
@@ -158,6 +159,22 @@ def save_text(profile: str, name: str, text: str) -> None:
 
 
 def save_record(
+    notebook: str, names: Mapping[str, Any], *, inputs: Iterable[str | Path] = (), measured: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Write the record that closes a notebook (see `provenance.record`), print its closing line, and return it.
+
+    `names` are the notebook's `globals()`: the parameters are read from them, by the names in its parameters cell, so that a
+    record holds the values that were used. `inputs` are files, named with their fingerprints; `measured` what others may read.
+    """
+    parameters = {name: names[name] for name in config.parameters(paths.notebook(notebook))}
+    profile = parameters["profile"]
+    run = paths.run_name(parameters["fraction"], parameters["seed"]) if "fraction" in parameters else ""
+    content = write_record(profile, notebook, run, parameters=parameters, inputs=inputs, measured=measured)
+    print(f"{content['seconds']:.0f} s, at most {content['peak_memory_gib']:.2f} GiB, commit {content['commit']}")
+    return content
+
+
+def write_record(
     profile: str,
     notebook: str,
     run: str = "",
@@ -166,10 +183,7 @@ def save_record(
     inputs: Iterable[str | Path] = (),
     measured: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write the record that closes a notebook (see `provenance.record`) and return it.
-
-    `run` is the run's name (`u10_s1`), empty for a notebook that is executed once a study.
-    """
+    """Write a record as `save_record` does, of parameters given by hand, and return it; `run` is empty for a whole study's."""
     content = {"notebook": notebook, "run": run, "profile": profile}
     content |= provenance.record(parameters, inputs=list(inputs), measured=measured)
     provenance.write_json(record_file(profile, notebook, run), content)

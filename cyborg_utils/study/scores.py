@@ -20,7 +20,7 @@ from cyborg_utils.core import config, paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data import corpora
 from cyborg_utils.models.cyborg_data import LABELS
-from cyborg_utils.stats.calibration import MeanSdMatch
+from cyborg_utils.stats.calibration import match_on_dev
 from cyborg_utils.study import artefacts
 
 ARM = ["fraction", "student", "head", "labels"]  # what tells one way of scoring from another; seeds repeat it
@@ -114,7 +114,7 @@ def raters(profile: str, *, part: str = "test") -> pd.DataFrame:
 def _matched(rows: pd.DataFrame) -> pd.DataFrame:
     """One rater's rows with `matched_value`: mean and SD as people's on the development essays."""
     dev = rows[rows["part"] == "dev"]
-    return rows.assign(matched_value=MeanSdMatch.fit(target=dev["score"], values=dev["value"]).apply(rows["value"]))
+    return rows.assign(matched_value=match_on_dev(dev).apply(rows["value"]))
 
 
 def _all(profile: str, kind: str) -> pd.DataFrame:
