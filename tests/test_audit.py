@@ -15,7 +15,7 @@ from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import corpora
 from cyborg_utils.extensions import audit
-from cyborg_utils.stats import metrics
+from cyborg_utils.stats import metrics, power
 
 SCALE = Scale(1, 6)
 COLUMNS = {"id": "essay", "human": "human", "machine": "machine", "groups": ["ell"], "second": "other"}
@@ -165,3 +165,48 @@ def test_the_folder_of_a_study_is_not_written_into(project, monkeypatch, argumen
         SystemExit, match="results/demo is the folder of the study 'demo'. Give another, such as --name demo_audit"
     ):
         audit.main()
+
+
+def test_sentences_say_what_the_tables_show():
+    table = pd.DataFrame({"criterion": ["QWK", "Pearson r", "below two people (QWK)"], "met": ["yes", "no", "not known"]})
+    columns = ["attribute", "group", "smd", "verdict"]
+    judged = pd.DataFrame([("ell", "Yes", -0.31, "biased"), ("ell", "No", 0.01, "undecided")], columns=columns)
+    first, missed, unknown, groups = audit.thresholds_met(table, judged, smd_limit=0.1).split("\n\n")
+    assert (first, missed, unknown) == (
+        "**1 of 2 thresholds are met.**",
+        "Missed: Pearson r.",
+        "Not known: below two people (QWK).",
+    )
+    assert groups == (
+        "Of 2 writer groups large enough to judge, 1 are treated differently, beyond 0.1: ell = Yes (-0.31); 0 are not, "
+        "1 cannot be told."
+    )
+    assert audit.thresholds_met(table[:1], judged[:0], smd_limit=0.1) == "**1 of 1 thresholds are met.**"
+
+
+@pytest.mark.parametrize(
+    "low, high, told",
+    [(-0.2, -0.1, "suppressed"), (0.1, 0.2, "given too often"), (-0.1, 0.1, "not shown to be given too rarely")],
+)
+def test_high_scores_are_called_suppressed_only_beyond_chance(low, high, told):
+    found = {"machine_top": 0.02, "human_top": 0.05, "change": -0.03, "change_low": low, "change_high": high}
+    text = audit.high_scores(found | {"shift": 0.0, "shift_low": -0.1, "shift_high": 0.1})
+    assert f"High scores are **{told}**: 2.0% of the essays get one of the two highest instead of 5.0%" in text
+
+
+def test_an_audit_without_groups_or_second_scores_says_so():
+    essays = pd.DataFrame({"score": [1.0, 2.0], "value": [1.0, 2.0], "second_score": [np.nan] * 2})
+    assert (
+        audit.described(essays, "from `a.csv`")
+        == "**2 essays** from `a.csv`; 0 with a second human score. Writer groups: none named."
+    )
+    assert "cannot be computed" in audit.true_score(essays)
+    empty = pd.DataFrame(columns=["attribute", "question", "answerable"])
+    assert audit.can_be_cleared(empty, smd_limit=0.1) == "No writer groups are named."
+    rows = pd.DataFrame({"attribute": ["ell", "ell", "all"], "question": power.CLEARED, "answerable": [True, False, True]})
+    assert "for **1 of 2 groups**" in audit.can_be_cleared(rows, smd_limit=0.1)
+    csd = pd.DataFrame(
+        {"measure": ["CSD", "CSD"], "attribute": ["ell", "gender"], "p_holm": [0.01, 0.2], "r2_adjusted": [0.02, 0]}
+    )
+    assert "differently by **ell (2.0% of the variance of the error)**" in audit.unequal(csd)
+    assert audit.unequal(csd[1:]).startswith("At equal human score no attribute")

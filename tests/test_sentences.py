@@ -11,7 +11,7 @@ import pytest
 
 from cyborg_utils.core import config, paths
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.extensions import attacks, teacher_quality, transfer
+from cyborg_utils.extensions import teacher_quality, transfer
 from cyborg_utils.plots.style import label
 from cyborg_utils.stats import calibration, fairness
 
@@ -130,16 +130,6 @@ def test_12_speeds_that_differ_from_round_to_round_are_not_called_equal(slowest,
     assert told in text and "as fast as" not in text
 
 
-def test_13_names_the_run_and_that_the_attack_is_the_best_of_many():
-    bare = pd.DataFrame(
-        [("S", "a", 0.1, 0.05, 0.15), ("S", "b", 0.2, 0.1, 0.3)], columns=["scorer", "attack", "rise", "low", "high"]
-    )
-    names = {"bare": bare, "attacks": attacks, "sample": range(100), "name": types.SimpleNamespace(run="u25_s1")}
-    text = said("13_attack_scorer", ["finding"], labels="cyborg", **names)
-    assert f"Of {len(attacks.ATTACKS)} attacks on 100 test essays (run u25_s1, cyborg labels)" in text
-    assert "S +0.20 [+0.10, +0.30] (b)" in text
-
-
 @pytest.mark.parametrize("head, value", [("regression", 3.0), ("classification", 1.0)])
 def test_10_trains_the_student_without_some_prompts_with_the_head_of_the_one_it_stands_beside(head, value):
     judged = pd.DataFrame({"essay_id": list("abcdefgh"), "prompt": list("ppqqpqpq"), "text": "t", "score": [2.0, 4.0] * 4})
@@ -158,22 +148,3 @@ def test_10_trains_the_student_without_some_prompts_with_the_head_of_the_one_it_
     names |= {"seeds": [1], "labels": ["full"], "held_out": 0.25, "profile": "demo", "model": "m", "head": head}
     found = run("10_transfer_corpora", ["prompts"], essays=judged, judged=judged, scale=Scale(1, 5), **names)["trained"][0]
     assert trained_with == [head] and (found["value"] == value).all()  # dev scores have mean 3; a classifier's are as they come
-
-
-def test_13_reads_the_teacher_as_it_reads_the_students(tmp_path):
-    ids = [f"e{at}" for at in range(10)]
-    dev = pd.DataFrame({"essay_id": ids, "score": [1.0, 5.0] * 5})
-    given = pd.DataFrame({"essay_id": ids, "expected": [2.5, 3.5] * 5})  # drawn to the middle
-    texts, sample = {"": ["t"] * 2, "chat markers": ["u"] * 2}, pd.DataFrame({"essay_id": ["x", "y"], "assignment": ""})
-    tokenizer = types.SimpleNamespace(all_special_ids=[])
-    reader = types.SimpleNamespace(model=None, tokenizer=tokenizer, max_tokens=9, encode=lambda *_: ([[1]] * 2, None))
-    teacher = types.SimpleNamespace(
-        saved=lambda _: (None, "", "m"), load=lambda *_, **__: reader, Teacher=lambda *_, **__: reader
-    )
-    teacher.score = lambda _, long, **__: long[["essay_id"]].assign(expected=np.where(long["attack"] == "", 3.0, 3.25))
-    names = {"teacher": teacher, "prompt": types.SimpleNamespace(Prompt=lambda *_, **__: None), "attacks": attacks}
-    names |= {"paths": types.SimpleNamespace(build=lambda *_: tmp_path), "name": types.SimpleNamespace(run="u10_s1")}
-    names |= {"dev": dev, "given": given, "texts": texts, "sample": sample, "scale": Scale(1, 5), "calibration": calibration}
-    found = pd.concat(run("13_attack_scorer", ["teacher"], profile="demo", found=[], **names)["found"])
-    assert found.groupby("attack")["value"].unique().map(list).to_dict() == {"": [3.0], "chat markers": [4.0]}
-    assert found.loc[found["attack"] == "chat markers", "level"].eq(3).all() and len(found) == 12

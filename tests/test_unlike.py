@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyborg_utils.data import simulated
-from cyborg_utils.extensions import attacks
+from cyborg_utils.extensions.attacks import texts
 from cyborg_utils.extensions.scoring import advisory_flags
 
 ESSAYS = list(simulated.essays(400, 11))
@@ -39,19 +39,19 @@ def test_essays_like_the_others_are_rarely_flagged():
     ],
 )
 def test_bad_essays_are_found(kind, flag, share):
-    make, rng = attacks.kinds(prompt=True)[kind], Random(1)
+    make, rng = texts.corruptions(prompt=True)[kind], Random(1)
     found = [flag in flags(make(essay["text"], essay["assignment"], rng)) for essay in ESSAYS[300:]]
     assert sum(found) >= share * len(found)
 
 
 def test_words_in_another_order_are_the_same_words():
     """What is not found is said not to be found; should this fail, mend the words of `unlike` and notebook 12."""
-    make, rng = attacks.kinds(prompt=True)["words in random order"], Random(1)
+    make, rng = texts.corruptions(prompt=True)["words in random order"], Random(1)
     assert sum(bool(flags(make(essay["text"], "", rng))) for essay in ESSAYS[300:]) <= 8
 
 
 def test_without_prompts_no_kind_needs_one_and_none_is_copied():
-    assert len(attacks.kinds(prompt=False)) == len(attacks.kinds(prompt=True)) - 2
+    assert len(texts.corruptions(prompt=False)) == len(texts.corruptions(prompt=True)) - 2
     bare = advisory_flags.Corpus.of([essay["text"] for essay in ESSAYS[:20]])
     assert not bare.runs and bare.measure(ESSAYS[0]["assignment"] * 3).copied == 0
 

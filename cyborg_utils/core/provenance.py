@@ -82,6 +82,14 @@ def hardware() -> dict[str, Any]:
     }
 
 
+def summary() -> str:
+    """Versions and hardware in two lines, as every notebook prints them first."""
+    return "\n".join(
+        [", ".join(f"{name} {value}" for name, value in versions().items())]
+        + [", ".join(f"{name}: {value}" for name, value in hardware().items())]
+    )
+
+
 def commit() -> str:
     """The checkout's commit, with `-dirty` where tracked sources differ from it; `unknown` outside a checkout."""
     git = ["git", "-C", str(paths.home())]

@@ -12,7 +12,7 @@ import argparse
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +22,7 @@ from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import files
 from cyborg_utils.run import execute
-from cyborg_utils.stats import metrics
+from cyborg_utils.stats import metrics, power
 from cyborg_utils.stats.bootstrap import Interval, bootstrap_interval
 from cyborg_utils.study import arms, scores
 
@@ -123,6 +123,16 @@ def thresholds(
     return table
 
 
+def agreement_of_raters(essays: pd.DataFrame, scale: Scale) -> pd.DataFrame:
+    """`metrics.agreement_metrics` of the machine and, where there is one, of the second rater, each with the human scores."""
+    rows = {"machine": metrics.agreement_metrics(essays["score"], essays["value"], scale)}
+    double = essays.dropna(subset=["second_score"])
+    if len(double):
+        people = metrics.human_agreement(double[["score", "second_score"]], scale).iloc[0]
+        rows["second rater"] = people.drop(["first", "second"]).to_dict()
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("rater").reset_index()
+
+
 def _largest(by_group: pd.DataFrame) -> tuple[str, Interval]:
     """Name and |SMD| of the group where it is largest; the interval is that of its SMD, turned round where that is below 0."""
     if by_group.empty:
@@ -142,6 +152,84 @@ def _number(cell: object, scale: Scale | None, needed: bool) -> tuple[float, str
     if scale is not None and not scale.contains(number):
         return math.nan, f"{number:g} is not on the scale {scale}"
     return number, ""
+
+
+# ---------------------------------------------------------------- sentences
+
+
+def described(essays: pd.DataFrame, source: str) -> str:
+    """How many essays there are, from where, how many with a second human score, and the groups of writers."""
+    groups = [
+        f"{name.removeprefix('groups.')} ({essays[name].nunique()} groups, {essays[name].isna().sum()} not recorded)"
+        for name in essays
+        if name.startswith("groups.")
+    ]
+    return (
+        f"**{len(essays):,} essays** {source}; {essays['second_score'].notna().sum():,} with a second human score. "
+        f"Writer groups: {'; '.join(groups) or 'none named'}."
+    )
+
+
+def thresholds_met(table: pd.DataFrame, judged: pd.DataFrame, *, smd_limit: float) -> str:
+    """Thresholds met, missed and not known, and the verdicts on the groups large enough to judge.
+
+    `table` is that of `thresholds`; `judged` the rows of `fairness.smd_by_group` that it was given.
+    """
+    met, missed, unknown = (table.loc[table["met"] == answer, "criterion"].tolist() for answer in ("yes", "no", "not known"))
+    lines = [f"**{len(met)} of {len(met) + len(missed)} thresholds are met.**"]
+    lines += [f"Missed: {', '.join(missed)}."] if missed else []
+    lines += [f"Not known: {', '.join(unknown)}."] if unknown else []
+    if len(judged):
+        count = judged["verdict"].value_counts()
+        biased = [f"{row.attribute} = {row.group} ({row.smd:+.2f})" for row in judged.query("verdict == 'biased'").itertuples()]
+        lines.append(
+            f"Of {len(judged)} writer groups large enough to judge, {len(biased)} are treated differently, beyond {smd_limit:g}"
+            f"{': ' + ', '.join(biased) if biased else ''}; {count.get('not biased', 0)} are not, "
+            f"{count.get('undecided', 0)} cannot be told."
+        )
+    return "\n\n".join(lines)
+
+
+def true_score(essays: pd.DataFrame) -> str:
+    """PRMSE, where essays have a second human score."""
+    if essays["second_score"].isna().all():
+        return "Without a second human score, agreement with the *true* score (PRMSE) cannot be computed."
+    prmse = metrics.prmse(essays[["score", "second_score"]], essays["value"])
+    return (
+        f"Against the *true* score (two ratings of an essay tell how far a single one can be trusted): **PRMSE = {prmse:.3f}**, "
+        "the share of the variance of true scores that the machine predicts (Loukina et al. 2020)."
+    )
+
+
+def high_scores(found: Mapping[str, float]) -> str:
+    """Whether the two highest scores are given too rarely, from `fairness.suppression`."""
+    low, high = found["change_low"], found["change_high"]
+    verdict = "suppressed" if high < 0 else "given too often" if low > 0 else "not shown to be given too rarely"
+    return (
+        f"High scores are **{verdict}**: {found['machine_top']:.1%} of the essays get one of the two highest instead of "
+        f"{found['human_top']:.1%} (difference {found['change']:+.1%} [{low:+.1%}, {high:+.1%}]). "
+        f"The mean of rounded scores shifts by {found['shift']:+.2f} points "
+        f"[{found['shift_low']:+.2f}, {found['shift_high']:+.2f}]."
+    )
+
+
+def unequal(table: pd.DataFrame) -> str:
+    """Attributes that make a difference at equal human score beyond chance (CSD, Holm), from `fairness.osa_osd_csd`."""
+    clear = table.query("measure == 'CSD' and p_holm < 0.05")
+    listed = ", ".join(f"{row.attribute} ({row.r2_adjusted:.1%} of the variance of the error)" for row in clear.itertuples())
+    some = f"At equal human score, writers are treated differently by **{listed}**."
+    return some if listed else "At equal human score no attribute makes a difference beyond chance (CSD, Holm)."
+
+
+def can_be_cleared(table: pd.DataFrame, *, smd_limit: float) -> str:
+    """For how many groups these essays can show that there is no bias, from `power.smd_power`."""
+    asked = table[(table["question"] == power.CLEARED) & (table["attribute"] != "all")]
+    if asked.empty:
+        return "No writer groups are named."
+    return (
+        f"“No bias within {smd_limit:g}” can be shown here (where it is true, in 80 % of such samples) for "
+        f"**{asked['answerable'].sum()} of {len(asked)} groups**."
+    )
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ some intervals miss the truth by chance (one in twenty at 95 %), so a lone "bias
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -190,6 +191,15 @@ def crossed(frame: pd.DataFrame, first: str, second: str) -> tuple[pd.DataFrame,
     known = (one != NOT_RECORDED) & (other != NOT_RECORDED)
     name = f"{first} x {_attribute(second)}"
     return frame.assign(**{name: (one + " x " + other).where(known, None)}), name
+
+
+def all_crossed(frame: pd.DataFrame, groups: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """The frame with every two of these attributes `crossed`, and the names of the crossings."""
+    crossings = []
+    for first, second in itertools.combinations(groups, 2):
+        frame, name = crossed(frame, first, second)
+        crossings.append(name)
+    return frame, crossings
 
 
 def conditional_bias(

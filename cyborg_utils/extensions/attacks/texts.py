@@ -1,19 +1,16 @@
-"""Tricks that writers might try on a scorer, and texts that are spoilt on purpose to test the flags."""
+"""Essays changed on purpose: attacks that a writer might try, the cleaning that undoes some of them, and corruptions.
+
+The words are ours and open to all: a scorer whose safety rests on secret words has none.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
-import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-
-from cyborg_utils.core.scale import Scale
-from cyborg_utils.stats.bootstrap import bootstrap_interval
-from cyborg_utils.stats.calibration import Calibration
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LOOK_ALIKES = dict(zip("aceiopsxyABCEHIKMOPTX", "асеіорѕхуАВСЕНІКМОРТХ", strict=True))  # Latin -> Cyrillic
@@ -79,6 +76,26 @@ REPLACED: dict[str, Attack] = {  # instead of an essay
     "gibberish": _gibberish,
 }
 ATTACKS = ADDED | REPLACED
+INSTRUCTIONS = ("a request, first", "a request, last", "an order", "chat markers", "a fake answer")  # speak to a language model
+
+
+def attacked(essays: Sequence[str], *, top: str, seed: int) -> dict[str, list[str]]:
+    """The essays under each attack, and unchanged under the name "".
+
+    `top` is the answer that stands for the highest score. The same seed gives the same texts, whatever other attacks there are.
+    """
+    changed = {"": [*essays]}
+    for name, attack in ATTACKS.items():
+        rng = Random(f"{seed} {name}")
+        changed[name] = [attack(essay, top, rng) for essay in essays]
+    return changed
+
+
+def shown(top: str, *, most: int = 100) -> pd.DataFrame:
+    """Attacks for display: attack, and what it makes of "[ the essay ]", cut after `most` signs."""
+    made = {name: attack("[ the essay ]", top, Random(1)) for name, attack in ATTACKS.items()}
+    short = [text if len(text) <= most else f"{text[:most]} ..." for text in made.values()]
+    return pd.DataFrame({"attack": [*made], "the essay becomes": short})
 
 
 def cleaned(text: str) -> str:
@@ -105,32 +122,6 @@ def _in_latin(word: str, back: dict[str, str]) -> str:
     )
 
 
-def reported(values: ArrayLike, match: Calibration, scale: Scale) -> dict[str, np.ndarray]:
-    """Real-valued scores (n,) of any scorer as they would be reported: matched to people's and kept within the scale (`value`),
-    and the nearest `level`.
-    """
-    value = match.apply(values).clip(scale.low, scale.high)
-    return {"value": value, "level": scale.nearest(value)}
-
-
-def effects(rows: pd.DataFrame, *, resamples: int, confidence: float, seed: int) -> pd.DataFrame:
-    """What each attack does to each scorer, from one row an essay: scorer, defence, attack, essay_id, before, after (real-valued
-    scores), level_before, level_after, and flagged (is the changed essay flagged?).
-
-    Columns: scorer, defence, attack, n, rises (share of essays whose level rises), falls, rise, low, high (mean change of the
-    real-valued score in points, with its bootstrap interval over essays), after (mean score of the changed essays), flagged.
-    """
-    found = []
-    for key, part in rows.groupby(["scorer", "defence", "attack"], sort=False):
-        options = {"resamples": resamples, "confidence": confidence, "seed": seed}
-        rise = bootstrap_interval(part["before"], part["after"], metric="mean_difference", **options)
-        change = np.sign(part["level_after"] - part["level_before"])
-        row = dict(zip(("scorer", "defence", "attack"), key, strict=True)) | {"n": len(part), "rises": (change > 0).mean()}
-        row |= {"falls": (change < 0).mean(), "rise": rise.value, "low": rise.low, "high": rise.high}
-        found.append(row | {"after": part["after"].mean(), "flagged": part["flagged"].mean()})
-    return pd.DataFrame(found)
-
-
 def _latin(letter: str) -> bool:
     return "LATIN" in unicodedata.name(letter, "")
 
@@ -153,10 +144,11 @@ FOREIGN = {
 }
 
 
-def kinds(prompt: bool) -> dict[str, Callable[[str, str, Random], str]]:
-    """Name -> a function of an essay, its prompt's text and a generator that gives the bad essay, as long as the good one.
+def corruptions(prompt: bool) -> dict[str, Callable[[str, str, Random], str]]:
+    """Corruptions by name, which the advisory flags should notice.
 
-    The last two need the text of the prompt and are left out without it.
+    Each is a function of the essay, the text of its prompt and a generator, and gives a bad essay as long as the good one. The
+    last two need the text of the prompt and are left out without it.
     """
     made = {
         "its first 20 words": lambda text, _, __: " ".join(text.split()[:20]),
