@@ -156,7 +156,7 @@ def effects(rows: pd.DataFrame, *, resamples: int, confidence: float, seed: int)
 
 
 def what_helps(table: pd.DataFrame) -> str:
-    """A line a scorer: how many attacks raise its score beyond chance, without and with each defence, and how many are flagged."""
+    """A line a scorer: how many attacks raise its score beyond chance, with and without defences, and how many are flagged."""
     lines = []
     for scorer, part in table.groupby("scorer", sort=False):
         own = part[part["defence"] == NONE].set_index("attack")
@@ -184,8 +184,8 @@ def lessons(table: pd.DataFrame) -> str:
     junk = bare[bare["attack"].isin(texts.REPLACED)]
     best, flagged = junk.loc[junk["after"].idxmax()], junk.groupby("attack")["flagged"].mean()
     lines.append(
-        f"**What is no essay** still gets a score: up to {best['after']:.2f} on average ({best['attack']}, {best['scorer']}), and "
-        f"is flagged in {flagged.min():.0%} to {flagged.max():.0%} of the cases, depending on its kind."
+        f"**What is no essay** still gets a score: up to {best['after']:.2f} on average ({best['attack']}, {best['scorer']}), "
+        f"and is flagged in {flagged.min():.0%} to {flagged.max():.0%} of the cases, depending on its kind."
     )
     return "\n".join(f"{place}. {line}" for place, line in enumerate(lines, 1))
 
