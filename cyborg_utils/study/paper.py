@@ -54,7 +54,7 @@ def comparable(profile: str) -> bool:
 
 
 def measured(profile: str) -> dict[str, list[float]]:
-    """What a study measured of the facts, from the records of their notebooks: (value,) or (value, low, high) by a fact's name."""
+    """What a study measured of the facts, by their names: (value,) or (value, low, high), from the notebooks' records."""
     given = {}
     for notebook in dict.fromkeys(fact.notebook for fact in FACTS):
         given |= artefacts.read_record(profile, notebook)["measured"]["published"]

@@ -1,4 +1,4 @@
-"""Tables of one run (notebooks 03 and 04): the Teacher as a rater, the training sets, the Students. Frames in, tidy tables out."""
+"""Tables of one run (notebooks 03 and 04): the Teacher as a rater, training sets, Students. Frames in, tidy tables out."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ from cyborg_utils.core import paths
 from cyborg_utils.core.config import Study
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data.corpora import Prepared
-from cyborg_utils.models.teacher import FAILED
 from cyborg_utils.plots.style import label
 
 # ---------------------------------------------------------------- 00 overview
@@ -49,7 +48,8 @@ def headline(table_comparisons: pd.DataFrame, *, student: str, head: str) -> str
             continue
         row = rows.loc[("cyborg", "human")]
         line = f"With **{share:.0%}** human scores, QWK {row['qwk_baseline']:.3f} alone, {row['qwk']:.3f} on Cyborg Data: "
-        line += f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], {_count(row['seeds'], 'seed')}"
+        line += f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        line += f", {row['seeds']} seed{'' if row['seeds'] == 1 else 's'}"
         if ("teacher", "human") in rows.index:
             more, low, high = rows.loc[("teacher", "human"), ["difference", "low", "high"]]
             line += f". The Teacher's QWK is {abs(more):.3f} {'lower' if more < 0 else 'higher'} than that of the Student "
@@ -173,21 +173,24 @@ def subsets(table_subsets: pd.DataFrame, *, nested: int) -> str:
 def prompt_lengths(prompts: Sequence[Sequence[int]], cut: Sequence[int], *, max_tokens: int) -> str:
     """Length of the prompts (token ids), and what the limit cuts off the essays (`cut`: tokens of each)."""
     lengths, cut = np.array([*map(len, prompts)]), np.asarray(cut)
-    told = f"A prompt has {np.median(lengths):.0f} tokens in the middle, {lengths.max()} at most. **{(cut > 0).mean():.0%}** of the essays "
+    lost = cut.sum() / (lengths.sum() + cut.sum())
     return (
-        told
-        + f"are longer than {max_tokens} tokens and are cut; {cut.sum() / (lengths.sum() + cut.sum()):.1%} of all tokens are lost that way."
+        f"A prompt has {np.median(lengths):.0f} tokens in the middle, {lengths.max()} at most. **{(cut > 0).mean():.0%}** of the "
+        f"essays are longer than {max_tokens} tokens and are cut; {lost:.1%} of all tokens are lost that way."
     )
 
 
-def teacher_curve(curve: pd.DataFrame) -> str:
-    """Attempts that failed, the epoch that was kept, and how strict the Teacher then is (`teacher.finetune`)."""
+def teacher_curve(curve: pd.DataFrame, *, failed: float) -> str:
+    """Failed attempts, the epoch that was kept, and how strict the Teacher then is.
+
+    curve: as `teacher.finetune` returns it. failed: QWK up to which a fine-tuning has failed (`teacher.FAILED`).
+    """
     best, last = curve.loc[curve["best"]].iloc[0], curve["attempt"].max()
     lines = [
         f"Attempt {name} **failed**: its best QWK on the development split was {part['qwk'].max():.3f}."
         for name, part in curve[curve["attempt"] < last].groupby("attempt")
     ]
-    if not best["qwk"] > FAILED:
+    if not best["qwk"] > failed:
         lines.append(f"**This Teacher failed** in all of {last} attempt(s). Its scores teach nothing.")
     late = "The last epoch is the best: more epochs might still help." if curve["best"].iloc[-1] else "Later epochs were worse."
     told = f"Kept: epoch **{best['epoch']:.0f}**, QWK = {best['qwk']:.3f}, r = {best['r']:.3f} on the development split. {late} "
@@ -213,13 +216,14 @@ def strictness(found: Mapping[str, float]) -> str:
     strict, lenient, fewer = found["shift_high"] < 0, found["shift_low"] > 0, found["change_high"] < 0
     told = "stricter than people" if strict else "more lenient than people" if lenient else "not shown to differ from people"
     seen = [name for name, shown in {"strictness": strict, "too few high scores": fewer}.items() if shown]
-    shift, change = ([found[f"{name}{end}"] for end in ("", "_low", "_high")] for name in ("shift", "change"))
+    shift = "{:+.2f} points [{:+.2f}, {:+.2f}]".format(*(found[f"shift{end}"] for end in ("", "_low", "_high")))
+    change = "{:+.1f} percentage points [{:+.1f}, {:+.1f}]".format(
+        *(100 * found[f"change{end}"] for end in ("", "_low", "_high"))
+    )
     return (
-        f"On average the Teacher is **{told}**: machine minus human is {{:+.2f}} points [{{:+.2f}}, {{:+.2f}}]. ".format(*shift)
-        + f"It gives one of the two highest scores to {found['machine_top']:.1%} of the pool, people to {found['human_top']:.1%}: "
-        + "{:+.1f} percentage points [{:+.1f}, {:+.1f}]. ".format(*(100 * value for value in change))
-        + "The paper found its Teacher strict and short of high scores; of these two, "
-        + f"the essays here show **{' and '.join(seen) or 'neither'}**."
+        f"On average the Teacher is **{told}**: machine minus human is {shift}. It gives one of the two highest scores to "
+        f"{found['machine_top']:.1%} of the pool, people to {found['human_top']:.1%}: {change}. The paper found its Teacher "
+        f"strict and short of high scores; of these two, the essays here show **{' and '.join(seen) or 'neither'}**."
     )
 
 
