@@ -51,10 +51,10 @@ def score_distributions(
         else:
             ax.stairs(first, edges, color=INK, lw=0.8, ls=(0, (2, 1)))
             note += f" ({mean - first_mean:+.2f})".replace("-", "−") if np.isfinite(mean - first_mean) else ""
-        title_of_panel = "Human scores" if name == "human" else label(name)
-        common = f"; most often {scale.scores[shares.argmax()]:g} ({shares.max():.0%})" if len(given) else ""
-        described.append(f"{title_of_panel}: {' '.join(note.split())}{common}")
-        ax.set_title(title_of_panel)
+        panel = "Human scores" if name == "human" else label(name)
+        each = ", ".join(f"{score:g} {share:.0%}" for score, share in zip(scale.scores, shares, strict=True))
+        described.append(f"{panel}: {' '.join(note.split())}" + f"; {each}" * bool(len(given)))
+        ax.set_title(panel)
         ax.set_title(note, loc="right", fontsize=6.5, weight="normal")
         ax.grid(axis="x", visible=False)
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
