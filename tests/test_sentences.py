@@ -149,7 +149,7 @@ def test_01_names_scores_with_too_few_examples():
 
 def test_02_says_what_a_limit_cuts_off():
     text = sentences.prompt_lengths([[1] * 100, [1] * 120, [1] * 180], [0, 0, 100], max_tokens=80)
-    assert "120 tokens in the middle, 180 at most. **33%** of the essays are longer than 80 tokens" in text
+    assert "median prompt has 120 tokens, the longest 180. **33%** of the essays are longer than 80 tokens" in text
     assert "20.0% of all tokens" in text
 
 

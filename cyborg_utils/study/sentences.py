@@ -175,7 +175,7 @@ def prompt_lengths(prompts: Sequence[Sequence[int]], cut: Sequence[int], *, max_
     lengths, cut = np.array([*map(len, prompts)]), np.asarray(cut)
     lost = cut.sum() / (lengths.sum() + cut.sum())
     return (
-        f"A prompt has {np.median(lengths):.0f} tokens in the middle, {lengths.max()} at most. **{(cut > 0).mean():.0%}** of the "
+        f"The median prompt has {np.median(lengths):.0f} tokens, the longest {lengths.max()}. **{(cut > 0).mean():.0%}** of the "
         f"essays are longer than {max_tokens} tokens and are cut; {lost:.1%} of all tokens are lost that way."
     )
 
