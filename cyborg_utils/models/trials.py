@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from cyborg_utils.core import atomic, dtype, provenance
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.models import baseline, student, trainer
-from cyborg_utils.stats.calibration import MeanSdMatch
+from cyborg_utils.stats.calibration import match_on_dev
 
 RIDGE = "ridge"  # the classical Student; any other kind is the name of an encoder
 
@@ -68,8 +68,7 @@ def levels(values: np.ndarray, judged: pd.DataFrame, scale: Scale) -> np.ndarray
     `judged` has the split and the human score of the essays of `values` (trials, essays), in the same order.
     """
     dev, test = ((judged["split"] == part).to_numpy() for part in ("dev", "test"))
-    target = judged.loc[dev, "score"]
-    matched = [MeanSdMatch.fit(target=target, values=row[dev]).apply(row[test]) for row in values]
+    matched = [match_on_dev(judged[dev].assign(value=row[dev])).apply(row[test]) for row in values]
     return np.stack([scale.nearest(row) for row in matched])
 
 
