@@ -96,25 +96,29 @@ def test_looks_know_the_arms_and_never_repeat_within_a_figure():
 
 def test_score_distributions():
     frame = pd.DataFrame({"source": ["human"] * 4 + ["teacher"] * 2, "score": [1, 2, 2, 5, 1, 2]})
-    figure = distributions.score_distributions(frame, scale=SCALE)
+    figure, alt = distributions.score_distributions(frame, scale=SCALE)
+    assert (
+        "Human scores: n = 4 mean 2.50; 1 25%, 2 50%, 3 0%, 4 0%, 5 25%. Teacher: n = 2 mean 1.50 (−1.00); 1 50%, 2 50%," in alt
+    )
     human, teacher = figure.axes
     assert [bar.get_height() for bar in human.patches] == [0.25, 0.5, 0, 0, 0.25]
     assert [bar.get_height() for bar in teacher.patches[:5]] == [0.5, 0.5, 0, 0, 0]
     np.testing.assert_array_equal(teacher.patches[5].get_data().values, [0.25, 0.5, 0, 0, 0.25])  # the outline of the first
     assert {"Human scores", "Teacher", "n = 4   mean 2.50", "n = 2   mean 1.50 (−1.00)", "5"} <= set(texts(figure))
-    assert len(distributions.score_distributions(frame.iloc[:1], scale=SCALE).axes) == 1
+    assert len(distributions.score_distributions(frame.iloc[:1], scale=SCALE)[0].axes) == 1
 
 
 def test_confusion_matrix():
     counts = metrics.confusion([0, 0, 0, 1, 4], [0, 0, 1, 1, 3], levels=5)
-    figure = distributions.confusion_matrix({"teacher": counts, "full": counts.T}, scale=SCALE)
+    figure, alt = distributions.confusion_matrix({"teacher": counts, "full": counts.T}, scale=SCALE)
+    assert "of 5 essays. Teacher: 60% exactly right, QWK 0.889; All human scores: 60% exactly right, QWK 0.889." in alt
     np.testing.assert_allclose(figure.axes[0].collections[0].get_array()[0], [2 / 3, 1 / 3, 0, 0, 0])
     np.testing.assert_array_equal(figure.axes[0].collections[0].get_array()[2], 0)  # a row without essays
     assert [text.get_text() for text in figure.axes[0].texts if text.get_text()] == ["67%\n2", "33%\n1", "100%\n1", "100%\n1"]
     assert "Human score" in texts(figure) and figure.axes[1].get_title(loc="left") == "All human scores"
-    same = distributions.confusion_matrix({"teacher": counts}, scale=SCALE)
+    same, _ = distributions.confusion_matrix({"teacher": counts}, scale=SCALE)
     assert {"1  (3)", "3  (0)", "Human score  (essays)"} <= set(texts(same))
-    nine = distributions.confusion_matrix({str(at): np.eye(9, dtype=int) for at in range(4)}, scale=Scale(1, 5, 0.5))
+    nine, _ = distributions.confusion_matrix({str(at): np.eye(9, dtype=int) for at in range(4)}, scale=Scale(1, 5, 0.5))
     assert [ax.get_title(loc="left") for ax in nine.axes[:4]] == ["0", "1", "2", "3"] and "1" in [
         text.get_text() for text in nine.axes[0].texts
     ]
@@ -122,24 +126,27 @@ def test_confusion_matrix():
 
 def test_learning_curve():
     frame = pd.DataFrame({"epoch": [1, 2, 3], "loss": [2.0, 1.0, 0.5], "dev_qwk": [0.4, 0.61, 0.6]})
-    figure = distributions.learning_curve(frame)
+    figure, alt = distributions.learning_curve(frame)
+    assert "QWK: best 0.610 (epoch 2)." in alt
     loss, qwk = figure.axes
     assert loss.lines[0].get_ydata().tolist() == [2, 1, 0.5] and qwk.lines[0].get_xydata().tolist() == [[2, 0.61]]
     assert "best 0.610 (epoch 2)" in texts(figure)
-    several = distributions.learning_curve(pd.concat([frame.assign(run=name) for name in "ab"]), run="run")
+    several, _ = distributions.learning_curve(pd.concat([frame.assign(run=name) for name in "ab"]), run="run")
     assert len(several.axes[0].lines) == 2 and "b: best 0.610 (epoch 2)" in texts(several)
-    assert len(distributions.learning_curve(frame.iloc[:1]).axes) == 2
+    assert len(distributions.learning_curve(frame.iloc[:1])[0].axes) == 2
 
 
 def test_reliability():
     frame = pd.DataFrame(
         {"confidence": np.repeat([0.2, 0.8], 50), "correct": [True] * 10 + [False] * 40 + [True] * 40 + [False] * 10}
     )
-    ax = distributions.reliability(frame, bins=2).axes[1]
+    figure, alt = distributions.reliability(frame, bins=2)
+    ax = figure.axes[1]
+    assert alt.endswith("mean confidence 50%, exactly right 50%.")
     np.testing.assert_allclose(ax.lines[1].get_xydata(), [[0.2, 0.2], [0.8, 0.8]])
-    both = distributions.reliability(frame.assign(source=["teacher", "cyborg"] * 50), source="source")
+    both, _ = distributions.reliability(frame.assign(source=["teacher", "cyborg"] * 50), source="source")
     assert {"Teacher", "Cyborg", "exactly as sure as right"} <= set(texts(both))
-    np.testing.assert_allclose(distributions.reliability(frame.iloc[:1]).axes[1].lines[1].get_xydata(), [[0.2, 1]])
+    np.testing.assert_allclose(distributions.reliability(frame.iloc[:1])[0].axes[1].lines[1].get_xydata(), [[0.2, 1]])
 
 
 def test_qwk_by_fraction():
@@ -245,14 +252,17 @@ def test_group_bars(gaps):
 
 def test_lengths_and_truncation():
     frame = pd.DataFrame({"tokens": [100, 200, 300, 600], "split": ["train", "train", "dev", "dev"]})
-    figure = distributions.length_distribution(frame, limits={"MiniLM": 512})
+    figure, alt = distributions.length_distribution(frame, limits={"MiniLM": 512})
+    assert alt == "Essays by length. Medians: 250 tokens. MiniLM reads 512: 25.0% are longer."
     assert sum(bar.get_height() for bar in figure.axes[0].patches) == 4
     assert "MiniLM reads 512: 25.0% are longer" in texts(figure)
-    splits = distributions.length_distribution(frame, source="split")
+    splits, alt = distributions.length_distribution(frame, source="split")
+    assert alt.endswith("Medians: train 150 tokens, dev 450 tokens.")
     assert len(splits.axes[0].lines) == 2 and {"train", "dev"} <= set(texts(splits))
-    assert distributions.length_distribution(frame.iloc[:1]).axes[0].patches
+    assert distributions.length_distribution(frame.iloc[:1])[0].axes[0].patches
     cut = pd.DataFrame({"model": ["MiniLM", "MPNet"], "essays_cut": [0.25, 0.0], "tokens_lost": [0.075, 0.0]})
-    figure = distributions.truncation(cut)
+    figure, alt = distributions.truncation(cut)
+    assert alt.endswith("MiniLM: 25.0% and 7.5%; MPNet: 0.0% and 0.0%.")
     assert [bar.get_width() for bar in figure.axes[0].patches] == [0.25, 0, 0.075, 0]
     assert {"25.0%", "7.5%", "0.0%", "MiniLM", "Essays cut", "Tokens lost"} <= set(texts(figure))
 

@@ -6,6 +6,7 @@ The project folder is the nearest one upwards that holds `cyborg_utils/`; `CYBOR
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -34,6 +35,14 @@ def notebook(name: str) -> Path:
     if name not in files:
         raise CyborgError(f"notebooks/{name}.ipynb: no such notebook. There are: {', '.join(files) or 'none'}.")
     return files[name]
+
+
+def title(file: Path) -> str:
+    """The H1 of a notebook's file, or its name where it has none."""
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    match = re.search(r"^# +(.+)$", text, flags=re.MULTILINE)
+    return match.group(1).strip() if match else file.stem
 
 
 def params_file(profile: str) -> Path:

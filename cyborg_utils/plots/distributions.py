@@ -1,7 +1,8 @@
-"""Numbers in, a matplotlib `Figure` out; nothing is written here (`artefacts.save_figure` does that).
+"""Figures of distributions: scores, lengths, confusion tables, confidence, training curves.
 
-Print size (one or two columns), one style sheet, fixed looks (`style`). Every function takes tidy frames and copes with one row
-and with missing groups. Comparisons of arms and groups are drawn in `forests`; they can be had from here too.
+Every function takes a tidy frame and returns the figure and its alt text, with this frame's numbers. `artefacts.save_figure`
+writes both. Figures have print size (one or two columns), one style sheet and fixed looks (`style`). Frames of one row and
+missing groups are allowed.
 """
 
 from __future__ import annotations
@@ -19,19 +20,20 @@ from statsmodels.stats.proportion import proportion_confint
 
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.plots.style import DOUBLE, FAINT, INK, LOOKS, SINGLE, SPARE, label, looks, parts, styled, ticks
+from cyborg_utils.stats.metrics import qwk_from_confusion
 
 
 @styled
 def score_distributions(
     frame: pd.DataFrame, *, scale: Scale, source: str = "source", score: str = "score", title: str = "Score distributions"
-) -> Figure:
-    """A ladder of distributions, one step a source; `frame` has one row an essay and source: `source`, `score` (on the scale).
+) -> tuple[Figure, str]:
+    """One panel a source, stacked; `frame` has one row an essay and source: `source`, `score` (on the scale).
 
-    The first source is the reference: its outline stands over all others, and their mean shift is measured from it.
+    The first source is the reference: its outline is drawn over all others, and their mean shift is measured from it.
     """
     names = list(dict.fromkeys(frame[source]))
-    colors = {name: looks([name])[name].color for name in names}  # steps of one kind look alike: each has its own title
-    first, first_mean = None, np.nan
+    colors = {name: looks([name])[name].color for name in names}  # panels of one kind look alike: each has its own title
+    first, first_mean, described = None, np.nan, []
     figure, axes = plt.subplots(len(names), 1, figsize=(SINGLE, 0.6 + 0.78 * len(names)), sharex=True, sharey=True, squeeze=False)
     edges = np.append(scale.scores - scale.step / 2, scale.high + scale.step / 2)
     for ax, name in zip(axes[:, 0], names, strict=True):
@@ -49,7 +51,10 @@ def score_distributions(
         else:
             ax.stairs(first, edges, color=INK, lw=0.8, ls=(0, (2, 1)))
             note += f" ({mean - first_mean:+.2f})".replace("-", "−") if np.isfinite(mean - first_mean) else ""
-        ax.set_title("Human scores" if name == "human" else label(name))
+        panel = "Human scores" if name == "human" else label(name)
+        each = ", ".join(f"{score:g} {share:.0%}" for score, share in zip(scale.scores, shares, strict=True))
+        described.append(f"{panel}: {' '.join(note.split())}" + f"; {each}" * bool(len(given)))
+        ax.set_title(panel)
         ax.set_title(note, loc="right", fontsize=6.5, weight="normal")
         ax.grid(axis="x", visible=False)
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -58,15 +63,17 @@ def score_distributions(
     axes[-1, 0].set_xlabel("Score (line: mean; dashed: the first distribution)" if len(names) > 1 else "Score (line: mean)")
     figure.supylabel("Share of essays", fontsize=7.5)
     figure.suptitle(title, x=0.01, ha="left")
-    return figure
+    return figure, f"Bars of the share of essays at each score, one panel for each source. {'. '.join(described)}."
 
 
 @styled
-def confusion_matrix(tables: Mapping[str, np.ndarray], *, scale: Scale, title: str = "Where machine and human agree") -> Figure:
+def confusion_matrix(
+    tables: Mapping[str, np.ndarray], *, scale: Scale, title: str = "Where machine and human agree"
+) -> tuple[Figure, str]:
     """Confusion tables side by side; `tables` maps a rater to counts (K, K), row = human level (`metrics.confusion`).
 
-    Shade (and percentage, where it fits): share of the row, so that each human score is judged by itself; number: essays. The
-    diagonal is outlined. Essays a row stand at the axis where all raters judged the same ones.
+    Shade, and percentage where it fits: share of the row, so that each human score is judged by itself. Number: essays. The
+    diagonal is outlined. The axis gives the essays of each row where all raters scored the same essays.
     """
     across = min(len(tables), 3)
     down = -(-len(tables) // across)
@@ -101,7 +108,12 @@ def confusion_matrix(tables: Mapping[str, np.ndarray], *, scale: Scale, title: s
     bar.set_label("Share of the row")
     bar.outline.set_visible(False)
     figure.suptitle(title, x=0.01, ha="left")
-    return figure
+    agreement = [
+        f"{label(name)}: {np.trace(counts) / max(1, counts.sum()):.0%} exactly right, QWK {qwk_from_confusion(counts):.3f}"
+        for name, counts in ((name, np.asarray(counts)) for name, counts in tables.items())
+    ]
+    essays = " or ".join(f"{n:,}" for n in sorted({int(np.sum(counts)) for counts in tables.values()}))
+    return figure, f"Grids of human score by machine score of {essays} essays. {'; '.join(agreement)}."
 
 
 @styled
@@ -113,10 +125,12 @@ def learning_curve(
     qwk: str = "dev_qwk",
     run: str | None = None,
     title: str = "Training, epoch by epoch",
-) -> Figure:
-    """Training loss and QWK on the development split by epoch; the best epoch is ringed. `run`: a column for several lines."""
+) -> tuple[Figure, str]:
+    """Training loss and QWK on the development split by epoch; the best epoch is ringed. `run`: a column, one line a value."""
+    run = run if run and frame[run].nunique() > 1 else None
     sets, styles = parts(frame, run, alone="teacher")
     figure, axes = plt.subplots(1, 2, figsize=(DOUBLE if run else 5.2, 2.3))
+    described = []
     for ax, column, name in ((axes[0], loss, "Training loss"), (axes[1], qwk, "QWK, development split")):
         for key, part in sets.items():
             part, look, text = part.sort_values(epoch).dropna(subset=[column]), styles[key], label(key)
@@ -124,6 +138,7 @@ def learning_curve(
                 best = part.loc[part[qwk].idxmax()]
                 ax.plot(best[epoch], best[qwk], "o", ms=9, mfc="none", mec=INK, mew=0.8)
                 text = f"{text}: best {best[qwk]:.3f} (epoch {best[epoch]:g})".removeprefix(": ")
+                described.append(text)
             ax.plot(part[epoch], part[column], color=look.color, marker=look.marker, ls=look.line if run else "-", label=text)
         ax.set(title=name, xlabel="Epoch")
         ax.margins(y=0.12)
@@ -131,7 +146,10 @@ def learning_curve(
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=1 if len(sets) == 1 else 2)
     figure.suptitle(title, x=0.01, ha="left")
-    return figure
+    alt = (
+        f"Training loss and QWK with human scores on the development split, by epoch. QWK: {'; '.join(described) or 'not known'}."
+    )
+    return figure, alt
 
 
 @styled
@@ -143,14 +161,14 @@ def reliability(
     source: str | None = None,
     bins: int = 8,
     title: str = "Confidence against accuracy",
-) -> Figure:
+) -> tuple[Figure, str]:
     """Does the Teacher know when it is right? One row an essay: `confidence` (probability of its answer), `correct`.
 
-    Essays in `bins` equally full bins by confidence; point: mean confidence and share correct, bar: 95 % Wilson interval. On the
-    diagonal stated confidence is true; below it the rater is too sure of itself. Above: how many essays were that sure.
+    Essays fall into `bins` equally full bins by confidence. Point: mean confidence and share correct; bar: 95 % Wilson interval.
+    On the diagonal the confidence is as it should be; below it the rater is overconfident. The upper panel counts essays.
     """
     figure, (top, ax) = plt.subplots(2, 1, figsize=(SINGLE, 3.5), sharex=True, height_ratios=(1, 3.6))
-    sets, styles = parts(frame, source, alone="teacher")
+    sets, styles, described = *parts(frame, source, alone="teacher"), []
     ax.plot([0, 1], [0, 1], color=FAINT, lw=0.8, ls=(0, (3, 2)), label="exactly as sure as right")
     for key, part in sets.items():
         look, cut = styles[key], pd.qcut(part[confidence], min(bins, part[confidence].nunique()), duplicates="drop")
@@ -164,13 +182,15 @@ def reliability(
         top.hist(
             part[confidence], np.linspace(0, 1, 26), color=look.color, alpha=0.85, histtype="bar" if len(sets) == 1 else "step"
         )
+        means = f"mean confidence {part[confidence].mean():.0%}, exactly right {part[correct].mean():.0%}"
+        described.append(f"{label(key)}: {means}".removeprefix(": "))
     top.set(ylabel="Essays", title=title)
     top.yaxis.set_major_locator(MaxNLocator(2, integer=True))
     ax.set(xlabel="Confidence (probability of the given score)", ylabel="Exactly right", xlim=(0, 1), ylim=(0, 1))
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.legend(loc="upper left")
-    return figure
+    return figure, f"Share of exactly right scores by confidence; {'; '.join(described)}."
 
 
 @styled
@@ -182,10 +202,11 @@ def length_distribution(
     source: str | None = None,
     title: str = "Essay length",
     unit: str = "tokens",
-) -> Figure:
-    """How long essays are; one row an essay, `tokens` its length. `limits` maps a model to the most it reads, drawn as lines.
+) -> tuple[Figure, str]:
+    """Essay lengths; one row an essay, `tokens` its length. `limits` maps a model to the most it reads, drawn as a line.
 
-    The legend says which share of essays is longer. With `source`, a column (say, of splits), cumulative curves instead of bars.
+    The legend gives the share of essays that are longer. With `source`, a column such as the split, the figure shows cumulative
+    curves instead of bars.
     """
     sets, styles = parts(frame, source, alone="full")
     figure, ax = plt.subplots(figsize=(SINGLE, 2.5))
@@ -196,6 +217,7 @@ def length_distribution(
             ax.hist(own, bins=min(40, max(5, own.nunique())), color=look.color, alpha=0.85, edgecolor="white", lw=0.3)
         elif len(own):
             ax.ecdf(own, color=look.color, ls=look.line, label=label(key))
+    middle = {key: part[tokens].median() for key, part in sets.items()}
     lines = itertools.cycle(["-", (0, (4, 2)), (0, (1, 1)), (0, (5, 1, 1, 1))])
     for (name, limit), line in zip((limits or {}).items(), lines, strict=False):
         longer = (lengths > limit).mean() if len(lengths) else np.nan
@@ -206,15 +228,18 @@ def length_distribution(
             ls=line,
             label=f"{name} reads {limit:,}: {longer:.1%} are longer",
         )
+    legend = ax.get_legend_handles_labels()
     ax.set(xlabel=f"Length in {unit}", ylabel="Essays" if source is None else "Share up to this length", title=title)
     ax.set_xlim(left=0)
     if source is None:
         ax.grid(axis="x", visible=False)
     else:
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    if ax.get_legend_handles_labels()[0]:
-        figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center")
-    return figure
+    if legend[0]:
+        figure.legend(*legend, loc="outside lower center")
+    alt = "Essays by length" if source is None else "Cumulative share of essays by length, one line for each kind"
+    alt += ". Medians: " + ", ".join(f"{key} {value:.0f} {unit}".strip() for key, value in middle.items())
+    return figure, ". ".join([alt, *(text for text in legend[1] if " reads " in text)]) + "."
 
 
 @styled
@@ -225,13 +250,11 @@ def truncation(
     essays_cut: str = "essays_cut",
     tokens_lost: str = "tokens_lost",
     title: str = "What the models do not read",
-) -> Figure:
+) -> tuple[Figure, str]:
     """Share (0-1) of essays that are cut and of tokens that are lost, one row a model."""
     figure, ax = plt.subplots(figsize=(SINGLE, 0.85 + 0.42 * len(frame)))
-    place, bars = (
-        np.arange(len(frame)),
-        ((essays_cut, "Essays cut", LOOKS["full"]), (tokens_lost, "Tokens lost", LOOKS["cyborg"])),
-    )
+    place = np.arange(len(frame))
+    bars = (essays_cut, "Essays cut", LOOKS["full"]), (tokens_lost, "Tokens lost", LOOKS["cyborg"])
     for at, (column, name, look) in enumerate(bars):
         style = {"color": look.color, "hatch": look.hatch, "edgecolor": "white", "lw": 0}
         drawn = ax.barh(place + 0.36 * (at - 0.5), frame[column], 0.34, label=name, **style)
@@ -243,7 +266,8 @@ def truncation(
     ax.xaxis.set_major_locator(ticks(5))
     ax.grid(axis="y", visible=False)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return figure
+    lost = [f"{label(row[model])}: {row[essays_cut]:.1%} and {row[tokens_lost]:.1%}" for _, row in frame.iterrows()]
+    return figure, f"Bars of the share of essays that are cut and of tokens that are lost. {'; '.join(lost)}."
 
 
 @styled

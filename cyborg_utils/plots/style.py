@@ -1,6 +1,6 @@
 """The look of every figure: sizes, one palette, and a fixed look for each arm of the study.
 
-Never colour alone: marker, line and hatch differ too, so that the colour-blind and a grey printer keep the arms apart.
+Arms differ in marker, line and hatch as well as in colour, so that colour-blind readers and grey prints can tell them apart.
 """
 
 from __future__ import annotations
@@ -57,22 +57,22 @@ ARMS = {
 
 
 def label(name: str) -> str:
-    """An arm as readers know it; any other name as it is, a model's without its commit."""
+    """An arm's name for readers. Any other name stays as it is, a model's without its commit."""
     return ARMS.get(name, unpinned(str(name)))
 
 
 def unpinned(text: str) -> str:
-    """Without the commits that pin models of the hub (`owner/name@<40 hex digits>`): CSV files and records have them."""
+    """The text without the commits that pin hub models (`owner/name@<40 hex digits>`); CSV files and records keep them."""
     return re.sub(r"(?<=\w)@[0-9a-f]{40}\b", "", text)
 
 
 def ticks(most: int) -> MaxNLocator:
-    """At most so many round ticks: steps of 1, 2 or 5."""
+    """A locator of at most `most` round ticks, in steps of 1, 2 or 5."""
     return MaxNLocator(most, steps=[1, 2, 5, 10])
 
 
 def counts_axis(ax: Axes, places: Sequence[float], names: Sequence[str]) -> None:
-    """A logarithmic x axis of numbers of essays, named at these places only."""
+    """Make the x axis a logarithmic axis of essay counts, labelled at `places` only."""
     ax.set_xscale("log")
     if len(places):
         ax.xaxis.set_major_locator(FixedLocator(places))
@@ -81,7 +81,7 @@ def counts_axis(ax: Axes, places: Sequence[float], names: Sequence[str]) -> None
 
 
 def lowest(axes: np.ndarray, used: int) -> list[Axes]:
-    """The lowest axes in use of each column of a grid with shared x axes, with tick labels; those not in use are removed."""
+    """The lowest used axes of each column in a grid with shared x axes. They get tick labels; unused axes are removed."""
     for ax in axes.flat[used:]:
         ax.remove()
     low = list(axes.flat[max(0, used - axes.shape[1]) : used])
@@ -91,9 +91,12 @@ def lowest(axes: np.ndarray, used: int) -> list[Axes]:
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for each name, different while they last: its arm's, or of the arm it names ("Teacher on U"), or a spare one."""
+    """A look for each name, all different as long as there are enough.
+
+    A name gets the look of its arm, of the arm that it mentions ("Teacher on U"), or a spare one.
+    """
     names, found = list(dict.fromkeys(names)), {}
-    for name in sorted(names, key=lambda name: name not in LOOKS):  # an arm itself before what is named after it
+    for name in sorted(names, key=lambda name: name not in LOOKS):  # an arm itself comes before names that mention it
         text = str(name).lower().replace("synthetic", "teacher").replace(", ", "-").replace(" ", "-")
         arm = max((arm for arm in LOOKS if arm in text), key=len, default=None)
         if arm and LOOKS[arm] not in found.values():
@@ -102,27 +105,31 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     return {name: found.get(name) or next(rest) for name in names}
 
 
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw in the project's style, and close: the caller shows or saves the figure, Jupyter does not show it twice."""
+def styled(draw: Callable[..., tuple[Figure, str]]) -> Callable[..., tuple[Figure, str]]:
+    """A function that draws in the project's style and closes its figure, so that Jupyter does not show it twice."""
 
     @functools.wraps(draw)
-    def drawn(*args, **kwargs) -> Figure:
+    def in_style(*args, **kwargs) -> tuple[Figure, str]:
         others = set(plt.get_fignums())
         try:
             with plt.style.context(SHEET):
-                figure = draw(*args, **kwargs)
-                figure.draw_without_rendering()  # ticks are made late: make them while the style holds
-                return figure
+                drawn = draw(*args, **kwargs)
+                figure = drawn[0] if isinstance(drawn, tuple) else drawn  # TODO(change-over): tuples only
+                figure.draw_without_rendering()  # ticks are made late: make them while the style is in force
+                return drawn
         finally:
             for number in set(plt.get_fignums()) - others:
                 plt.close(number)
 
-    return drawn
+    return in_style
 
 
 def parts(frame: pd.DataFrame, by: str | None, *, alone: str) -> tuple[dict[str, pd.DataFrame], dict[str, Look]]:
-    """A frame by the values of a column, in order of appearance, and their looks; without one, a part "" that looks `alone`."""
+    """A frame split by a column's values, in order of appearance, and the looks of the parts.
+
+    Without a column there is one part, named "", with the look of the arm `alone`.
+    """
     if by is None:
         return {"": frame}, {"": LOOKS[alone]}
-    found = {str(name): frame[frame[by] == name] for name in dict.fromkeys(frame[by].dropna())}
-    return found, looks(found)
+    split = {str(name): frame[frame[by] == name] for name in dict.fromkeys(frame[by].dropna())}
+    return split, looks(split)

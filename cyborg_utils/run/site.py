@@ -35,7 +35,7 @@ def render(profile: str) -> Path:
         )
     folder = paths.build(profile, "html")
     shutil.rmtree(folder, ignore_errors=True)
-    titles = {copy.stem: _title(copy) for copy in copies}
+    titles = {copy.stem: paths.title(copy) for copy in copies}
     for place, copy in enumerate(copies):
         around = [copies[place - 1].stem if place else "", copies[place + 1].stem if place + 1 < len(copies) else ""]
         artefacts.write(folder / f"{copy.stem}.html", _page(copy, titles, before=around[0], after=around[1]))
@@ -61,13 +61,6 @@ def _page(copy: Path, titles: dict[str, str], *, before: str, after: str) -> str
     links += [f'{arrow} <a href="{stem}.html">{stem}</a>' for arrow, stem in (("&larr;", before), ("&rarr;", after)) if stem]
     body = re.sub(r"(<body[^>]*>)", lambda match: match[1] + BAR.format(" &nbsp; ".join(links)), body, count=1)
     return LINK.sub(target, body)
-
-
-def _title(copy: Path) -> str:
-    """The notebook's H1, or its name."""
-    text = "\n".join(cell.source for cell in nbformat.read(copy, as_version=4).cells if cell.cell_type == "markdown")
-    match = re.search(r"^# +(.+)$", text, flags=re.MULTILINE)
-    return match.group(1).strip() if match else copy.stem
 
 
 def _index(study: config.Study, titles: dict[str, str], folder: Path) -> str:

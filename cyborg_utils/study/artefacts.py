@@ -206,6 +206,12 @@ def read_table(profile: str, name: str) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
+def read_figure(profile: str, name: str) -> Image | None:
+    """A saved figure with its alt text, for display; None where the study does not have it."""
+    picture, alt = files(profile, name)
+    return Image(filename=picture, width=650, alt=alt.read_text(encoding="utf-8").strip()) if picture.is_file() else None
+
+
 def read_record(profile: str, notebook: str, run: str = "") -> dict[str, Any]:
     """A saved record. Raises CyborgError naming the notebook to run where it is not there."""
     path = record_file(profile, notebook, run)
@@ -215,8 +221,8 @@ def read_record(profile: str, notebook: str, run: str = "") -> dict[str, Any]:
 
 
 def records(profile: str) -> pd.DataFrame:
-    """What each notebook of a study took, by notebook and run: seconds, peak_memory_gib, commit, finished."""
-    columns = ["notebook", "run", "seconds", "peak_memory_gib", "commit", "finished"]
+    """What each notebook of a study took, by notebook and run: seconds, peak_memory_gib, commit, finished, hardware."""
+    columns = ["notebook", "run", "seconds", "peak_memory_gib", "commit", "finished", "hardware"]
     found = [pd.read_json(file, typ="series") for file in sorted(paths.results(profile, "records").glob("*.json"))]
     return pd.DataFrame([{column: content.get(column) for column in columns} for content in found], columns=columns)
 

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from cyborg_utils.core import config
+from cyborg_utils.study import artefacts
 
 BIAS, CLAIM, DATA = "06_analyze_bias", "05_test_significance", "01_prepare_data"
 
@@ -50,6 +51,14 @@ def comparable(profile: str) -> bool:
     study = config.load(profile)
     students = study.section("train_student")["models"]
     return study.section("prepare_data")["corpus"] == "persuade" and any("electra" in name.lower() for name in students)
+
+
+def measured(profile: str) -> dict[str, list[float]]:
+    """What a study measured of the facts, by their names: (value,) or (value, low, high), from the notebooks' records."""
+    given = {}
+    for notebook in dict.fromkeys(fact.notebook for fact in FACTS):
+        given |= artefacts.read_record(profile, notebook)["measured"]["published"]
+    return {name: [float("nan") if value is None else value for value in row] for name, row in given.items()}
 
 
 def beside(profile: str, here: Mapping[str, Sequence[float]], *, notebook: str = "") -> pd.DataFrame:

@@ -5,19 +5,254 @@ Every number in a sentence is computed; a sentence says what the data show, also
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cyborg_utils.core import paths
+from cyborg_utils.core.config import Study
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.data.corpora import Prepared
+from cyborg_utils.plots.style import label
+
 # ---------------------------------------------------------------- 00 overview
+
+
+def study_facts(study: Study, table_corpus: pd.DataFrame) -> str:
+    """Title, note and a table of corpus, models, labels and runs."""
+    data, teacher, learner = (study.section(name) for name in ("prepare_data", "finetune_teacher", "train_student"))
+    sizes = table_corpus.set_index("split")["essays"]
+    seeds = {share: [str(run.seed) for run in study.runs if run.fraction == share] for share in study.fractions}
+    facts = {
+        "Corpus": f"{data['corpus']}, {data['score']} on the scale {study.scale}",
+        "Essays": f"{sizes['train']:,} training (X), {sizes['dev']:,} development, {sizes['test']:,} test (Y)",
+        "Teacher": teacher["model"],
+        "Students": ", ".join([*learner["models"], "ridge (words and length, no network)"]),
+        "Labels": ", ".join(learner["labels"]),
+        "Human scores kept": "; ".join(
+            f"{share:.0%} (seed{'' if len(names) == 1 else 's'} {', '.join(names)})" for share, names in seeds.items()
+        ),
+    }
+    lines = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    return f"**{study.title}**\n\n{study.note}\n\n| | |\n|---|---|\n{lines}"
+
+
+def headline(table_comparisons: pd.DataFrame, *, student: str, head: str) -> str:
+    """One line a fraction: the Student on human scores alone, on Cyborg Data, and its Teacher."""
+    pairs, lines = table_comparisons.query("student == @student and head == @head"), []
+    for share, part in pairs.groupby("fraction"):
+        rows = part.set_index(["system", "baseline"])
+        if ("cyborg", "human") not in rows.index:
+            continue
+        row = rows.loc[("cyborg", "human")]
+        line = f"With **{share:.0%}** human scores, QWK {row['qwk_baseline']:.3f} alone, {row['qwk']:.3f} on Cyborg Data: "
+        line += f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        line += f", {row['seeds']} seed{'' if row['seeds'] == 1 else 's'}"
+        if ("teacher", "human") in rows.index:
+            more, low, high = rows.loc[("teacher", "human"), ["difference", "low", "high"]]
+            line += f". The Teacher's QWK is {abs(more):.3f} {'lower' if more < 0 else 'higher'} than that of the Student "
+            line += f"on human scores alone ({more:+.3f} [{low:+.3f}, {high:+.3f}])"
+        lines.append(f"- {line}.")
+    return f"{label(student)}, {head} head:\n\n" + "\n".join(lines)
+
+
+def headline_gaps(table_gap_closed: pd.DataFrame, *, student: str, head: str) -> str:
+    """One line a fraction and kind of labels: how much of the gap to all human scores is closed."""
+    lines = [
+        f"- {row.fraction:.0%}, {row.labels}: "
+        + (f"**{row.gap_closed:.0%}** [{row.low:.0%}, {row.high:.0%}]" if row.resolved else "no gap that these essays could show")
+        for row in table_gap_closed.query("student == @student and head == @head").itertuples()
+    ]
+    told = "\n".join(lines) or "- This study has no Student on all human scores, so there is no gap to measure."
+    return f"How much of the gap to *all human scores* is closed:\n\n{told}"
+
+
+def notebook_map(names: Sequence[str], copies: Sequence[str]) -> str:
+    """A table of notebooks by their own titles, with links to the executed `copies` (file names) that lie beside this one."""
+    lines = ["| notebook | executed |", "|---|---|"]
+    for name in names:
+        own = [copy for copy in sorted(copies) if copy.startswith(name)]
+        links = ", ".join(f"[{Path(copy).stem.removeprefix(name).strip('_') or 'open'}]({copy})" for copy in own)
+        lines.append(f"| {paths.title(paths.notebook(name))} | {links or 'not run'} |")
+    return "\n".join(lines)
+
+
+def machines(records: pd.DataFrame) -> str:
+    """Minutes of all notebooks together, and the machines that they ran on (columns seconds, hardware)."""
+    seen = {
+        f"{made['processor']}, {made['cores']} cores, {made['memory_gib']} GiB, GPU: {made['gpu']}"
+        for made in records["hardware"]
+    }
+    return f"In all {records['seconds'].sum() / 60:.0f} minutes, on: {'; '.join(sorted(seen))}."
+
+
+def not_run(missing: Sequence[str], absent: Sequence[str], *, comparable: bool) -> str:
+    """What a study lacks: runs without scores, artefacts without a file, and the paper's own experiment."""
+    lines = [f"- Runs of the study without scores: {', '.join(missing) or 'none'}."]
+    lines += [f"- Artefacts without a file: {', '.join(absent) or 'none'}. Some need groups, a second rater or several seeds."]
+    if not comparable:
+        lines += ["- The paper's own experiment (PERSUADE, Llama 3.1 8B, ELECTRA, ModernBERT): that is the study `persuade`."]
+    return "\n".join(lines)
 
 
 # ---------------------------------------------------------------- 01 the essays
 
 
+def rows_read(prepared: Prepared) -> str:
+    """What became of the corpus file's rows, and the notes of its reader."""
+    counts = prepared.counts
+    told = f"**{counts['rows_read']:,}** rows read = **{counts['essays']:,}** essays + {counts['excluded']:,} left out "
+    return (
+        told
+        + f"+ {counts['repeated']:,} further rows of an essay already read.\n\n"
+        + "\n".join(f"- {note}" for note in prepared.notes)
+    )
+
+
+def splits_alike(table_corpus: pd.DataFrame) -> str:
+    """Whether test and training essays have the same mean score, in SDs of all scores."""
+    rows = table_corpus.set_index("split")
+    gap = abs(rows.loc["test", "mean_score"] - rows.loc["train", "mean_score"]) / rows.loc["all", "sd"]
+    alike = (
+        "the parts are alike."
+        if gap < 0.05
+        else "**the parts are not alike**, which every later mean shift has to be read against."
+    )
+    return f"Test and training essays differ by {gap:.2f} SD in their mean score: {alike}"
+
+
+def score_shape(scores: pd.Series, scale: Scale) -> str:
+    """The most frequent human score, the share of high scores, and the scores that nobody got."""
+    share = scores.value_counts(normalize=True).reindex(scale.scores, fill_value=0)
+    absent = [f"{score:g}" for score in share.index[share == 0]]
+    told = f"The most frequent score is **{share.idxmax():g}**, with {share.max():.0%} of the essays; "
+    told += f"the two highest scores together have {share.iloc[-2:].sum():.1%}. "
+    return told + (f"No essay has {', '.join(absent)}." if absent else "Every score of the scale occurs.")
+
+
+def one_essay(essays: pd.DataFrame) -> str:
+    """A simulated training essay of a rather high score. Never for essays of real writers."""
+    train = essays[essays["split"] == "train"].sort_values("score")
+    one = train.iloc[int(0.7 * len(train))]
+    told = f"*{one['prompt']}: {one['assignment']}*\n\nHuman score **{one['score']:g}**, second rater {one['second_score']:g}, "
+    return told + f"true quality {one['true_score']:.2f}\n\n> " + one["text"].replace("\n", "\n> ")
+
+
+def small_groups(table_groups: pd.DataFrame) -> str:
+    """The groups that have too few test essays to be judged."""
+    if table_groups.empty:
+        return "This study names no writer groups; notebook 06 will say so and skip what needs them."
+    small = table_groups.query("test < 10 and group != 'not recorded'")
+    listed = ", ".join(f"{row.attribute} {row.group} ({row.test})" for row in small.itertuples())
+    return (
+        f"With fewer than 10 test essays, shown but never judged: {listed}."
+        if listed
+        else "Every group has at least 10 test essays."
+    )
+
+
+def subsets(table_subsets: pd.DataFrame, *, nested: int) -> str:
+    """How many pairs of runs were checked for nesting, and the scores that a U has too few examples of."""
+    told = (
+        f"Checked on {nested} pair(s) of runs: the larger U contains the smaller one."
+        if nested
+        else "One share a seed: nothing to compare."
+    )
+    fewest = table_subsets.drop(columns=["run", "fraction", "seed", "human_scores", "pool"]).min()
+    few = ", ".join(fewest.index[fewest < 3])
+    return told + (
+        f" In the smallest U the score(s) {few} have fewer than three examples: **nobody can learn them from U**." if few else ""
+    )
+
+
 # ---------------------------------------------------------------- 02 the Teacher
+
+
+def prompt_lengths(prompts: Sequence[Sequence[int]], cut: Sequence[int], *, max_tokens: int) -> str:
+    """Length of the prompts (token ids), and what the limit cuts off the essays (`cut`: tokens of each)."""
+    lengths, cut = np.array([*map(len, prompts)]), np.asarray(cut)
+    lost = cut.sum() / (lengths.sum() + cut.sum())
+    return (
+        f"The median prompt has {np.median(lengths):.0f} tokens, the longest {lengths.max()}. **{(cut > 0).mean():.0%}** of the "
+        f"essays are longer than {max_tokens} tokens and are cut; {lost:.1%} of all tokens are lost that way."
+    )
+
+
+def teacher_curve(curve: pd.DataFrame, *, failed: float) -> str:
+    """Failed attempts, the epoch that was kept, and how strict the Teacher then is.
+
+    curve: as `teacher.finetune` returns it. failed: QWK up to which a fine-tuning has failed (`teacher.FAILED`).
+    """
+    best, last = curve.loc[curve["best"]].iloc[0], curve["attempt"].max()
+    lines = [
+        f"Attempt {name} **failed**: its best QWK on the development split was {part['qwk'].max():.3f}."
+        for name, part in curve[curve["attempt"] < last].groupby("attempt")
+    ]
+    if not best["qwk"] > failed:
+        lines.append(f"**This Teacher failed** in all of {last} attempt(s). Its scores teach nothing.")
+    late = "The last epoch is the best: more epochs might still help." if curve["best"].iloc[-1] else "Later epochs were worse."
+    told = f"Kept: epoch **{best['epoch']:.0f}**, QWK = {best['qwk']:.3f}, r = {best['r']:.3f} on the development split. {late} "
+    strict = "stricter" if best["smd"] < 0 else "more lenient"
+    lines.append(told + f"There its most likely scores are {abs(best['smd']):.2f} SD {strict} than people's.")
+    return "\n\n".join(lines)
+
+
+def condition(teacher_r: float, ridge_r: float, *, essays: int) -> str:
+    """Whether the Teacher ranks the development essays better than ridge regression on the same U."""
+    told = f"Ridge on the same {essays} essays: r = {ridge_r:.3f}; the Teacher: r = {teacher_r:.3f}. "
+    if teacher_r > ridge_r:
+        return told + "The Teacher ranks essays better than the cheap Student: **so far the condition is met.**"
+    told += "**The condition of the method is not met here: this Teacher is no better than a cheap Student on U, "
+    return told + "and its scores are not expected to help.**"
 
 
 # ---------------------------------------------------------------- 03 synthetic scores
 
 
+def strictness(found: Mapping[str, float]) -> str:
+    """Whether the Teacher is strict and short of high scores, beyond chance (`fairness.suppression`)."""
+    strict, lenient, fewer = found["shift_high"] < 0, found["shift_low"] > 0, found["change_high"] < 0
+    told = "stricter than people" if strict else "more lenient than people" if lenient else "not shown to differ from people"
+    seen = [name for name, shown in {"strictness": strict, "too few high scores": fewer}.items() if shown]
+    shift = "{:+.2f} points [{:+.2f}, {:+.2f}]".format(*(found[f"shift{end}"] for end in ("", "_low", "_high")))
+    change = "{:+.1f} percentage points [{:+.1f}, {:+.1f}]".format(
+        *(100 * found[f"change{end}"] for end in ("", "_low", "_high"))
+    )
+    return (
+        f"On average the Teacher is **{told}**: machine minus human is {shift}. It gives one of the two highest scores to "
+        f"{found['machine_top']:.1%} of the pool, people to {found['human_top']:.1%}: {change}. The paper found its Teacher "
+        f"strict and short of high scores; of these two, the essays here show **{' and '.join(seen) or 'neither'}**."
+    )
+
+
+def confidence(answers: pd.DataFrame, *, smoothed: bool) -> str:
+    """Whether the Teacher is as sure as it is right, on average (columns confidence, correct)."""
+    sure, right = answers["confidence"].mean(), answers["correct"].mean()
+    told = "as sure as it is right."
+    if abs(sure - right) > 0.03:
+        told = "**too sure of itself**." if sure > right else "**less sure than it could be**."
+    told = f"Mean confidence {sure:.0%}, exactly right {right:.0%}: on average the Teacher is {told}"
+    return told + (" Smoothed targets ask for modest confidence." if smoothed else "")
+
+
 # ---------------------------------------------------------------- 04 Students
+
+
+def students(table: pd.DataFrame) -> str:
+    """The best Student of a run, what the synthetic scores bring each head of the first Student, and the networks above ridge."""
+    network, floor = table[table["student"] != "ridge"], table[table["student"] == "ridge"].set_index("labels")["qwk"]
+    top = network.loc[network["qwk"].idxmax()]
+    lines = [f"The best Student of this run: **{top['labels']}**, {top['head']}, QWK {top['qwk']:.3f}."]
+    for head, rows in network[network["student"] == network["student"].iloc[0]].groupby("head", sort=False):
+        qwk = rows.set_index("labels")["qwk"]
+        for name in qwk.index.drop("human") if "human" in qwk else ():
+            lines.append(f"{head}: {name} {qwk[name]:.3f}, {qwk[name] - qwk['human']:+.3f} against human scores alone.")
+    beside = network[network["labels"].isin(floor.index)]
+    beaten = (beside["qwk"].to_numpy() > floor[beside["labels"]].to_numpy()).sum()
+    lines.append(f"{beaten} of {len(beside)} networks beat the classical Student with the same labels.")
+    return "\n".join(f"- {line}" for line in lines)
 
 
 # ---------------------------------------------------------------- 05 do synthetic scores help?
