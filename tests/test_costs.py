@@ -244,7 +244,8 @@ def test_the_recommended_number_is_drawn_with_its_interval():
     own = pd.DataFrame({"student": "net", "arm": ["human", "cyborg", "human", "full"], "n": [60, 60, 80, 100]})
     own = own.assign(qwk=[0.51, 0.6, 0.56, 0.65], low=0.4, high=0.7)
     enough = pd.Series({"margin": 0.02, "n": 80, "low": 60, "high": 95})
-    figure = curves.enough_scores(measured, measured, enough, arms=own)
+    figure, alt = curves.enough_scores(measured, measured, enough, arms=own)
+    assert alt == "QWK of the classical Student on human scores alone: 50 0.500, 100 0.550. Within 0.02 of all: 80 [60, 95]."
     words = [text.get_text() for text in figure.findobj(Text)]
     assert "80 [60, 95]\nwithin 0.02 of all" in words and {"50\n75", "100\n150"} <= set(words)
     names = ["net: Human scores only", "net: Cyborg", "net: All human scores"]
@@ -255,19 +256,23 @@ def test_the_recommended_number_is_drawn_with_its_interval():
     assert places[0.51] < 60 < places[0.6]  # side by side
     band = figure.axes[0].patches[0]
     assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((60, 95))
-    assert curves.enough_scores(measured, measured, enough).axes  # without other Students
+    assert curves.enough_scores(measured, measured, enough)[0].axes  # without other Students
 
 
 def test_the_frontier_is_ringed_and_unknown_prices_are_left_out(arms, ledger):
     sizes = {"train": 100, "dev": 20, "all": 180}
     table = cost.arm_costs(arms, ledger, PRICES, essays=sizes, future=1000, each={"net": 0.001, "teacher": 0.01})
     table = table.assign(arm=table["labels"])
-    rings = [line for line in curves.cost_frontier(table).axes[0].lines if line.get_markersize() == 10]
+    figure, alt = curves.cost_frontier(table)
+    assert "net, cyborg, 10 human scores: 71.60, QWK 0.600; net, full, 100 human scores: 201.40, QWK 0.650." in alt
+    rings = [line for line in figure.axes[0].lines if line.get_markersize() == 10]
     assert sorted(line.get_ydata()[0] for line in rings) == [0.6, 0.65]
     (steps,) = (line for line in rings[0].axes.lines if line.get_label() == "frontier")
     assert sorted(line.get_xdata()[0] for line in rings) == list(steps.get_xdata())  # the steps go through what is ringed
     unknown = table.assign(per_1000=table["per_1000"].where(table["labels"] != "cyborg"))
-    names = [text.get_text() for text in curves.cost_frontier(unknown, currency="EUR").findobj(Text)]
+    figure, alt = curves.cost_frontier(unknown.assign(step=0.05, step_low=0.01, step_high=0.09), currency="EUR")
+    assert "201.40 EUR, QWK 0.650, step +0.050 [+0.010, +0.090]." in alt and "cyborg" not in alt
+    names = [text.get_text() for text in figure.findobj(Text)]
     assert (
         "Cyborg" not in names and "Cost per 1,000 scored essays (EUR)\narms of nearly equal cost are drawn side by side" in names
     )
