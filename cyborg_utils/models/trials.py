@@ -1,31 +1,34 @@
-"""Many Students on many training sets, and what an encoder makes of essays. Stopped work goes on where it was.
+"""Many Students on many training sets, and an encoder's embeddings of essays. Stopped work resumes where it was.
 
 Only their scores are kept (`<mark>.npz` in the given folder): a Student of a trial is not for use.
 """
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from datasets import Dataset
 from tqdm.auto import tqdm
 
 from cyborg_utils.core import atomic, dtype, provenance
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.models import baseline, student, trainer
-from cyborg_utils.stats.calibration import MeanSdMatch
+from cyborg_utils.data import corpora
+from cyborg_utils.models import baseline, cyborg_data, student, trainer
+from cyborg_utils.stats.calibration import match_on_dev
 
 RIDGE = "ridge"  # the classical Student; any other kind names an encoder
 
 
 class Trial(NamedTuple):
-    """A Student to be: `sets` as `cyborg_data.training_sets` gives them."""
+    """One training job: the training sets, as `cyborg_data.training_sets` gives them, and the seed."""
 
     sets: list[pd.DataFrame]
     seed: int = 0  # of initialisation and order; the classical Student has neither
@@ -34,9 +37,10 @@ class Trial(NamedTuple):
 def run(
     trials: Sequence[Trial], kind: str, texts: Sequence[str], *, scale: Scale, settings: student.Settings, folder: Path, show: str
 ) -> np.ndarray:
-    """Values (score units) of `texts` by a Student of each trial, shape (trials, texts); trials of equal content are run once.
+    """Scores of `texts` in score units by the Student of each trial, shape (trials, texts); equal trials are run once.
 
-    `kind` is "ridge" or an encoder, trained with the other `settings`. A network's checkpoints are in `folder` while it trains.
+    `kind` is "ridge" or an encoder, which is trained with the other `settings`. A network's checkpoints are in `folder` while it
+    trains.
     """
     values, texts = [], list(texts)
     settings = settings if kind == RIDGE else student.Settings(**{**vars(settings), "model": kind})
@@ -67,16 +71,42 @@ def levels(values: np.ndarray, judged: pd.DataFrame, scale: Scale) -> np.ndarray
     `judged` has split and score of the essays of `values` (trials, essays), in their order.
     """
     dev, test = ((judged["split"] == part).to_numpy() for part in ("dev", "test"))
-    target = judged.loc[dev, "score"]
-    matched = [MeanSdMatch.fit(target=target, values=row[dev]).apply(row[test]) for row in values]
+    people = judged.loc[dev, ["score"]]
+    matched = [match_on_dev(people.assign(value=row[dev])).apply(row[test]) for row in values]
     return np.stack([scale.nearest(row) for row in matched])
+
+
+def on_human_scores(
+    dataset: Dataset,
+    train: pd.DataFrame,
+    judged: pd.DataFrame,
+    sizes: Iterable[int],
+    draws: int,
+    *,
+    scale: Scale,
+    settings: student.Settings,
+    folder: Path,
+) -> dict[int, dict[int, np.ndarray]]:
+    """Classical Students on human scores alone: size -> draw (1, 2, ...) -> levels of the test essays.
+
+    `train` and `judged` are the training essays and all others, with text (`corpora.frame`). Draws are those of
+    `corpora.draw_human`: in the same draw a larger size contains a smaller one.
+    """
+    grid = list(itertools.product(sizes, range(1, draws + 1)))
+    chosen = [corpora.draw_human(dataset, size / len(train), draw) for size, draw in grid]
+    jobs = [Trial(cyborg_data.training_sets(train[train["essay_id"].isin(ids)], scale, "full")) for ids in chosen]
+    values = run(jobs, RIDGE, judged["text"], scale=scale, settings=settings, folder=folder, show="Learning curve")
+    by_size: dict[int, dict[int, np.ndarray]] = {}
+    for (size, draw), level in zip(grid, levels(values, judged, scale), strict=True):
+        by_size.setdefault(size, {})[draw] = level
+    return by_size
 
 
 @torch.no_grad()
 def embeddings(
     pupil: student.Student, texts: Sequence[str], folder: Path, *, show: str = "Embeddings"
 ) -> tuple[np.ndarray, float]:
-    """Mean token vectors of essays by a Student's encoder, (n, hidden), and the seconds that all took (NaN: not known)."""
+    """Mean token vectors of essays by a Student's encoder, (n, hidden), and the seconds for all of them (NaN: not known)."""
     rows, _ = pupil.encode(texts)
     pupil.network.to(pupil.device).eval()
 
@@ -86,5 +116,5 @@ def embeddings(
             return pupil.network.pooled(**inputs).cpu().numpy()
 
     mark = provenance.fingerprint(vars(pupil.settings) | {"recipe": student.RECIPE}, data=rows)
-    found = trainer.in_parts(work, trainer.token_batches([*map(len, rows)], 16384), folder, mark, every=1, show=show)
-    return found, trainer.seconds(folder)
+    vectors = trainer.in_parts(work, trainer.token_batches([*map(len, rows)], 16384), folder, mark, every=1, show=show)
+    return vectors, trainer.seconds(folder)
