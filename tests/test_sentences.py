@@ -106,18 +106,6 @@ def test_09_a_wide_interval_proves_no_equality():
     assert "too few high scores here for a comparison" in text and "nan" not in text
 
 
-@pytest.mark.parametrize(
-    "slowest, fastest, told",
-    [(0.8, 1.2, "not clearly faster or slower than PyTorch"), (1.1, 1.3, "faster than"), (0.5, 0.6, "slower than")],
-)
-def test_12_speeds_that_differ_from_round_to_round_are_not_called_equal(slowest, fastest, told):
-    row = {"largest_difference": 0.1, "same_score": 0.9, "qwk": 0.98, "speed_up": 1.0, "slowest": slowest, "fastest": fastest}
-    table = pd.DataFrame([row | {"form": f"onnx {form}", "megabytes": 23} for form in ("float32", "int8")])
-    names = {"table_onnx": table, "export": types.SimpleNamespace(FILES=("float32", "int8")), "rounds": 3}
-    text = said("12_score_essays", ["cell-20"], **names)
-    assert told in text and "as fast as" not in text
-
-
 def test_13_names_the_run_and_that_the_attack_is_the_best_of_many():
     bare = pd.DataFrame(
         [("S", "a", 0.1, 0.05, 0.15), ("S", "b", 0.2, 0.1, 0.3)], columns=["scorer", "attack", "rise", "low", "high"]
