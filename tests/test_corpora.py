@@ -11,11 +11,11 @@ import pytest
 
 from cyborg_utils.core import config, paths
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.data import corpora, ellipse, splits, table
+from cyborg_utils.data import corpora, sources, splits, table
 
-PLACES = [folder / sub / ellipse.TEST_FILE for folder in paths.data_folders() for sub in ("ellipse", "")]
+PLACES = [folder / sub / sources.ELLIPSE_TEST for folder in paths.data_folders() for sub in ("ellipse", "")]
 REAL_ELLIPSE = next((path for path in PLACES if path.is_file()), None)
-needs_ellipse = pytest.mark.skipif(REAL_ELLIPSE is None, reason=f"{ellipse.TEST_FILE} is not here (not shipped: its licence)")
+needs_ellipse = pytest.mark.skipif(REAL_ELLIPSE is None, reason=f"{sources.ELLIPSE_TEST} is not here (not shipped: its licence)")
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_frame_is_flat_and_carries_text_only_when_asked(own: corpora.Prepared):
 
 
 def test_level_follows_the_scale(data: Path):
-    samples.write_csv(data / "ellipse" / ellipse.TEST_FILE, samples.ellipse())
+    samples.write_csv(data / "ellipse" / sources.ELLIPSE_TEST, samples.ellipse())
     prepared = corpora.build(samples.settings("ellipse", scale=[1, 5, 0.5], score="Overall"))
     flat = corpora.frame(prepared.dataset)
     assert np.array_equal(flat["level"], np.round((flat["score"] - 1) / 0.5))
@@ -260,7 +260,7 @@ def test_asap2_keeps_its_official_split(data: Path):
 
 
 def test_ellipse_oddities_on_invented_rows(data: Path):
-    samples.write_csv(data / "ellipse" / ellipse.TEST_FILE, samples.ellipse())
+    samples.write_csv(data / "ellipse" / sources.ELLIPSE_TEST, samples.ellipse())
     groups = ["economically_disadvantaged", "grade_level"]
     prepared = corpora.build(samples.settings("ellipse", scale=[1, 5, 0.5], score="Grammar", groups=groups))
     flat = corpora.frame(prepared.dataset).set_index("essay_id")
@@ -273,14 +273,14 @@ def test_ellipse_oddities_on_invented_rows(data: Path):
 def test_rounded_ids_that_collide_are_excluded_with_the_reason(data: Path):
     rows = samples.ellipse()
     rows[9]["text_id_kaggle"] = "1.99E+11"
-    samples.write_csv(data / ellipse.TEST_FILE, rows)
+    samples.write_csv(data / sources.ELLIPSE_TEST, rows)
     prepared = corpora.build(samples.settings("ellipse", scale=[1, 5, 0.5], score="Overall"))
     assert prepared.counts["essays"] == 39
     assert "spreadsheet has rounded" in prepared.exclusions.loc[0, "reason"]
 
 
 def test_ellipse_knows_its_scores_and_groups(data: Path):
-    samples.write_csv(data / ellipse.TEST_FILE, samples.ellipse())
+    samples.write_csv(data / sources.ELLIPSE_TEST, samples.ellipse())
     with pytest.raises(CyborgError, match="'Holistic' is none of Overall, Cohesion"):
         corpora.build(samples.settings("ellipse", scale=[1, 5, 0.5], score="Holistic"))
     with pytest.raises(CyborgError, match="ell_status unknown; this corpus has gender"):

@@ -16,7 +16,7 @@ from conftest import CHECKOUT
 
 from cyborg_utils.core import paths
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.data import corpora, ellipse, spool
+from cyborg_utils.data import corpora, sources, spool
 
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "tests")])}
 
@@ -64,7 +64,7 @@ def discourse(data: Path) -> dict:
 
 
 def learners(data: Path) -> dict:
-    samples.write_csv(data / ellipse.TEST_FILE, samples.ellipse(120))
+    samples.write_csv(data / sources.ELLIPSE_TEST, samples.ellipse(120))
     groups = ["economically_disadvantaged", "grade_level"]
     return samples.settings("ellipse", scale=[1, 5, 0.5], score="Grammar", groups=groups)
 

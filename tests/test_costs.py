@@ -8,9 +8,9 @@ import pytest
 from matplotlib.text import Text
 from scipy import stats
 
-from cyborg_utils.core import paths, provenance
+from cyborg_utils.core import config, paths, provenance
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.extensions import cost
+from cyborg_utils.extensions import compute_time, cost
 from cyborg_utils.plots import curves
 from cyborg_utils.stats import bootstrap, comparisons, learning_curve, metrics
 from cyborg_utils.study import artefacts
@@ -130,7 +130,7 @@ def recorded(make_study, monkeypatch):
             content["measured"] = {"summary": [{"task": "teacher scoring", "ours": bench}]}
             paths.results("bench").mkdir(parents=True, exist_ok=True)
             paths.results("bench", "speed.json").write_text(json.dumps(content))
-        return cost.seconds("try").set_index("step")
+        return compute_time.seconds("try").set_index("step")
 
     return ledger
 
@@ -236,6 +236,124 @@ def test_the_mean_over_few_seeds_is_covered():
     assert np.mean(ends) < 0.35  # and is not bought with an interval that says nothing
 
 
+# ---- tables and sentences
+
+
+@pytest.fixture(scope="module")
+def fitted() -> learning_curve.Fitted:
+    rng = np.random.default_rng(5)
+    human = rng.integers(0, 6, 200)
+    sizes = {n: students(rng, human, noise) for n, noise in {50: 2.0, 100: 1.6, 200: 1.35, 400: 1.2}.items()}
+    others = {(0.1, "cyborg"): students(rng, human, 0.5), (0.1, "cyborg-soft"): {1: sizes[100][1]}}
+    return learning_curve.fit_resampled(human, sizes, others, resamples=50, seed=1)
+
+
+def test_tables_of_the_curve_and_their_prices(fitted):
+    curve = cost.curve_table(fitted, PRICES, dev=20, confidence=0.9)
+    assert curve["n"].tolist() == [50, 100, 200, 400] and (curve["low"] <= curve["qwk"]).all()
+    assert curve["price"].tolist() == PRICES.people(np.array([70, 120, 220, 420])).tolist()
+    assert curve["next_0.01"].iloc[0] == pytest.approx(0.01 / fitted.curve.gain(50) * PRICES.score)
+    flat = fitted._replace(curve=fitted.curve._replace(gap=0.0))
+    assert np.isinf(cost.curve_table(flat, PRICES, dev=20, confidence=0.9)["next_0.01"]).all()
+    enough = cost.enough_table(fitted, {0.1, 0.02}, PRICES, dev=20, confidence=0.9)
+    assert enough["margin"].tolist() == [0.02, 0.1]
+    assert (enough["price_high"] == PRICES.people(enough["high"] + 20)).all()
+    band = fitted.band(0.9, points=7)
+    assert len(band) == 7 and band["n"].iloc[[0, -1]].tolist() == pytest.approx([50, 400])
+    assert (band["low"] <= band["high"]).all() and band["qwk"].tolist() == pytest.approx(fitted.curve.at(band["n"]).tolist())
+    line = cost.priced_line(band, PRICES, dev=20, future=1000, each=0.5)
+    assert line["per_1000"].iloc[0] == pytest.approx(float(PRICES.people(70)) + 500)
+
+
+def test_what_the_teacher_is_worth_in_human_scores(fitted):
+    systems = {(0.1, "cyborg"): {1: None, 2: None}, (0.1, "cyborg-soft"): {1: None}}
+    table = cost.worth_table(fitted, systems, PRICES, train=400, confidence=0.9)
+    columns = ["fraction", "labels", "n_human", "runs", "qwk", "n", "low", "high", "capped", "saved"]
+    assert list(table) == columns and table["runs"].tolist() == [2, 1] and table["n_human"].tolist() == [40, 40]
+    assert table["saved"].tolist() == ((table["n"] - 40) * PRICES.score).tolist() and table["capped"].tolist()[0]
+
+
+def test_the_price_of_one_more_score_is_that_of_the_machine_it_ran_on(ledger):
+    seconds = {"net": 3.6, "teacher": 36.0}
+    assert cost.price_of_one(seconds, GPU, ledger, PRICES) == pytest.approx({"net": 0.002, "teacher": 36 / 3600 * 0.4})
+    untold = ledger[ledger["step"] != "score"]
+    assert cost.price_of_one(seconds, GPU, untold, PRICES)["teacher"] == pytest.approx(0.02)
+
+
+def test_a_step_that_no_run_knows_has_no_seconds(ledger):
+    ledger.loc[1, ["seconds", "source"]] = np.nan, "record"
+    ledger.loc[3, "source"] = "tokens of the record, at the benchmark's speed"
+    table = compute_time.step_table(ledger, {"net": 0.5, "ridge": 0.001, "teacher": 2.0})
+    told = table.set_index(["step", "student"])
+    assert told.loc[("fine-tune", "teacher"), ["seconds", "runs_known", "runs"]].tolist() == [36000, 1, 2]
+    assert (
+        told.loc[("score", "teacher"), "runs_known"] == 1 and "; tokens of the record" in told.loc[("score", "teacher"), "source"]
+    )
+    one = told.loc["one more essay"]
+    assert one["source"].tolist() == ["this notebook", "this notebook", "as `score`"] and one["runs"].isna().all()
+
+
+def test_seconds_of_one_essay_are_measured(tiny_models, make_study, tmp_path):
+    make_study("try", train_student={"models": [str(tiny_models["electra"])], "heads": ["regression"], "max_tokens": 32})
+    texts = [f"a short essay of {n} words" for n in range(6)]
+    embeddings, each = compute_time.embed(config.load("try"), texts, tmp_path)
+    assert embeddings[str(tiny_models["electra"])].shape[0] == 6 and list(each) == [str(tiny_models["electra"])]
+    assert all(seconds > 0 for seconds in each.values())
+    judged = pd.DataFrame({"split": ["dev", "test"] * 3, "text": texts, "score": range(6)})
+    assert compute_time.ridge_seconds(judged) > 0
+
+
+def test_sentences_of_prices_and_arms(arms, ledger):
+    sizes = {"train": 100, "dev": 20, "all": 180}
+    table = cost.arm_costs(arms, ledger, PRICES, essays=sizes, future=1000, each={"net": 0.001, "teacher": 0.01})
+    assert cost.one_score(PRICES, CPU, "EUR").startswith(
+        "One more human score costs **1.50 EUR**; for that, this machine computes 3.8"
+    )
+    text = cost.who_is_paid(table, PRICES, dev=20, future=1000, currency="EUR")
+    share = table["people"] / table["total"]
+    assert cost.compute_share(table) == pytest.approx(1 - share[0]) and "**1,520 EUR** per 1,000" in text
+    assert "**at least 90.7%** goes to people" in text and "67% of the human scores of the cheapest arms (10 to train on)" in text
+    unknown = table.assign(total=np.nan)
+    assert np.isnan(cost.compute_share(unknown)) and "goes to people" not in cost.who_is_paid(
+        unknown, PRICES, dev=20, future=1000, currency="EUR"
+    )
+    steps = table.assign(step=[np.nan, 0.05, 0.1], step_low=[np.nan, -0.01, 0.02])
+    assert cost.steps_beyond_chance(steps).startswith("Of 2 steps along the frontier, **1** are beyond chance")
+
+
+def test_what_is_enough_and_from_when_it_pays_in_words(arms, ledger, fitted):
+    sizes = {"train": 400, "dev": 20, "all": 480}
+    table = cost.arm_costs(arms, ledger, PRICES, essays=sizes, future=1000, each={"net": 0.001, "teacher": 0.01})
+    every = cost.enough_table(fitted, {0.01, 0.02, 0.04}, PRICES, dev=20, confidence=0.9)
+    enough = every.set_index("margin", drop=False).loc[0.02]
+    interval = f"{enough['n']:,.0f} [{enough['low']:,.0f}, {enough['high']:,.0f}]"
+    text = cost.recommended(enough, PRICES, train=400, dev=20, currency="EUR")
+    assert f"**Recommended: {interval} human scores** of 400 lose at most 0.02 QWK" in text and "instead of 650." in text
+    assert "than **1.5 seconds**; 180 are assumed here, 120 times as many" in cost.pays_from(0.025, 3.0)
+    assert "than **0 seconds**; 180 are assumed here, inf times" in cost.pays_from(0.0, 3.0)
+    assert cost.pays_from(float("nan"), 3.0).startswith("Not known")
+    curve = cost.curve_table(fitted, PRICES, dev=20, confidence=0.9)
+    worth = pd.DataFrame([{"labels": "cyborg", "n_human": 40, "n": 400, "low": 120, "high": 400}])
+    text = cost.learned(table, 0.025, curve, enough, worth, currency="EUR", choice="of 3 none")
+    assert (
+        text.startswith("Here compute is at most ")
+        and "pays from 1.5 seconds a score on: **the price of a score is people's" in text
+    )
+    assert f"**{interval} of 400** were enough" in text and text.endswith("Which essays people score: of 3 none.")
+    assert "40 human scores were worth **400 [120, 400] (Cyborg)** without" in text
+    text = cost.learned(table, float("nan"), curve, enough, worth[:0], currency="EUR", choice="of 3 none")
+    assert text.startswith("The price of the Teacher's compute is not known here.") and "nan" not in text and "worth" not in text
+    text = cost.finding(table, enough, train=400, choice="of 3 none")
+    assert text.startswith(
+        f"Within 0.02 QWK of all 400 human scores a classical Student comes with {interval} of them; compute is"
+    )
+    assert "compute" not in cost.finding(table.assign(total=np.nan), enough, train=400, choice="of 3 none")
+    text = cost.what_would_change(every, 0.02, 0.025, 3.0, runs=4, students=["ridge"])
+    assert "0.01 would ask for" in text and "0.04 would ask for" in text and "0.02 would" not in text
+    assert "**People who score in 1.5 seconds**" in text and "than the 4 here" in text and "other Students than ridge" in text
+    assert "nan" not in cost.what_would_change(every, 0.02, float("nan"), 3.0, runs=4, students=["ridge"])
+
+
 # ---- figures
 
 
@@ -244,7 +362,8 @@ def test_the_recommended_number_is_drawn_with_its_interval():
     own = pd.DataFrame({"student": "net", "arm": ["human", "cyborg", "human", "full"], "n": [60, 60, 80, 100]})
     own = own.assign(qwk=[0.51, 0.6, 0.56, 0.65], low=0.4, high=0.7)
     enough = pd.Series({"margin": 0.02, "n": 80, "low": 60, "high": 95})
-    figure = curves.enough_scores(measured, measured, enough, arms=own)
+    figure, alt = curves.enough_scores(measured, measured, enough, arms=own)
+    assert alt == "QWK of the classical Student on human scores alone: 50 0.500, 100 0.550. Within 0.02 of all: 80 [60, 95]."
     words = [text.get_text() for text in figure.findobj(Text)]
     assert "80 [60, 95]\nwithin 0.02 of all" in words and {"50\n75", "100\n150"} <= set(words)
     names = ["net: Human scores only", "net: Cyborg", "net: All human scores"]
@@ -255,19 +374,23 @@ def test_the_recommended_number_is_drawn_with_its_interval():
     assert places[0.51] < 60 < places[0.6]  # side by side
     band = figure.axes[0].patches[0]
     assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((60, 95))
-    assert curves.enough_scores(measured, measured, enough).axes  # without other Students
+    assert curves.enough_scores(measured, measured, enough)[0].axes  # without other Students
 
 
 def test_the_frontier_is_ringed_and_unknown_prices_are_left_out(arms, ledger):
     sizes = {"train": 100, "dev": 20, "all": 180}
     table = cost.arm_costs(arms, ledger, PRICES, essays=sizes, future=1000, each={"net": 0.001, "teacher": 0.01})
     table = table.assign(arm=table["labels"])
-    rings = [line for line in curves.cost_frontier(table).axes[0].lines if line.get_markersize() == 10]
+    figure, alt = curves.cost_frontier(table)
+    assert "net, cyborg, 10 human scores: 71.60, QWK 0.600; net, full, 100 human scores: 201.40, QWK 0.650." in alt
+    rings = [line for line in figure.axes[0].lines if line.get_markersize() == 10]
     assert sorted(line.get_ydata()[0] for line in rings) == [0.6, 0.65]
     (steps,) = (line for line in rings[0].axes.lines if line.get_label() == "frontier")
     assert sorted(line.get_xdata()[0] for line in rings) == list(steps.get_xdata())  # the steps go through what is ringed
     unknown = table.assign(per_1000=table["per_1000"].where(table["labels"] != "cyborg"))
-    names = [text.get_text() for text in curves.cost_frontier(unknown, currency="EUR").findobj(Text)]
+    figure, alt = curves.cost_frontier(unknown.assign(step=0.05, step_low=0.01, step_high=0.09), currency="EUR")
+    assert "201.40 EUR, QWK 0.650, step +0.050 [+0.010, +0.090]." in alt and "cyborg" not in alt
+    names = [text.get_text() for text in figure.findobj(Text)]
     assert (
         "Cyborg" not in names and "Cost per 1,000 scored essays (EUR)\narms of nearly equal cost are drawn side by side" in names
     )

@@ -14,6 +14,8 @@ from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import simulated
 from cyborg_utils.extensions.scoring import onnx
 from cyborg_utils.models import student
+from cyborg_utils.stats import metrics
+from cyborg_utils.stats.calibration import MeanSdMatch
 
 SCALE = Scale(1, 6)
 TEXTS = [essay["text"] for essay in simulated.essays(9, 5)] + ["Short.", ""]
@@ -92,3 +94,35 @@ def test_a_missing_package_is_told_with_its_remedy(make, tmp_path, monkeypatch, 
     with pytest.raises(CyborgError, match=f"{package}.*pip install onnx onnxscript onnxruntime"):
         file = tmp_path / "a.onnx"
         onnx.attached(pupil, onnx.export(pupil, file) if package != "onnxruntime" else file)
+
+
+def test_all_forms_of_a_student_are_compared_with_pytorch(make, tmp_path):
+    pupil = _saved(make("electra"), tmp_path)
+    forms, files = onnx.forms(pupil, tmp_path)
+    first, *others = forms
+    assert first.startswith("torch ") and others == ["onnx float32", "onnx int8"] and list(files) == list(forms)
+    assert forms[first] is pupil and all(file.is_file() for file in files.values())
+    values = {name: student.predict(TEXTS)[0] for name, student in forms.items()}
+    clock = pd.DataFrame([(name, at, 2.0 * at, 1.0 + at * (name == first)) for at in (1, 2) for name in forms])
+    clock.columns = ["name", "round", "seconds", "cpu_seconds"]
+    match = MeanSdMatch(3.5, float(values[first].mean()), 40.0)
+    table = onnx.comparison(values, clock, files, match=match, scale=SCALE).set_index("form")
+    assert table.loc[first, ["largest_difference", "same_score", "qwk", "speed_up"]].tolist() == [0, 1, 1, 1]
+    small, n = table.loc["onnx int8"], len(TEXTS)
+    assert small["largest_difference"] == pytest.approx(40 * np.abs(values["onnx int8"] - values[first]).max())
+    levels = [SCALE.nearest(match.apply(values[name])) for name in (first, "onnx int8")]
+    assert small["same_score"] == (levels[0] == levels[1]).mean() and small["qwk"] == metrics.qwk(*levels, levels=6)
+    assert small[["speed_up", "slowest", "fastest"]].tolist() == [2.5, 2, 3]
+    assert small["essays_per_second"] == pytest.approx(n / 3) and small["cpu_ms"] == pytest.approx(1000 / n)
+    assert small["megabytes"] == files["onnx int8"].stat().st_size / 1e6
+
+
+@pytest.mark.parametrize(
+    "slowest, fastest, told",
+    [(0.8, 1.2, "not clearly faster or slower than PyTorch"), (1.1, 1.3, "faster than"), (0.5, 0.6, "slower than")],
+)
+def test_speeds_that_differ_from_round_to_round_are_not_called_equal(slowest, fastest, told):
+    row = {"largest_difference": 0.1, "same_score": 0.9, "qwk": 0.98, "speed_up": 1.0, "slowest": slowest, "fastest": fastest}
+    table = pd.DataFrame([row | {"form": f"onnx {form}", "megabytes": 23} for form in onnx.FILES])
+    text = onnx.same_scorer(table, rounds=3)
+    assert told in text and "as fast as" not in text and "in 3 rounds); 23 MB." in text

@@ -309,7 +309,8 @@ def test_nothing_is_cut_off_and_sizes_fit_a_page(gaps):
 def test_unlike_map_draws_every_kind_and_the_limits():
     corpus = Corpus.of(["some words of an essay " * 20, "other words of an essay " * 60])
     frame = pd.DataFrame({"kind": ["test essays", "in German", "cut short"], "words": [200, 180, 9], "unknown": [0.02, 0.9, 0.1]})
-    figure = distributions.unlike_map(frame, shortest=corpus.shortest, longest=corpus.longest, unknown=corpus.unknown)
+    figure, alt = distributions.unlike_map(frame, shortest=corpus.shortest, longest=corpus.longest, unknown=corpus.unknown)
+    assert "test essays 200 words, 2% unknown; in German 180 words, 90% unknown" in alt
     assert [text.get_text() for text in figure.legends[0].texts] == ["in German", "cut short", "test essays"]
     (box,) = figure.axes[0].patches
     assert (box.get_x(), box.get_x() + box.get_width()) == pytest.approx((corpus.shortest, corpus.longest))

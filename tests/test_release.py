@@ -12,7 +12,7 @@ import yaml
 from cyborg_utils.core import config, paths, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data import corpora
-from cyborg_utils.extensions.scoring import bundle, cards
+from cyborg_utils.extensions.scoring import bundle, cards, evaluation
 from cyborg_utils.stats.calibration import MeanSdMatch
 from cyborg_utils.study import artefacts, scores
 
@@ -137,3 +137,20 @@ def test_cards_are_written_beside_every_student_and_the_scores(finished, monkeyp
     assert told[-1] == "results/try/scores/README.md" and len(told) == 3
     assert json.loads((CYBORG.folder("try") / bundle.FILE).read_text())["profile"] == "try"
     assert all((config.paths.home() / file).is_file() for file in told)
+
+
+def test_a_card_is_folded_for_a_notebook(finished):
+    bundle.write("try")
+    cards.write("try")
+    text = cards.folded(CYBORG.folder("try"))
+    assert text.startswith("<details><summary>The model card</summary>") and "license_name" not in text
+    assert "\n### " in text and "\n#### How good it is" in text and "\n## " not in text
+
+
+def test_new_scores_stand_beside_the_saved_ones(finished):
+    test = finished[finished["split"] == "test"]
+    scored = pd.DataFrame({"id": test["essay_id"], "score": 3.0, "value": 2.9, "low": 2.0, "high": 4.0})
+    both = evaluation.beside_saved("try", CYBORG, test, scored)
+    saved = scores.students("try").query("part == 'test' and head == 'regression'").set_index("essay_id")["matched_value"]
+    assert len(both) == 20 and both.set_index("essay_id")["matched_value"].to_dict() == saved.to_dict()
+    assert both["score"].tolist() == test["score"].tolist() and (both["score_given"] == 3.0).all()  # people's, and the Student's

@@ -12,8 +12,9 @@ import pytest
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import simulated
-from cyborg_utils.extensions.scoring import advisory_flags, bundle, predict
+from cyborg_utils.extensions.scoring import advisory_flags, bundle, evaluation, predict
 from cyborg_utils.models import cyborg_data, student
+from cyborg_utils.stats import conformal
 
 SCALE = Scale(1, 6)
 NEW = pd.DataFrame(simulated.essays(40, 7))[["essay_id", "text", "assignment"]].tail(18).reset_index(drop=True)
@@ -206,3 +207,53 @@ def test_a_message_never_quotes_an_essay(tmp_path):
     with pytest.raises(CyborgError, match=r"there are a1, these are words of a\.\.\. \(\d+ characters\)\. Give --id") as error:
         predict.count(tmp_path / "bad.csv", predict.Columns())
     assert len(str(error.value)) < 300
+
+
+# ---- what notebook 12 says of a Student
+
+
+def test_facts_of_a_student_come_from_its_bundle(scorer):
+    rows = evaluation.facts(scorer).set_index("")["cyborg"]
+    assert rows["development essays"] == "19" and rows["half-width of a 80% interval"] == "1.60 points"
+    assert "(20 training essays)" in rows["usual length"] and "runs of 8 words" in rows["prompts' texts"]
+
+
+@pytest.fixture
+def judged() -> pd.DataFrame:
+    """40 essays; the interval holds the human score of all but those who got a 6."""
+    score = np.repeat([2.0, 3.0, 4.0, 6.0], 10)
+    frame = pd.DataFrame({"score": score, "low": np.minimum(score, 3.5) - 1, "high": np.minimum(score, 3.5) + 1})
+    return conformal.coverage(frame, groups=[], confidence=0.8, min_group=5)
+
+
+def test_the_promise_of_the_interval_in_words(scorer, judged):
+    text = evaluation.promise_kept(judged, scorer)
+    assert "Promised 80%, found **75.0% [59.8%, 85.8%]**. With 19 development essays" in text
+    assert "**2.00 points** wide on a scale from 1 to 6" in text and "Coverage too low: human score 6 (0%)." in text
+    assert "Coverage too high: no score or group." in evaluation.promise_kept(judged.assign(verdict="too low"), scorer)
+    gaps = evaluation.minus_promise(judged, 0.8)
+    assert gaps[["gap", "gap_low", "gap_high"]].iloc[0].tolist() == pytest.approx([-0.05, 0.598 - 0.8, 0.858 - 0.8], abs=1e-3)
+
+
+def test_scores_are_compared_with_people_and_with_notebook_04():
+    score = np.repeat([2.0, 3.0, 4.0, 6.0], 10)
+    both = pd.DataFrame({"score": score, "value": score, "matched_value": score + np.eye(40)[3] / 8})
+    text = evaluation.same_student(both, SCALE)
+    assert text.startswith("40 essays: values differ from notebook 04's by at most **0.125** points.")
+    assert "QWK **1.000**, exact 100%, adjacent 100%" in text
+
+
+def test_what_was_learned_of_a_student(scorer, judged):
+    flags = pd.DataFrame({"essays": ["test essays", "a", "b", "c"], "n": 40, "flagged": [0.025, 1.0, 0.1, 0.7]})
+    table = pd.DataFrame(
+        {"form": ["torch float32", "onnx float32", "onnx int8"], "megabytes": [80, 80, 20], "same_score": [1, 1, 0.9]}
+    )
+    text = evaluation.learned(scorer, judged, flags, table)
+    assert (
+        "A 80% interval around this Student's score is **±1.60 points**" in text
+        and "and 0% of those that people gave a 6:" in text
+    )
+    assert "mark 2.5% of the test essays by mistake; of 3 kinds of bad essays they find 1 " in text and "miss 1 (" in text
+    assert "has 25% of the size of PyTorch's and changes 10% of the scores." in text
+    few = evaluation.learned(scorer, judged.assign(verdict="too few"), flags, table)
+    assert "that people gave" not in few

@@ -1,14 +1,19 @@
 """Which essays people should score, and Students on many training sets."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from cyborg_utils.core import config
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
+from cyborg_utils.data import corpora, simulated
 from cyborg_utils.extensions import query_strategies
 from cyborg_utils.models import student, trainer, trials
 from cyborg_utils.stats import comparisons
+from cyborg_utils.study import scores
 
 SCALE = Scale(1, 6)
 
@@ -97,6 +102,82 @@ def test_draws_within_a_run_do_not_make_an_interval_narrow():
     assert (found["runs"], found["draws"]) == (3, 3)
 
 
+# ---- the second round
+
+
+@pytest.fixture(scope="module")
+def second() -> tuple[pd.DataFrame, np.ndarray]:
+    """Two runs with two draws of every rule; `length` is clearly better than chance, `clusters` the same."""
+    rng = np.random.default_rng(8)
+    human, rows = rng.integers(0, 6, 300), []
+    for run, draw, rule in itertools.product((1, 2), (1, 2), ["none", "random", "length", "clusters"]):
+        noise = {"none": 2.0, "length": 0.6}.get(rule, 1.5)
+        same = np.random.default_rng([run, draw])
+        level = np.clip(np.round(human + same.normal(0, noise, 300)), 0, 5).astype(int)
+        place = {"fraction": 0.1, "student": "ridge", "labels": "human", "rule": rule, "key": (run, draw), "level": level}
+        chosen = rule != "none"
+        rows.append(place | {"n_human": 20 + 20 * chosen, "mean_words": 100.0 if chosen else np.nan, "sd_score": 1.0})
+    return pd.DataFrame(rows), human
+
+
+def test_tables_of_the_second_round(second):
+    rows, human = second
+    options = {"resamples": 100, "confidence": 0.95, "seed": 1}
+    table = query_strategies.selection_table(rows, human, dev=5, people=lambda n: 2.0 * n, **options).set_index("rule")
+    assert table["human_scores"].tolist() == [25, 45, 45, 45] and table["people"].tolist() == [50, 90, 90, 90]
+    assert (table["runs"] == 2).all() and (table["draws"] == 2).all() and np.isnan(table.loc["none", "mean_words"])
+    assert table["qwk"].idxmax() == "length"
+    found = query_strategies.differences(rows, human, margin=0.02, **options).set_index("system", drop=False)
+    assert list(found.index) == ["length", "clusters"] and set(query_strategies.DIFFERENCES) <= set(found)
+    assert found["p_holm"].tolist() == comparisons.holm(found["p"]).tolist()
+    assert found["verdict"].tolist() == ["better", "equivalent"]
+    mixed = rows.assign(
+        level=[row.level if row.key[0] == 1 or row.rule != "length" else 5 - row.level for row in rows.itertuples()]
+    )
+    assert query_strategies.differences(mixed, human, margin=0.02, **options)["verdict"][0] not in ("better", "worse")
+
+
+def test_sentences_of_the_rules(second):
+    rows, human = second
+    table = query_strategies.differences(rows, human, margin=0.02, resamples=100, confidence=0.95, seed=1)
+    lines = query_strategies.verdicts(table).splitlines()
+    assert lines[0].startswith("- **better than chance**: length (Human scores only, ridge, 10%): +") and len(lines) == 2
+    assert lines[1] == "- **equal to chance within 0.02**: clusters (Human scores only, ridge, 10%): +0.000"
+    assert query_strategies.finding(table, 0.1) == (
+        "of 2 comparisons with essays drawn at random (2 rules, 10% scored before) 1 came out better, 0 worse, 1 equal within "
+        "0.02, and 0 undecided"
+    )
+    assert query_strategies.named(table, 0.1)["system"].tolist() == ["Human scores only: length", "Human scores only: clusters"]
+    both = pd.concat([table, table.assign(student="net")])
+    assert query_strategies.named(both, 0.1)["system"].iloc[-1] == "Human scores only (net): clusters"
+    assert query_strategies.named(both, 0.25).empty
+
+
+def test_a_second_round_of_every_rule(make_study, tmp_path):
+    make_study("try")
+    essays = pd.DataFrame(simulated.essays(40, 3)).assign(split=["train"] * 24 + ["dev"] * 8 + ["test"] * 8)
+    essays["level"] = SCALE.level(essays["score"])
+    train, judged = essays[:24].reset_index(drop=True), essays[24:].reset_index(drop=True)
+    given = train[["essay_id"]].assign(part=["U"] * 6 + ["pool"] * 18, level=train["level"], expected=train["score"])
+    scores.write("try", "teacher_u25_s1", given.assign(**{f"p_{level}": 1 / 6 for level in range(1, 7)}))
+    settings = student.Settings("none", "regression", 1, 1, 1e-3, 8, 32)
+    options = {
+        "embeddings": np.random.default_rng(1).normal(size=(24, 3)),
+        "labels": ["human", "cyborg"],
+        "added": 0.5,
+        "draws": 2,
+    }
+    options |= {"scale": SCALE, "settings": settings, "folder": tmp_path / "trials"}
+    found = query_strategies.second_round("try", config.Run(0.25, 1), "ridge", train, judged, **options)
+    assert (
+        len(found) == 5 * 2 * 2 and found["key"].isin([(1, 1), (1, 2)]).all() and all(len(level) == 8 for level in found["level"])
+    )
+    assert found.groupby("rule")["added"].first().to_dict() == {"none": 0} | dict.fromkeys(query_strategies.STRATEGIES, 3)
+    assert found.groupby("rule")["n_human"].first().to_dict() == {"none": 6} | dict.fromkeys(query_strategies.STRATEGIES, 9)
+    assert found.loc[found["rule"] == "none", ["mean_words", "sd_score"]].isna().all(axis=None)
+    assert found.loc[found["rule"] != "none", "mean_words"].gt(0).all()
+
+
 # ---- Students on many training sets
 
 
@@ -151,3 +232,18 @@ def test_embeddings_are_those_of_the_essay_alone_and_kept(tiny_models, tmp_path)
     assert took > 0 and trainer.seconds(tmp_path / "all") == took
     again, same = trials.embeddings(pupil, texts, tmp_path / "all", show="")
     assert (again == both).all() and same == took
+
+
+def test_students_on_human_scores_alone_are_nested_draws(make_study, tmp_path):
+    data = {"corpus": "simulated", "scale": [1, 6, 1], "score": "score", "groups": [], "dev": 8, "test": 8, "split_seed": 1}
+    make_study("try", prepare_data=data | {"options": {"essays": 56, "seed": 1}})
+    dataset = corpora.prepare("try").dataset
+    essays = corpora.frame(dataset, text=True).sort_values("essay_id", ignore_index=True)
+    train, judged = (essays[part].reset_index(drop=True) for part in (essays["split"] == "train", essays["split"] != "train"))
+    settings = student.Settings("none", "regression", 1, 1, 1e-3, 8, 32)
+    options = {"scale": SCALE, "settings": settings, "folder": tmp_path / "trials"}
+    found = trials.on_human_scores(dataset, train, judged, [10, 40], 2, **options)
+    assert list(found) == [10, 40] and list(found[10]) == [1, 2] and found[10][1].shape == (8,)
+    assert (found[40][1] == found[40][2]).all() and len(
+        list((tmp_path / "trials").iterdir())
+    ) == 3  # all of X is the same in each draw

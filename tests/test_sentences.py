@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyborg_utils.core import config, paths
+from cyborg_utils.core import paths
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.extensions import teacher_quality, transfer
-from cyborg_utils.stats import calibration, fairness
+from cyborg_utils.extensions import teacher_quality
+from cyborg_utils.stats import fairness
 from cyborg_utils.study import sentences
 
 NOTEBOOKS = {file.stem: file for file in paths.notebooks()}
@@ -226,45 +226,3 @@ def test_09_a_wide_interval_proves_no_equality():
     assert "too few high scores here for a comparison" in text and "nan" not in text
 
 
-def test_10_tells_the_arm_that_was_fixed_beforehand():
-    columns = ["study", "fraction", "labels", "seeds", "gap", "gap_low", "gap_high", "gap_closed", "low", "high", "resolved"]
-    rows = [("here", 0.1, "cyborg", 3, 0.14, 0.1, 0.2, 0.82, 0.6, 1.1, True)]
-    rows.append(("here", 0.1, "cyborg-staged", 3, 0.14, 0.1, 0.2, 0.92, 0.7, 1.2, True))
-    rows.append(("there", 0.1, "cyborg", 1, 0.05, -0.01, 0.1, 0.75, np.nan, np.nan, False))
-    empty = pd.DataFrame(columns=["student"])
-    names = {"table_recipe": pd.DataFrame(rows, columns=columns), "found": {}, "table_transfer": empty, "table_prompts": empty}
-    text = said("10_transfer_corpora", ["learned", "finding"], transfer=transfer, **names)
-    assert "82% [60%, 110%] on here (cyborg, 10% human scores)" in text and "92%" not in text
-    assert "not beyond chance" in text and "nan" not in text
-
-
-@pytest.mark.parametrize(
-    "slowest, fastest, told",
-    [(0.8, 1.2, "not clearly faster or slower than PyTorch"), (1.1, 1.3, "faster than"), (0.5, 0.6, "slower than")],
-)
-def test_12_speeds_that_differ_from_round_to_round_are_not_called_equal(slowest, fastest, told):
-    row = {"largest_difference": 0.1, "same_score": 0.9, "qwk": 0.98, "speed_up": 1.0, "slowest": slowest, "fastest": fastest}
-    table = pd.DataFrame([row | {"form": f"onnx {form}", "megabytes": 23} for form in ("float32", "int8")])
-    names = {"table_onnx": table, "export": types.SimpleNamespace(FILES=("float32", "int8")), "rounds": 3}
-    text = said("12_score_essays", ["cell-20"], **names)
-    assert told in text and "as fast as" not in text
-
-
-@pytest.mark.parametrize("head, value", [("regression", 3.0), ("classification", 1.0)])
-def test_10_trains_the_student_without_some_prompts_with_the_head_of_the_one_it_stands_beside(head, value):
-    judged = pd.DataFrame({"essay_id": list("abcdefgh"), "prompt": list("ppqqpqpq"), "text": "t", "score": [2.0, 4.0] * 4})
-    judged = judged.assign(part=["dev"] * 4 + ["test"] * 4, human_level=1)
-    pupil, trained_with = types.SimpleNamespace(predict=lambda texts: (np.ones(len(texts)), None)), []
-
-    def train(_, __, settings, **___):
-        trained_with.append(settings)
-        return pupil, pd.DataFrame({"seconds": [1.0]})
-
-    settings = types.SimpleNamespace(of=lambda _, *, model, head: head)
-    names = {"student": types.SimpleNamespace(Settings=settings, train=train), "study": types.SimpleNamespace(section=str)}
-    names |= {"arms": types.SimpleNamespace(headline_fraction=lambda _: 0.1), "MeanSdMatch": calibration.MeanSdMatch}
-    names |= {"scores": types.SimpleNamespace(raters=str), "cyborg_data": types.SimpleNamespace(training_sets=lambda *_: [])}
-    names |= {"paths": types.SimpleNamespace(build=lambda *_: None), "transfer": transfer, "params": config}
-    names |= {"seeds": [1], "labels": ["full"], "held_out": 0.25, "profile": "demo", "model": "m", "head": head}
-    found = run("10_transfer_corpora", ["prompts"], essays=judged, judged=judged, scale=Scale(1, 5), **names)["trained"][0]
-    assert trained_with == [head] and (found["value"] == value).all()  # dev scores have mean 3; a classifier's are as they come

@@ -1,5 +1,7 @@
 """Students on essays from elsewhere."""
 
+import types
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +18,7 @@ def test_one_scale_onto_another():
     np.testing.assert_allclose(transfer.onto(transfer.onto([1.5, 4], OURS, THEIRS), THEIRS, OURS), [1.5, 4])
 
 
-def test_texts_that_stand_in_both_corpora():
+def test_texts_that_are_in_both_corpora():
     found = transfer.shared_texts(["A cat, sat.", "a  CAT sat", "a dog sat"], ["a cat sat!", "something else"])
     assert found.tolist() == [True, True, False] and transfer.shared_texts([], ["x"]).shape == (0,)
 
@@ -75,3 +77,90 @@ def test_the_headline_gap_is_chosen_by_rule_and_not_by_its_result():
     )
     assert transfer.headline_gap(gaps).to_dict("records") == [gaps.iloc[1].to_dict()]
     assert transfer.headline_gap(gaps[gaps["labels"] == "cyborg-soft"]).empty
+
+
+def transfer_rows(*names: str) -> pd.DataFrame:
+    rows = [{"student": name, "reading": "as it is", "used": 0, "qwk": 0.2, "low": 0.1, "high": 0.3, "r": 0.4} for name in names]
+    rows += [row | {"reading": "matched on 30", "used": 30, "qwk": 0.35} for row in rows]
+    own = {"student": "own, human", "reading": "matched", "used": 180, "qwk": 0.5, "low": 0.4, "high": 0.6, "r": 0.6}
+    return pd.DataFrame([*rows, own])
+
+
+def test_the_arm_that_is_reported_was_fixed_beforehand():
+    rows = [("here", 0.1, "cyborg", 3, 0.14, 0.1, 0.2, 0.82, 0.6, 1.1, True)]
+    rows.append(("here", 0.1, "cyborg-staged", 3, 0.14, 0.1, 0.2, 0.92, 0.7, 1.2, True))
+    rows.append(("there", 0.1, "cyborg", 1, 0.05, -0.01, 0.1, 0.75, np.nan, np.nan, False))
+    tables = pd.DataFrame(columns=["student"]), pd.DataFrame(), pd.DataFrame(rows, columns=transfer.RECIPE)
+    text = transfer.learned(*tables) + transfer.finding(*tables)
+    assert "82% [60%, 110%] on here (cyborg, 10% human scores)" in text and "92%" not in text
+    assert "not beyond chance" in text and "nan" not in text
+
+
+def test_the_sentences_name_the_best_of_many_rows_and_what_was_not_run():
+    row = {"labels": "cyborg", "seed": 1, "prompts": 3, "n": 133, "qwk": 0.65, "qwk_seen": 0.64}
+    prompts = pd.DataFrame([row | {"change": 0.01, "change_low": -0.04, "change_high": 0.05}])
+    tables = transfer_rows("demo u10_s1, cyborg", "demo u100_s1, full"), prompts, pd.DataFrame(columns=transfer.RECIPE)
+    lines = transfer.learned(*tables).splitlines()
+    assert lines[0] == "1. **demo u10_s1, cyborg**: r = 0.40 here; QWK 0.200 as it is and 0.350 [0.100, 0.300] matched on 30."
+    assert lines[2] == "3. **This study's own Student on 180 human scores**: QWK 0.500 [0.400, 0.600]."
+    assert "against 0.640 of the Student that knew them, +0.010 [-0.040, +0.050]" in lines[3] and len(lines) == 4
+    text = transfer.finding(*tables)
+    assert "at most 0.350 [0.100, 0.300] here" in text and "the best of 4 rows" in text and "own" not in text
+    assert "on 133 essays of prompts that it never saw" in text and "recipe" not in text
+    nothing = pd.DataFrame(columns=["student"]), pd.DataFrame(), pd.DataFrame(columns=transfer.RECIPE)
+    assert transfer.learned(*nothing) == transfer.finding(*nothing) == "Nothing was run here."
+    found = transfer.Elsewhere({}, {"demo u10_s1, cyborg": 4}, {"no u1_s1, full": "no such study"})
+    assert "4 essays of this study" in transfer.sources_used(found)
+    assert "- no u1_s1, full: **not run here** (no such study)" in transfer.sources_used(found)
+
+
+def test_a_student_that_cannot_be_had_is_named_with_its_reason(make_study, frame):
+    make_study("try")
+    found = transfer.from_elsewhere("try", [{"profile": "no", "run": "u10_s1", "labels": "full"}], frame, few=3, seed=1)
+    assert not found.readings and list(found.absent) == ["no u10_s1, full"]
+    found = transfer.from_elsewhere("try", [{"profile": "demo", "run": "u10_s1", "labels": "full"}], frame, few=3, seed=1)
+    assert "no Student in build/demo/students/u10_s1" in found.absent["demo u10_s1, full"]
+
+
+def test_students_from_elsewhere_stand_beside_the_studys_own(frame):
+    options = {"resamples": 50, "confidence": 0.95, "seed": 1}
+    found = transfer.Elsewhere({"x": transfer.readings(frame, THEIRS, OURS, few=10, seed=1)}, {}, {})
+    test = frame[frame["part"] == "test"]
+    own = test.assign(value=test["score"], level=test["human_level"], head="regression", labels="human", n_human=40)
+    own = pd.concat([own.assign(seed=seed) for seed in (1, 2)])
+    table = transfer.transfer_table(found, own, frame, **options).set_index(["student", "reading"])
+    assert table["used"].to_dict() == {
+        ("x", "as it is"): 0,
+        ("x", "matched on 10"): 10,
+        ("x", "matched on 100"): 100,
+        ("own, human", "matched"): 40,
+    }
+    assert table.loc[("own, human", "matched"), ["seeds", "n", "qwk"]].tolist() == [2, 200, 1]
+
+
+@pytest.mark.parametrize(
+    "heads, head, value",
+    [(["regression"], "regression", 3.0), (["classification"], "classification", 1.0)]
+    + [(["classification", "regression"], "regression", 3.0)],
+)
+def test_the_student_without_some_prompts_has_the_head_of_the_one_it_is_compared_with(
+    make_study, monkeypatch, heads, head, value
+):
+    make_study("try", train_student={"models": ["m"], "heads": heads}, prepare_data={"scale": [1, 5, 1]})
+    essays = pd.DataFrame({"essay_id": list("abcdefgh"), "prompt": list("ppqqpqpq"), "text": "t", "score": [2.0, 4.0] * 4})
+    essays = essays.assign(split=["dev"] * 4 + ["test"] * 4, level=1)
+    pupil, trained_with = types.SimpleNamespace(predict=lambda texts: (np.ones(len(texts)), None)), []
+
+    def train(sets, scale, settings, *, seed, folder):
+        trained_with.append(settings.head)
+        return pupil, pd.DataFrame({"seconds": [1.0]})
+
+    monkeypatch.setattr(transfer.student, "train", train)
+    found = transfer.train_without("try", essays, ["p"], labels="full", fraction=0.1, seed=1)
+    assert (
+        trained_with == [head] and (found.scores["value"] == value).all()
+    )  # dev scores have mean 3; a classifier's are as they come
+    assert found.scores["essay_id"].tolist() == ["e", "g"] and (found.run, found.seconds) == ("u100_s1", 1.0)
+    own = found.scores.assign(labels="full", seed=1, level=found.scores["human_level"])
+    (row,) = transfer.prompts_table([found], own, resamples=20, confidence=0.95, seed=1).to_dict("records")
+    assert (row["labels"], row["seed"], row["prompts"], row["n"]) == ("full", 1, 1, 2)

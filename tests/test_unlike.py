@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from random import Random
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,3 +97,24 @@ def test_any_text_can_be_measured(text, prompt):
     found = CORPUS.measure(text, prompt)
     assert found.words >= 0 and 0 <= found.unknown <= 1 and 0 <= found.copied <= 1
     assert advisory_flags.names(advisory_flags.as_text(CORPUS.flags(found))) == list(CORPUS.flags(found))
+
+
+def test_hits_and_false_alarms_of_every_kind():
+    good = pd.DataFrame(ESSAYS[300:330])[["text", "assignment"]]
+    good.loc[3, "assignment"] = None
+    makers = {"cut to 20 words": lambda text, _, __: " ".join(text.split()[:20]), "shuffled": lambda text, _, rng: text}
+    makers["task alone"] = lambda _, task, __: task * 9
+    tried = advisory_flags.try_out(CORPUS, good, makers, seed=1)
+    assert tried.columns.tolist() == ["kind", "words", "unknown", "copied", "flags"] and len(tried) == 4 * 30
+    table = advisory_flags.rates(tried)
+    assert table["essays"].tolist() == ["test essays", *makers] and (table["n"] == 30).all()
+    rows = table.set_index("essays")
+    assert rows.loc["cut to 20 words", ["flagged", "too short"]].tolist() == [1, 1]
+    assert rows.loc["task alone", "copied prompt"] == pytest.approx(29 / 30)
+    assert rows.loc["shuffled"].equals(rows.loc["test essays"].rename("shuffled"))
+    assert advisory_flags.found_and_missed(table) == (["cut to 20 words", "task alone"], ["shuffled"])
+    text = advisory_flags.hits_and_alarms(table, ["", "cut (the last 5% is not read)", "too short (2 words); cut (x)", ""])
+    assert "of 30 test essays." in text and "**Found** (9 in 10 or more): cut to 20 words, task alone." in text
+    assert "**Missed** (more than half): shuffled." in text and "50% of the test essays are marked `cut`" in text
+    none = advisory_flags.hits_and_alarms(table.iloc[:1], [""])
+    assert "more): nothing." in none and "half): nothing." in none

@@ -1,19 +1,17 @@
 """Corpora: any of them -> one `datasets.Dataset` with the same columns, checked, split and saved.
 
 Columns: essay_id, text, prompt, assignment, score, second_score, true_score, level, traits{}, groups{}, split.
-A corpus module reads (`ellipse.read(settings)`); here its rows are split, turned into a dataset, saved and loaded. Texts go from
-file to file and are never in memory all at once; so a corpus may be larger (`frame(text=True)` is for studies, which are not).
+`sources.CORPORA` reads; here the rows are split, turned into a dataset, saved and loaded. Texts go from file to file and are
+never all in memory, so a corpus may be larger than memory (`frame(text=True)` is for studies, whose texts fit).
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,6 +23,7 @@ from cyborg_utils.core import atomic, config, paths, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import files, splits, table
+from cyborg_utils.data.sources import CORPORA
 from cyborg_utils.data.spool import Store
 
 BASIC = {
@@ -38,7 +37,7 @@ STATE = {"_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_
 
 @dataclass(frozen=True)
 class Prepared:
-    """A corpus, ready. `counts`: rows_read = essays + excluded + repeated; `sources`: the files read; `notes`: to read."""
+    """A prepared corpus. `counts`: rows_read = essays + excluded + repeated; `sources`: the files read; `notes`: for readers."""
 
     dataset: Dataset
     exclusions: pd.DataFrame  # file, row, column, reason, essay_id
@@ -54,8 +53,8 @@ def prepare(profile: str) -> Prepared:
 
 
 def build(settings: dict[str, Any]) -> Prepared:
-    """`prepare` for settings that are at hand already."""
-    raw, rubric = _module(settings).read(settings), files.rubric(settings.get("options", {}))
+    """`prepare` for given settings."""
+    raw, rubric = CORPORA[settings["corpus"]].read(settings), files.rubric(settings.get("options", {}))
     essays, exclusions, notes = raw.frame, raw.exclusions, list(raw.notes)
     essays["level"] = Scale(*settings["scale"]).level(essays["score"])
     essays["duplicate"], essays["place"] = raw.store.copies(), np.arange(len(essays))
@@ -73,19 +72,15 @@ def build(settings: dict[str, Any]) -> Prepared:
 
 
 def sources(settings: dict[str, Any]) -> list[Path]:
-    """The files of a study's own that decide its essays and how they are scored: of the corpus, and the rubric if it names one.
+    """The study's own files that decide its essays and how they are scored: those of the corpus, and the rubric if it names one.
 
-    Raises CyborgError where one is not there.
+    Raises CyborgError where one is missing.
     """
-    return [*_module(settings).sources(settings), *filter(None, [files.rubric(settings.get("options", {}))])]
-
-
-def _module(settings: dict[str, Any]) -> ModuleType:
-    return importlib.import_module(f"cyborg_utils.data.{settings['corpus']}")
+    return [*CORPORA[settings["corpus"]].sources(settings), *filter(None, [files.rubric(settings.get("options", {}))])]
 
 
 def save(dataset: Dataset, profile: str) -> Path:
-    """Write the essays to `build/<profile>/essays`, whole or not at all; replaces an earlier copy."""
+    """Write the essays to `build/<profile>/essays` (an atomic write); replaces an earlier copy."""
     target = paths.build(profile, "essays")
     with atomic.folder(target) as temporary:
         if ready := _folder_of(dataset):
@@ -136,7 +131,7 @@ def draw_human(dataset: Dataset, fraction: float, seed: int) -> np.ndarray:
 
 
 def _without_leaks(essays: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """For a corpus with its own split: of texts on both sides the test copy stays, the others become exclusions."""
+    """For a corpus with its own split: where a text is on both sides, the test copy stays; the others become exclusions."""
     rank = essays["split"].map({"test": 0, "dev": 1}).fillna(2)
     leaked = rank > rank.groupby(essays["duplicate"]).transform("min")
     first = essays[~leaked].groupby("duplicate")["essay_id"].first()
@@ -147,7 +142,7 @@ def _without_leaks(essays: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _dataset(essays: pd.DataFrame, store: Store) -> Dataset:
-    """The essays with the store's texts, as a dataset on disk that lies in the store's folder and is removed with it."""
+    """The essays with the store's texts, as a dataset on disk in the store's folder, which is removed with it."""
     features = dict(BASIC)
     for kind, value in (("traits", "float64"), ("groups", "string")):
         names = [name.removeprefix(f"{kind}.") for name in essays.columns if name.startswith(f"{kind}.")]
@@ -172,7 +167,7 @@ def _dataset(essays: pd.DataFrame, store: Store) -> Dataset:
 
 
 def _cells(field: pa.Field, rows: pd.DataFrame, texts: pa.RecordBatch) -> pa.Array:
-    """One column of a batch; what is missing is null, also inside a struct."""
+    """One column of a batch; missing values are null, also inside a struct."""
     if field.name in texts.schema.names:
         return texts.column(field.name)
     if not pa.types.is_struct(field.type):
@@ -184,7 +179,7 @@ def _cells(field: pa.Field, rows: pd.DataFrame, texts: pa.RecordBatch) -> pa.Arr
 
 
 def _folder_of(dataset: Dataset) -> Path | None:
-    """The folder that holds just this dataset, if `build` has made it and nothing was done to it since."""
+    """The folder that holds exactly this dataset, if `build` made it and it was not changed since."""
     folders = {Path(file["filename"]).parent for file in dataset.cache_files}
     if len(folders) != 1 or not ((folder := folders.pop()) / "state.json").is_file():
         return None

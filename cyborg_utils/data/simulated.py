@@ -3,7 +3,7 @@
     latent quality + group effect -> true_score (1-6, real) -> two raters' scores
                                   -> six abilities          -> text (simulated_text.py)
 
-What is planted, and how large, stands in `simulated.md`; the constants below are its one source.
+`simulated.md` describes the planted effects and their sizes; the constants below are its one source.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cyborg_utils.data.simulated_text import Writer, phrases
 from cyborg_utils.data.spool import Store
 
 DEFAULTS = {"essays": 900, "seed": 1}
-MOST = 10_000_000  # essays, about an hour's work; a slip of the finger should not ask for days
+MOST = 10_000_000  # essays, about an hour's work; a typing error must not ask for days
 TRUE_MEAN, TRUE_SD = 3.2, 0.95  # of true_score, before it is trimmed to 1-6
 RATER_SD = 0.46  # of one rater's error, in score points: human-human QWK about 0.75
 LOADINGS = {  # correlation of each ability with quality; the rest is the writer's own profile
@@ -48,7 +48,7 @@ HABIT_RATE = 0.7  # of their -ing, and, because: written -in, an, cuz
 
 
 def sources(settings: dict[str, Any]) -> list[Path]:
-    """No file is read."""
+    """None: no file is read."""
     return []
 
 
@@ -78,8 +78,8 @@ def read(settings: dict[str, Any]) -> table.Raw:
 def essays(count: int, seed: int) -> Iterator[dict[str, Any]]:
     """`count` essays, one at a time and no two with the same text; essay i depends on `seed` and i alone.
 
-    Keys: essay_id, text, prompt, assignment, score, second_score, true_score, groups.<name>, traits.<name>. Memory: 8 bytes an
-    essay and a bit.
+    Keys: essay_id, text, prompt, assignment, score, second_score, true_score, groups.<name>, traits.<name>. Memory: little more
+    than 8 bytes an essay.
     """
     seen = set()
     for number in range(count):
@@ -122,12 +122,12 @@ def _trait(ability: dict[str, float], of: tuple[str, ...]) -> float:
 
 
 def _rating(rng: Random, true: float) -> float:
-    """A rater's whole score: the true one with an error; raters are fair, they do not know the group."""
+    """A rater's whole score: the true one with an error. Raters are fair: they do not know the group."""
     return float(min(6, max(1, math.floor(true + RATER_SD * _normal(rng) + 0.5))))
 
 
 def _normal(rng: Random) -> float:
-    """A standard normal number through its quantile, which stays the same from one Python version to the next."""
+    """A standard normal number by the quantile function, which gives the same in every Python version."""
     return NormalDist().inv_cdf(min(max(rng.random(), 1e-12), 1 - 1e-12))
 
 

@@ -1,4 +1,4 @@
-"""Who is in which split, and who is in U: one stratified order serves both."""
+"""Which essays are in which split, and which in U: one stratified order serves both."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def stratified_order(level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def assign(frame: pd.DataFrame, *, dev: float, test: float, seed: int) -> np.ndarray:
     """Split of each essay ("train", "dev", "test"), stratified by `level`; essays with the same `duplicate` key stay together.
 
-    `test` > 0 draws it from all essays, `test` = 0 keeps the corpus's own (column `split`); `dev` comes from what is not
-    test. Below 1 they are shares, else counts; with duplicates a split can be short of its count by less than a cluster.
-    A dev split of the corpus is kept where `dev` = 0. Raises CyborgError where the numbers cannot be had.
+    `test` > 0 draws the test split from all essays, `test` = 0 keeps the corpus's own (column `split`); `dev` is drawn from the
+    rest. Below 1 they are shares, else counts; with duplicates a split can be short of its count by less than a cluster.
+    A dev split of the corpus is kept where `dev` = 0. Raises CyborgError where there are too few essays.
     """
     own = frame["split"].to_numpy(dtype=object)
     split = np.full(len(frame), "train", dtype=object)
@@ -69,7 +69,7 @@ def assign(frame: pd.DataFrame, *, dev: float, test: float, seed: int) -> np.nda
 
 
 def _count(name: str, size: float, of: int) -> int:
-    """A number of essays, or a share of them; CyborgError where that is no number, or where a share comes to no essay at all."""
+    """A number or a share of essays as a count; CyborgError for another number, and where a share comes to no essay."""
     if not 0 <= size < math.inf:
         raise CyborgError(f"prepare_data.{name}: {size} is no number of essays. Give a number from 0 on, below 1 a share.")
     count = round(size * of) if size < 1 else round(size)

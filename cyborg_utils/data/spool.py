@@ -1,6 +1,6 @@
-"""Checked rows on their way to a dataset: their texts wait in a file, only what is light stays in memory.
+"""Checked rows on their way to a dataset: their texts wait in a file, and only light columns stay in memory.
 
-So a corpus may be larger than memory. Light are ids, scores, groups, and 16 bytes for each text, which find its copies.
+So a corpus may be larger than memory. Light columns are ids, scores and groups, and a hash of 16 bytes a text, to find copies.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from cyborg_utils.core import atomic, paths
 
 HEAVY = ("text", "assignment")
 NUMBERS = {"row": pa.int64(), **dict.fromkeys(("score", "second_score", "true_score"), pa.float64())}
-BATCH = 1000  # rows at most that wait to be written,
-LETTERS = 1 << 22  # and letters
-FIRST, SORTED = 64, 1 << 27  # bytes of a key that are looked at first, and of all keys at most
+BATCH = 1000  # most rows that wait to be written
+LETTERS = 1 << 22  # most characters that wait to be written
+FIRST, SORTED = 64, 1 << 27  # bytes of a key that are compared first, and of all keys at most
 _numbers = itertools.count()
 
 
 class Store:
-    """Rows of one corpus: append them all, then read `frame` and `batches`. Its `folder` goes when it goes."""
+    """Rows of one corpus: append them all, then read `frame` and `batches`. Its `folder` is removed with it."""
 
     def __init__(self, key: Callable[[str], str]) -> None:
         """`key`: what two copies of a text have in common."""
@@ -45,7 +45,7 @@ class Store:
         return self._count
 
     def append(self, row: dict[str, Any]) -> None:
-        """`row`: text, assignment, and light columns, the same in every row (of text, but for NUMBERS and `traits.<name>`)."""
+        """`row`: text, assignment, and light columns, the same in every row (text, except NUMBERS and `traits.<name>`)."""
         self._waiting.append(row)
         self._count += 1
         self._letters += len(row["text"]) + len(row["assignment"])
@@ -53,7 +53,7 @@ class Store:
             self._flush()
 
     def frame(self) -> pd.DataFrame:
-        """The light columns; no row is appended after it."""
+        """The light columns; no row may be appended afterwards."""
         self._flush()
         if self._writer:
             self._writer.close()
@@ -62,20 +62,20 @@ class Store:
         return pa.Table.from_batches(self._light).to_pandas() if self._light else pd.DataFrame()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Texts and assignments, in the rows' order; read, not mapped: a mapped file would count as memory in use."""
+        """Texts and assignments, in the rows' order. Read, not memory-mapped: a mapped file would count as memory in use."""
         with pa.OSFile(str(self.folder / "texts.arrow")) as source, pa.ipc.open_stream(source) as stream:
             yield from stream
 
     def copies(self) -> np.ndarray:
-        """A number for each row, the same for texts with the same key, and in the keys' order."""
+        """A number for each row: equal for texts with the same key, and in the order of the keys."""
         hashes = np.frombuffer(b"".join(self._hashes), dtype="S16")
         _, first, number = np.unique(hashes, return_index=True, return_inverse=True)
         return self._ranks(first)[number]
 
     def _ranks(self, rows: np.ndarray) -> np.ndarray:
-        """Place of each of these rows among them by key; no two have the same.
+        """Rank of each of these rows by its key; no two keys are equal.
 
-        Keys are compared piece by piece from its beginning: few differ late, so few texts are read more than once.
+        Keys are compared piece by piece from their beginning: few differ late, so few texts are read more than once.
         """
         rank, tied, start, width = np.zeros(len(rows), dtype=np.int64), np.arange(len(rows)), 0, FIRST
         while len(tied):
@@ -131,7 +131,7 @@ def _since(marks: np.ndarray) -> np.ndarray:
 
 
 def _folder() -> Path:
-    """A new folder under build/ (not in /tmp, which may be memory); those that killed processes have left are removed."""
+    """A new folder under build/ (not /tmp, which may be in memory); removes those that killed processes left."""
     parent = paths.home() / "build" / ".preparing"
     for left in parent.glob(f"{atomic.HOST}@*"):
         owner = int(left.name.rpartition("@")[2].split("-")[0])

@@ -15,7 +15,7 @@ prepare_data:
     traits: {grammar: gram}
     encoding: latin-1
     delimiter: ";"
-    rubric: my_rubric.txt        # what the Teacher is told of the scale
+    rubric: my_rubric.txt        # what the Teacher is told about the scale
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ROW = "-"  # the column of an exclusion that is not about one cell
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a file keeps what: our role -> its column; `""` where it has none."""
+    """A file's columns by their role; `""` where it has none."""
 
     id: str
     text: str
@@ -168,7 +168,7 @@ def collect(sources: list[Path], columns: Columns, settings: dict[str, Any], *, 
 
 
 def normalised(text: str) -> str:
-    """Text without case, punctuation and spacing: two essays with the same are duplicates."""
+    """Text without case, punctuation and spacing: essays that are equal after this are duplicates."""
     text = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(re.findall(r"\w+", text)) or text.strip()
 
@@ -180,7 +180,7 @@ def _require(present: list[str], used: list[str], file: str) -> None:
 
 
 def _fault(row: files.Row, columns: Columns, scale: Scale) -> tuple[str, str]:
-    """(column, reason) that excludes a row, the column being `ROW` where it is no cell's; two empty strings for a good one."""
+    """(column, reason) that excludes a row; column `ROW` if no single cell is at fault; two empty strings for a good row."""
     if row.fault:
         return ROW, row.fault
     text, score = row.cells.get(columns.text), row.cells.get(columns.score)
@@ -241,5 +241,5 @@ def _limit(exclusions: pd.DataFrame, rows_read: int) -> None:
 
 
 def _brief(value: Any) -> str:
-    """A wrong value for a message; long ones are not shown, since they may be essay text in the wrong column."""
+    """A wrong value for a message; long values are not shown, since they may be essay text in the wrong column."""
     return repr(value) if len(str(value)) <= 16 else f"({len(str(value))} characters)"

@@ -1,14 +1,13 @@
 """What a score costs: people's minutes and a computer's seconds as money, and which arms are worth their price.
 
-Prices are assumptions of the study file; seconds are what the study's records measured. Money is in one currency, whichever the
-prices are in.
+Prices are assumptions of the study file; seconds are what the study's records measured (`compute_time`). All money is in the
+currency of the prices.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -16,10 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from cyborg_utils.core import config, paths
 from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.plots.style import label
 from cyborg_utils.stats.comparisons import across_seeds
-from cyborg_utils.study import artefacts, scores
+from cyborg_utils.stats.learning_curve import Fitted, Runs
+from cyborg_utils.study import artefacts
 from cyborg_utils.study.arms import by_seed, pick
 from cyborg_utils.study.arms import human as human_levels
 from cyborg_utils.study.scores import ARM
@@ -33,7 +33,6 @@ SOURCES = {  # unit, the value that the source speaks of, the source
     "price_core_hour": ("money an hour", 0.04, "EC2 m7g.large on demand, us-east-1, June 2026: 0.0816 for two cores"),
     "price_gpu_hour": ("money an hour", 3.0, f"{ASSUMED}: one data-centre GPU"),
 }
-FASTER = 10  # a record that is so many times faster than the benchmark of its processor took up saved parts: it measured nothing
 
 
 @dataclass(frozen=True)
@@ -76,58 +75,6 @@ class Prices:
         return pd.DataFrame(rows, columns=["input", "value", "unit", "source"])
 
 
-# ---------------------------------------------------------------- what the records say
-
-
-def seconds(profile: str) -> pd.DataFrame:
-    """What was computed in a study, one row a run and step.
-
-    Columns: fraction, seed, step, student, head, labels, seconds, hour_of, source.
-
-    Steps: "fine-tune" (02), "score" (03; of all the study's essays) and "train" (04, one a Student). `hour_of` is the hardware,
-    for `Prices.hour`. A Teacher whose training or scoring was taken up from saved parts before times were kept has no seconds of
-    its own (NaN); its scoring is then told from its tokens and `make bench`, where that ran the same model and processor.
-    """
-    study, rows = config.load(profile), []
-    bench = _bench(study.section("finetune_teacher")["model"])
-    for run in scores.runs(profile, "teacher")[0]:
-        place = {"fraction": run.fraction, "seed": run.seed, "student": "teacher", "head": "", "labels": "teacher"}
-        trained = artefacts.read_table(profile, f"table_teacher_dev_{run.name}")["seconds"].sum(skipna=False)
-        machine = artefacts.read_record(profile, "02_finetune_teacher", run.name)["hardware"]
-        rows.append(place | {"step": "fine-tune", "seconds": trained, "hour_of": machine, "source": "record"})
-        record = artefacts.read_record(profile, "03_label_essays", run.name)
-        took, source = _scoring(record, bench)
-        rows.append(place | {"step": "score", "seconds": took, "hour_of": record["hardware"], "source": source})
-    for run in scores.runs(profile, "students")[0]:
-        record = artefacts.read_record(profile, "04_train_student", run.name)
-        for key, took in record["measured"]["seconds"].items():
-            student, head, labels = key.rsplit("/", 2)
-            place = {"fraction": run.fraction, "seed": run.seed, "student": student, "head": head, "labels": labels}
-            rows.append(place | {"step": "train", "seconds": took, "hour_of": record["hardware"], "source": "record"})
-    columns = ["fraction", "seed", "step", "student", "head", "labels", "seconds", "hour_of", "source"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _bench(model: str) -> dict[str, Any]:
-    """Tokens per second and processor of the Teacher's scoring in `make bench`; empty where it ran another model or never."""
-    file = paths.results("bench", "speed.json")
-    content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if content.get("parameters", {}).get("models", {}).get("teacher scoring") != model:
-        return {}
-    speed = {row["task"]: row["ours"] for row in content["measured"]["summary"]}
-    return {"speed": speed["teacher scoring"], "hardware": content["hardware"]}
-
-
-def _scoring(record: Mapping[str, Any], bench: Mapping[str, Any]) -> tuple[float, str]:
-    """Seconds of a Teacher's scoring, and where they are from."""
-    took, tokens = record["measured"]["seconds_score"], record["measured"]["prompt_tokens"]
-    took = float("nan") if took is None else float(took)
-    alike = bench and all(bench["hardware"][name] == record["hardware"][name] for name in ("processor", "cores", "gpu"))
-    if not alike or took > tokens / bench["speed"] / FASTER:
-        return took, "record"
-    return tokens / bench["speed"], "tokens of the record, at the benchmark's speed"
-
-
 # ---------------------------------------------------------------- what the arms cost
 
 
@@ -140,14 +87,14 @@ def arm_costs(
     future: int,
     each: Mapping[str, float],
 ) -> pd.DataFrame:
-    """What each arm costs, from the frames of `agreement.agreement_table` and `seconds`.
+    """What each arm costs, from the frames of `agreement.agreement_table` and `compute_time.seconds`.
 
     `essays` counts those in `train`, `dev` and in `all`; `each` maps a student ("teacher", "ridge", a model) to the money for one
-    future score by it, of which `future` are needed. Every arm pays for its n_human scores and the development essays; Cyborg
-    arms for the Teacher and its scoring of the pool; the Teacher for its fine-tuning.
+    future score by it, of which `future` are needed. Every arm pays for its n_human scores and for the development essays; Cyborg
+    arms also pay for the Teacher and its scoring of the pool; the Teacher's own arms pay for its fine-tuning.
 
     Columns: fraction, labels, student, head, n_human, human_scores (with dev), people, teacher, training, scoring (money),
-    total, per_1000 (total / future x 1,000), qwk, low, high, frontier. Where seconds are not known, money is NaN.
+    total, per_1000 (total / future x 1,000), qwk, low, high, frontier. Money is NaN where seconds are not known.
     """
     spent = ledger.assign(money=[row.seconds / 3600 * prices.hour(row.hour_of) for row in ledger.itertuples()])
     mean = spent.groupby(["step", "fraction", "student", "head", "labels"])["money"].mean()  # over the runs that know
@@ -185,8 +132,8 @@ def frontier_steps(costs: pd.DataFrame, raters: pd.DataFrame, **options: Any) ->
     """`costs` with what each arm of the frontier gains over the next cheaper one there: step, step_low, step_high (QWK).
 
     `raters` is the frame of `scores.raters` that the arms are from; `options` go to `across_seeds`, on the seeds that both arms
-    have. A step whose interval holds 0 is not told apart from none: the arm's place on the frontier may be chance. NaN for the
-    cheapest arm, off the frontier, and without a common seed.
+    have. Where a step's interval holds 0, the arm's place on the frontier may be chance. NaN for the cheapest arm, for arms off
+    the frontier, and without a common seed.
     """
     best = costs[costs["frontier"]].sort_values("per_1000", kind="stable")
     runs = [by_seed(pick(raters, **place), "matched_level") for place in best[ARM].to_dict("records")]
@@ -195,16 +142,16 @@ def frontier_steps(costs: pd.DataFrame, raters: pd.DataFrame, **options: Any) ->
         both = sorted(set(cheaper) & set(dearer))
         if both:
             ours, theirs = ({seed: arm[seed] for seed in both} for arm in (dearer, cheaper))
-            found = across_seeds(human_levels(raters), ours, theirs, **options)
-            steps.loc[at] = found["mean"], found["low"], found["high"]
+            step = across_seeds(human_levels(raters), ours, theirs, **options)
+            steps.loc[at] = step["mean"], step["low"], step["high"]
     return pd.concat([costs, steps], axis=1)
 
 
 def break_even(costs: pd.DataFrame, comparisons: pd.DataFrame, prices: Prices, *, train: int) -> pd.DataFrame:
-    """From how many minutes a human score on the Cyborg arms are cheaper than scoring all `train` essays by hand.
+    """From how many minutes a human score on a Cyborg arm is cheaper than scoring all `train` essays by hand.
 
-    `costs` as `arm_costs` gives them, `comparisons` as `agreement.comparisons`. minutes = 60 x extra compute / (scores saved x
-    (1 + double_share) x wage): what Teacher and Student cost beyond the `full` Student, over what people are not paid.
+    `costs` is the frame of `arm_costs`, `comparisons` that of `agreement.comparisons`. minutes = 60 x extra compute / (scores
+    saved x (1 + double_share) x wage): what Teacher and Student cost beyond the `full` Student, over what people are not paid.
     Columns: fraction, student, head, labels, scores_saved, extra_compute, saved (money, net), break_even_minutes, and change,
     low, high, equivalence (QWK against `full`). One row a Cyborg arm that has its `full`.
     """
@@ -218,12 +165,186 @@ def break_even(costs: pd.DataFrame, comparisons: pd.DataFrame, prices: Prices, *
             continue
         extra, fewer = row.compute - full[row.student, row.head], train - row.n_human
         paid = fewer * (1 + prices.double_share) * prices.wage_per_hour
-        found = against.loc[place]
+        pair = against.loc[place]
         rows.append(
             dict(zip(("fraction", *keys, "labels"), place, strict=True))
             | {"scores_saved": fewer, "extra_compute": extra, "saved": fewer * prices.score - extra}
-            | {"break_even_minutes": max(0.0, 60 * extra / paid) if paid else float("nan"), "change": found["difference"]}
-            | {name: found[name] for name in ("low", "high", "equivalence")}
+            | {"break_even_minutes": max(0.0, 60 * extra / paid) if paid else float("nan"), "change": pair["difference"]}
+            | {name: pair[name] for name in ("low", "high", "equivalence")}
         )
     columns = ["fraction", *keys, "labels", "scores_saved", "extra_compute", "saved", "break_even_minutes", "change"]
     return pd.DataFrame(rows, columns=[*columns, "low", "high", "equivalence"])
+
+
+# ---------------------------------------------------------------- how many human scores are enough
+
+
+def price_of_one(
+    seconds_each: Mapping[str, float], hardware: Mapping[str, Any], ledger: pd.DataFrame, prices: Prices
+) -> dict[str, float]:
+    """Money for one future score by each scorer, at the price of this machine; the Teacher's at that of the machine it ran on."""
+    each = {name: seconds / 3600 * prices.hour(hardware) for name, seconds in seconds_each.items()}
+    scoring = ledger[ledger["step"] == "score"]
+    if len(scoring):
+        each["teacher"] = seconds_each["teacher"] / 3600 * prices.hour(scoring["hour_of"].iloc[-1])
+    return each
+
+
+def cyborg_runs(raters: pd.DataFrame, student: str = "ridge") -> dict[tuple[float, str], Runs]:
+    """(fraction, labels) -> runs of a Student's Cyborg arms, the systems to compare with a curve of human scores alone."""
+    rows = raters[(raters["student"] == student) & raters["labels"].str.startswith("cyborg")]
+    return {key: by_seed(arm, "matched_level") for key, arm in rows.groupby(["fraction", "labels"], sort=False)}
+
+
+def curve_table(fitted: Fitted, prices: Prices, *, dev: int, confidence: float) -> pd.DataFrame:
+    """The curve with prices: n, qwk, low, high, fitted, price (of n and the `dev` essays), next_0.01 (of 0.01 QWK more at n)."""
+    table = fitted.table(confidence)
+    gain = fitted.curve.gain(table["n"])
+    table["price"] = prices.people(table["n"] + dev)
+    table["next_0.01"] = 0.01 / gain * prices.score if fitted.curve.gap > 0 else np.inf
+    return table
+
+
+def enough_table(fitted: Fitted, margins: Iterable[float], prices: Prices, *, dev: int, confidence: float) -> pd.DataFrame:
+    """`Fitted.enough` with the price of each number, the `dev` essays included: price_n, price_low, price_high."""
+    table = fitted.enough(sorted(margins), confidence=confidence)
+    return table.assign(**{f"price_{name}": prices.people(table[name] + dev) for name in ("n", "low", "high")})
+
+
+def worth_table(
+    fitted: Fitted, systems: Mapping[tuple[float, str], Runs], prices: Prices, *, train: int, confidence: float
+) -> pd.DataFrame:
+    """How many human scores alone would agree as well as each of `systems` (`cyborg_runs`), and what they save.
+
+    Columns: fraction, labels, n_human, runs, qwk, n, low, high, capped, saved.
+    """
+    worth = fitted.worth(confidence=confidence)
+    place = pd.DataFrame(worth["system"].tolist(), columns=["fraction", "labels"], index=worth.index)
+    n_human = (place["fraction"] * train).round().astype(int)
+    runs = [len(systems[system]) for system in worth["system"]]
+    table = pd.concat([place.assign(n_human=n_human, runs=runs), worth.drop(columns="system")], axis=1)
+    return table.assign(saved=(table["n"] - n_human) * prices.score)
+
+
+def priced_line(band: pd.DataFrame, prices: Prices, *, dev: int, future: int, each: float) -> pd.DataFrame:
+    """The fitted curve (`Fitted.band`) over the price per 1,000 future scores: per_1000, qwk. `each`: money for one of them."""
+    return pd.DataFrame({"per_1000": 1000 * (prices.people(band["n"] + dev) + future * each) / future, "qwk": band["qwk"]})
+
+
+# ---------------------------------------------------------------- sentences
+
+
+def one_score(prices: Prices, hardware: Mapping[str, Any], currency: str) -> str:
+    """What one more human score costs, in money and in hours of this machine."""
+    hours = prices.score / prices.hour(hardware)
+    return f"One more human score costs **{prices.score:.2f} {currency}**; for that, this machine computes {hours:,.1f} hours."
+
+
+def who_is_paid(costs: pd.DataFrame, prices: Prices, *, dev: int, future: int, currency: str) -> str:
+    """What scoring by hand would cost, people's share of the Cyborg arms, and the development essays' share of the scores."""
+    by_hand, fewest = float(prices.people(future)), costs["n_human"].min()
+    lines = [f"Scoring all {future:,} future essays by hand: **{1000 * by_hand / future:,.0f} {currency}** per 1,000."]
+    if np.isfinite(share := 1 - compute_share(costs)):
+        lines.append(f"Of the price of every Cyborg arm, **at least {np.floor(1000 * share) / 10:g}%** goes to people.")
+    share = f"{dev / (dev + fewest):.0%} of the human scores of the cheapest arms ({fewest} to train on)"
+    lines.append(f"The {dev} development essays are {share}.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def compute_share(costs: pd.DataFrame) -> float:
+    """The largest share of a Cyborg arm's price that does not go to people; NaN where no such price is known."""
+    known = costs[costs["labels"].str.startswith("cyborg") & costs["total"].notna()]
+    return float(1 - (known["people"] / known["total"]).min())
+
+
+def recommended(enough: pd.Series, prices: Prices, *, train: int, dev: int, currency: str) -> str:
+    """How many human scores are recommended, and their price; `enough` is a row of `enough_table`."""
+    price, every = f"{interval(enough, 'price_')} {currency}", prices.people(train + dev)
+    return (
+        f"**Recommended: {interval(enough)} human scores** of {train:,} lose at most {enough['margin']:g} QWK. They cost "
+        f"{price} with the {dev} development essays, instead of {every:,.0f}. "
+        "Anyone who must not lose more than that takes the upper end. It holds for this Student; one that learns more from more "
+        "scores needs more."
+    )
+
+
+def interval(row: pd.Series, name: str = "") -> str:
+    """A number of human scores with its interval, `586 [81, 1,011]`; with name `price_` its price."""
+    n, low, high = (row[f"{name}{end}"] for end in ("n", "low", "high"))
+    return f"{n:,.0f} [{low:,.0f}, {high:,.0f}]"
+
+
+def steps_beyond_chance(costs: pd.DataFrame) -> str:
+    """How many steps of `frontier_steps` are beyond chance."""
+    steps = costs[costs["step"].notna()]
+    beyond = int((steps["step_low"] > 0).sum())
+    return f"Of {len(steps)} steps along the frontier, **{beyond}** are beyond chance; the others may be chance."
+
+
+def pays_from(even: float, minutes: float) -> str:
+    """From how many seconds a score every Cyborg arm pays; `even` in minutes, NaN where it is not known."""
+    if np.isnan(even):
+        return "Not known: this study has no arm `full`, or its records do not know the Teacher's time."
+    return (
+        f"Every Cyborg arm pays as soon as a human score takes longer than **{_seconds(even)} seconds**; "
+        f"{60 * minutes:.0f} are assumed here, {_times(even, minutes):,.0f} times as many."
+    )
+
+
+def learned(
+    costs: pd.DataFrame, even: float, curve: pd.DataFrame, enough: pd.Series, worth: pd.DataFrame, *, currency: str, choice: str
+) -> str:
+    """What the notebook found. `worth`: the rows of `worth_table` to report; `choice`: which essays people should score."""
+    lines = ["The price of the Teacher's compute is not known here."]
+    if np.isfinite(compute_share(costs) + even):
+        lines = [f"Here {_compute(costs)}, which pays from {_seconds(even)} seconds a score on:"]
+        lines.append("**the price of a score is people's time.**")
+    train, last = curve[["n", "next_0.01"]].iloc[-1]
+    lines.append(
+        f"On human scores alone **{interval(enough)} of {train:,.0f}** were enough for a classical Student "
+        f"(within {enough['margin']:g} QWK); the last ones were bought at {last:,.0f} {currency} per 0.01 QWK."
+    )
+    if len(worth):
+        alone = "; ".join(f"{interval(row)} ({label(row['labels'])})" for _, row in worth.iterrows())
+        lines.append(f"With the Teacher's, {worth['n_human'].iloc[0]} human scores were worth **{alone}** without.")
+    return " ".join([*lines, f"Which essays people score: {choice}."])
+
+
+def finding(costs: pd.DataFrame, enough: pd.Series, *, train: int, choice: str) -> str:
+    """The notebook in one sentence."""
+    first = (
+        f"Within {enough['margin']:g} QWK of all {train:,} human scores a classical Student comes with {interval(enough)} of them"
+    )
+    compute = [_compute(costs)] if np.isfinite(compute_share(costs)) else []
+    return "; ".join([first, *compute, f"which essays people score: {choice}."])
+
+
+def what_would_change(
+    enough: pd.DataFrame, margin: float, even: float, minutes: float, *, runs: int, students: Sequence[str]
+) -> str:
+    """What would change the conclusion: a Markdown list."""
+    others = "; ".join(
+        f"{row['margin']:g} would ask for {interval(row)}" for _, row in enough[enough["margin"] != margin].iterrows()
+    )
+    lines = [f"**Another margin**: {others}."]
+    if np.isfinite(even):
+        times = f"{_times(even, minutes):,.0f} times as expensive"
+        lines.append(f"**People who score in {_seconds(even)} seconds**, or compute that is {times}.")
+    lines += [
+        "**A Student that learns more from more scores**: the network's points beside the curve show how far it holds.",
+        f"**More runs** than the {runs} here (each with its own U and Teacher), and other Students than {', '.join(students)}.",
+        "**A Teacher fine-tuned again** on the second round's scores: here it keeps to what it learned from U.",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _compute(costs: pd.DataFrame) -> str:
+    return f"compute is at most {artefacts.significant(100 * compute_share(costs))}% of the price of Cyborg Data"
+
+
+def _seconds(minutes: float) -> str:
+    return artefacts.significant(60 * minutes)
+
+
+def _times(even: float, minutes: float) -> float:
+    return minutes / even if even else np.inf

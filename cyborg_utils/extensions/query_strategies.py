@@ -1,22 +1,40 @@
-"""Which essays people should score, when only some can be: pure functions over arrays, essays -> indices.
+"""Query strategies: which essays people should score, when they cannot score all.
 
-Every rule returns `count` different indices of the pool, ascending, and the same ones for the same seed. What the rules are worth
-is judged by `compare`, at the same number of human scores.
+A rule is a pure function over arrays. It returns `count` different indices of the pool, ascending, and the same ones for the same
+seed. `second_round` trains Students on the chosen essays; `compare` judges the rules at the same number of human scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.cluster import KMeans
 
+from cyborg_utils.core import config
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.stats.comparisons import across_seeds, contrast
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.models import cyborg_data, student, trials
+from cyborg_utils.plots.style import label
+from cyborg_utils.stats.comparisons import across_seeds, contrast, holm
+from cyborg_utils.study import scores
 
 STRATEGIES = ("random", "length", "clusters", "disagreement")
+SETTING = ["fraction", "student", "labels"]
+DIFFERENCES = [*SETTING, "system", "baseline", "runs", "draws", "difference", "low", "high", "p", "p_holm", "lowest_run"]
+DIFFERENCES += ["highest_run", "margin", "equivalence"]  # what the saved table shows
+VERDICTS = {
+    "better": "better than chance",
+    "worse": "worse than chance",
+    "equivalent": "equal to chance within {margin:g}",
+    "not equivalent": "differ by more than {margin:g} but not in every run",
+    "undecided": "undecided: shown neither to differ from chance nor to equal it within {margin:g}",
+}
 
 
 def at_random(pool: int, count: int, *, seed: int) -> np.ndarray:
@@ -32,9 +50,9 @@ def by_length(lengths: ArrayLike, count: int, *, seed: int) -> np.ndarray:
 
 
 def by_cluster(embeddings: ArrayLike, count: int, *, seed: int) -> np.ndarray:
-    """Stratified by what the essays are like: k-means with `count` clusters, of each the essay nearest to the centre.
+    """Stratified by content: k-means with `count` clusters, and from each the essay nearest to the centre.
 
-    `embeddings` is (n, dimensions). Where essays repeat there are fewer clusters; the rest is drawn at random.
+    `embeddings` is (n, dimensions). Repeated essays make fewer clusters; the rest is drawn at random.
     """
     embeddings = np.asarray(embeddings, dtype=float)
     _checked(len(embeddings), count)
@@ -49,7 +67,7 @@ def by_cluster(embeddings: ArrayLike, count: int, *, seed: int) -> np.ndarray:
 
 
 def by_disagreement(first: ArrayLike, second: ArrayLike, count: int) -> np.ndarray:
-    """Where two machines differ most: |z(first) - z(second)|, each in its own SDs, since one may use more of the scale."""
+    """Where two scorers differ most: |z(first) - z(second)|, each in its own SDs, since one may use more of the scale."""
 
     def standard(values: ArrayLike) -> np.ndarray:
         values = np.asarray(values, dtype=float)
@@ -81,6 +99,121 @@ def choose(
     raise CyborgError(f"strategy {strategy!r}: choose from {', '.join(STRATEGIES)}")
 
 
+# ---------------------------------------------------------------- the second round
+
+
+def second_round(
+    profile: str,
+    run: config.Run,
+    kind: str,
+    train: pd.DataFrame,
+    judged: pd.DataFrame,
+    *,
+    embeddings: np.ndarray,
+    labels: Sequence[str],
+    added: float,
+    draws: int,
+    scale: Scale,
+    settings: student.Settings,
+    folder: Path,
+) -> pd.DataFrame:
+    """Choose `added` x U more essays of a run's pool by every rule, and train Students of a `kind` with their human scores.
+
+    `train` and `judged` are the training essays and all others, with text, `embeddings` (n, hidden) those of `train`. `kind` is
+    "ridge" or an encoder. One row a rule ("none" chooses nothing), draw and kind of labels: fraction, student, labels, rule, key
+    (seed of the run, draw), level (of the test essays), added, n_human, mean_words and sd_score (of the chosen essays).
+    """
+    how = {"scale": scale, "settings": settings, "folder": folder}
+    given = pd.read_csv(scores.file(profile, f"teacher_{run.name}"), dtype={"essay_id": str})
+    teacher = train[["essay_id"]].merge(given, on="essay_id", validate="one_to_one")
+    pool, words = np.flatnonzero(teacher["part"] == "pool"), train["text"].str.split().str.len().to_numpy()
+    first = trials.Trial(cyborg_data.training_sets(train, scale, "human", given), run.seed)
+    own = trials.run([first], kind, train["text"].iloc[pool], show=f"First round, {run.name}", **how)[0]
+    facts = {"lengths": words[pool], "embeddings": embeddings[pool]}
+    facts |= {"teacher": teacher["expected"].to_numpy()[pool], "student": own}
+    more, rows, jobs = min(len(pool), max(1, round(added * (len(train) - len(pool))))), [], []
+    for rule, draw in itertools.product(["none", *STRATEGIES], range(1, draws + 1)):
+        places = pool[choose(rule, more, seed=1000 * run.seed + draw, **facts)] if rule != "none" else pool[:0]
+        chosen = train.iloc[places]
+        marked = given.assign(part=given["part"].mask(given["essay_id"].isin(chosen["essay_id"]), "U"))
+        for name in labels:
+            jobs.append(trials.Trial(cyborg_data.training_sets(train, scale, name, marked), draw))
+            row = {"fraction": run.fraction, "student": kind, "labels": name, "rule": rule, "key": (run.seed, draw)}
+            row |= {"added": len(places), "n_human": round(run.fraction * len(train)) + len(places)}
+            row |= {"mean_words": words[places].mean() if len(places) else np.nan, "sd_score": chosen["score"].std()}
+            rows.append(row)
+    values = trials.run(jobs, kind, judged["text"], show=f"{kind}, {run.name}", **how)
+    return pd.DataFrame(rows).assign(level=list(trials.levels(values, judged, scale)))
+
+
+def selection_table(
+    second: pd.DataFrame, human: ArrayLike, *, dev: int, people: Callable[[int], ArrayLike], **options: Any
+) -> pd.DataFrame:
+    """QWK of every rule at equal cost; `people` gives the price of so many human scores, the `dev` essays included.
+
+    Columns: fraction, student, labels, rule, human_scores, people, runs, draws, qwk, low, high, interval_of (`across_seeds` over
+    runs, draws averaged within their run), mean_words, sd_score.
+    """
+    rows = []
+    for key, part in second.groupby([*SETTING, "rule"], sort=False):
+        pooled = across_seeds(human, by_run(dict(zip(part["key"], part["level"], strict=True))), **options)
+        n = int(part["n_human"].iloc[0]) + dev
+        row = dict(zip((*SETTING, "rule"), key, strict=True)) | {"human_scores": n, "people": float(people(n))}
+        row |= {"runs": pooled["seeds"], "draws": len(part) // pooled["seeds"], "qwk": pooled["mean"]}
+        row |= {name: pooled[name] for name in ("low", "high", "interval_of")}
+        rows.append(row | {name: part[name].mean() for name in ("mean_words", "sd_score")})
+    return pd.DataFrame(rows)
+
+
+def differences(second: pd.DataFrame, human: ArrayLike, **options: Any) -> pd.DataFrame:
+    """Each rule against chance (`compare`) in every setting, with p_holm over all rows and a verdict (key of `VERDICTS`).
+
+    A rule is "better" or "worse" only where its interval, the corrected p (below 0.05) and every run agree.
+    """
+    tables = []
+    for key, part in second[second["rule"] != "none"].groupby(SETTING, sort=False):
+        by_rule = {rule: dict(zip(rows["key"], rows["level"], strict=True)) for rule, rows in part.groupby("rule", sort=False)}
+        table = compare(human, by_rule, baseline="random", **options)
+        tables.append(table.assign(**dict(zip(SETTING, key, strict=True))))
+    table = pd.concat(tables, ignore_index=True)
+    table["p_holm"] = holm(table["p"])
+    clear = (
+        (table["p_holm"] < 0.05) & ((table["low"] > 0) | (table["high"] < 0)) & (table["lowest_run"] * table["highest_run"] > 0)
+    )
+    direction = np.where(table["difference"] > 0, "better", "worse")
+    return table.assign(verdict=np.where(clear, direction, table["equivalence"]))
+
+
+def named(table: pd.DataFrame, fraction: float) -> pd.DataFrame:
+    """The rows of `differences` at one fraction, each with a system that names labels and rule, for `difference_forest`."""
+    part = table[table["fraction"] == fraction]
+    who = " (" + part["student"] + ")" if part["student"].nunique() > 1 else ""
+    return part.assign(system=part["labels"].map(label) + who + ": " + part["system"])
+
+
+def verdicts(table: pd.DataFrame) -> str:
+    """The rows of `differences` by their verdict: a Markdown list."""
+    lines, margin = [], table["margin"].iloc[0]
+    for name, part in table.groupby("verdict", sort=False):
+        rules = [
+            f"{row.system} ({label(row.labels)}, {row.student}, {row.fraction:.0%}): {row.difference:+.3f}"
+            for row in part.itertuples()
+        ]
+        lines.append(f"- **{VERDICTS[name].format(margin=margin)}**: {'; '.join(rules)}")
+    return "\n".join(lines)
+
+
+def finding(table: pd.DataFrame, fraction: float) -> str:
+    """How many comparisons with chance came out how, at one fraction."""
+    part = table[table["fraction"] == fraction]
+    kinds = {"system": "rules", "labels": "kinds of labels", "student": "Students"}
+    tried = [f"{part[name].nunique()} {word}" for name, word in kinds.items() if part[name].nunique() > 1]
+    better, worse, equal = ((part["verdict"] == name).sum() for name in ("better", "worse", "equivalent"))
+    asked = f"{len(part)} comparisons with essays drawn at random ({' × '.join(tried)}, {fraction:.0%} scored before)"
+    undecided, margin = len(part) - better - worse - equal, part["margin"].iloc[0]
+    return f"of {asked} {better} came out better, {worse} worse, {equal} equal within {margin:g}, and {undecided} undecided"
+
+
 def compare(
     human: ArrayLike,
     levels: Mapping[str, Mapping[tuple[int, int], np.ndarray]],
@@ -93,10 +226,10 @@ def compare(
 ) -> pd.DataFrame:
     """Each rule against a baseline rule, at the same number of human scores.
 
-    `levels` maps a rule to (run, draw) -> a Student's levels of the test essays, all rules with the same runs and draws. Columns:
-    system, baseline, runs, draws, difference (QWK), low, high (`across_seeds`: essays and runs, draws averaged within their run;
-    with one run essays alone), p (permutation over essays), tost_low, tost_high, margin, equivalence, lowest_run, highest_run
-    (mean difference of a run).
+    `levels` maps a rule to (run, draw) -> a Student's levels of the test essays; all rules have the same runs and draws.
+    Columns: system, baseline, runs, draws, difference (QWK), low, high (`across_seeds`: over essays and runs, draws averaged
+    within their run; over essays alone with one run), p (permutation over essays), tost_low, tost_high, margin, equivalence,
+    lowest_run, highest_run (mean difference of a run).
     """
     rows, base = [], by_run(levels[baseline])
     options = {"margin": margin, "resamples": resamples, "confidence": confidence, "seed": seed}
@@ -112,7 +245,7 @@ def compare(
 
 
 def by_run(levels: Mapping[tuple[int, int], np.ndarray]) -> dict[int, list[np.ndarray]]:
-    """(run, draw) -> levels as run -> those of its draws: draws of a run share its U and its Teacher, so they are no seeds."""
+    """(run, draw) -> levels as run -> those of its draws. Draws of a run share its U and its Teacher, so they are not seeds."""
     runs: dict[int, list[np.ndarray]] = {}
     for (run, _), level in levels.items():
         runs.setdefault(run, []).append(level)

@@ -5,20 +5,23 @@ Only the Students' scores are kept (`<mark>.npz` in the given folder), not the S
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from datasets import Dataset
 from tqdm.auto import tqdm
 
 from cyborg_utils.core import atomic, dtype, provenance
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.models import baseline, student, trainer
+from cyborg_utils.data import corpora
+from cyborg_utils.models import baseline, cyborg_data, student, trainer
 from cyborg_utils.stats.calibration import match_on_dev
 
 RIDGE = "ridge"  # the classical Student; any other kind is the name of an encoder
@@ -72,6 +75,32 @@ def levels(values: np.ndarray, judged: pd.DataFrame, scale: Scale) -> np.ndarray
     return np.stack([scale.nearest(row) for row in matched])
 
 
+def on_human_scores(
+    dataset: Dataset,
+    train: pd.DataFrame,
+    judged: pd.DataFrame,
+    sizes: Iterable[int],
+    draws: int,
+    *,
+    scale: Scale,
+    settings: student.Settings,
+    folder: Path,
+) -> dict[int, dict[int, np.ndarray]]:
+    """Classical Students on human scores alone: size -> draw (1, 2, ...) -> levels of the test essays.
+
+    `train` and `judged` are the training essays and all others, with text (`corpora.frame`). Draws are those of
+    `corpora.draw_human`: in the same draw a larger size contains a smaller one.
+    """
+    grid = list(itertools.product(sizes, range(1, draws + 1)))
+    chosen = [corpora.draw_human(dataset, size / len(train), draw) for size, draw in grid]
+    jobs = [Trial(cyborg_data.training_sets(train[train["essay_id"].isin(ids)], scale, "full")) for ids in chosen]
+    values = run(jobs, RIDGE, judged["text"], scale=scale, settings=settings, folder=folder, show="Learning curve")
+    by_size: dict[int, dict[int, np.ndarray]] = {}
+    for (size, draw), level in zip(grid, levels(values, judged, scale), strict=True):
+        by_size.setdefault(size, {})[draw] = level
+    return by_size
+
+
 @torch.no_grad()
 def embeddings(
     pupil: student.Student, texts: Sequence[str], folder: Path, *, show: str = "Embeddings"
@@ -86,5 +115,5 @@ def embeddings(
             return pupil.network.pooled(**inputs).cpu().numpy()
 
     mark = provenance.fingerprint(vars(pupil.settings) | {"recipe": student.RECIPE}, data=rows)
-    found = trainer.in_parts(work, trainer.token_batches([*map(len, rows)], 16384), folder, mark, every=1, show=show)
-    return found, trainer.seconds(folder)
+    vectors = trainer.in_parts(work, trainer.token_batches([*map(len, rows)], 16384), folder, mark, every=1, show=show)
+    return vectors, trainer.seconds(folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -103,7 +105,7 @@ def enough_scores(
     arms: pd.DataFrame | None = None,
     student: str = "ridge",
     title: str = "How many essays should people have scored?",
-) -> Figure:
+) -> tuple[Figure, str]:
     """QWK of a Student on human scores alone against their number, with the recommended one.
 
     `measured`: n, qwk, low, high, price (of n); `curve`: n, qwk, low, high of the fit; `enough`: margin, n, low, high. `arms` are
@@ -131,7 +133,10 @@ def enough_scores(
     ax.yaxis.set_major_locator(ticks(8))
     ax.set(xlabel="Essays with a human score to train on (below: their price, in all)", ylabel="QWK (test essays)", title=title)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right center")
-    return figure
+    points = ", ".join(f"{row.n} {row.qwk:.3f}" for row in measured.itertuples())
+    ends = f"{enough['n']:.0f} [{enough['low']:.0f}, {enough['high']:.0f}]"
+    who = "the classical Student" if student == "ridge" else label(student)
+    return figure, f"QWK of {who} on human scores alone: {points}. Within {enough['margin']:g} of all: {ends}."
 
 
 @styled
@@ -141,12 +146,13 @@ def cost_frontier(
     curve: pd.DataFrame | None = None,
     currency: str = "",
     title: str = "What agreement costs",
-) -> Figure:
+) -> tuple[Figure, str]:
     """QWK with interval against cost per 1,000 essays; `costs`: student, arm, n_human, per_1000, qwk, low, high, frontier.
 
     Ringed and joined by steps: the arms that none beats in both. Filled: networks; hollow: the classical Student. `curve`
     (per_1000, qwk) is that Student on human scores alone. Arms of equally many human scores cost nearly the same: they are drawn
-    side by side around their cost, the steps with them, and the axis says so.
+    side by side around their cost, the steps with them, and the axis says so. Where the columns step, step_low and step_high are
+    there (`cost.frontier_steps`), the words tell them too.
     """
     known = costs[np.isfinite(costs["per_1000"]) & np.isfinite(costs["qwk"])].sort_values("per_1000", kind="stable")
     figure, ax = plt.subplots(figsize=(DOUBLE * 0.9, 3.0))
@@ -179,4 +185,14 @@ def cost_frontier(
     cost = f"Cost per 1,000 scored essays{f' ({currency})' if currency else ''}\narms of nearly equal cost are drawn side by side"
     ax.set(xlabel=cost, ylabel="QWK (test essays)", title=title)
     figure.legend(handles, names, loc="outside right center")
-    return figure
+    alt = cost.replace("Cost per 1,000 scored essays", "QWK against cost per 1,000 essays").replace("\n", "; ")
+    return figure, f"{alt}. On the frontier: {'; '.join(_priced(row, currency) for row in best.to_dict('records'))}."
+
+
+def _priced(row: dict[str, Any], currency: str) -> str:
+    """An arm of the frontier in words, with its step over the next cheaper one where that is known."""
+    price = f"{row['per_1000']:,.2f} {currency}".strip()
+    words = f"{row['student']}, {row['arm']}, {row['n_human']} human scores: {price}, QWK {row['qwk']:.3f}"
+    if np.isfinite(row.get("step", np.nan)):
+        words += f", step {row['step']:+.3f} [{row['step_low']:+.3f}, {row['step_high']:+.3f}]"
+    return words

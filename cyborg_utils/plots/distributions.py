@@ -278,10 +278,10 @@ def unlike_map(
     longest: float,
     unknown: float,
     title: str = "Essays unlike those that the Student learned from",
-) -> Figure:
+) -> tuple[Figure, str]:
     """Every essay by its number of words and its share of unknown words: kind, words, unknown; the first kind in black.
 
-    The box holds what gets no flag of either sort: from `shortest` to `longest` words, at most the share `unknown` of them unknown.
+    The box holds what gets no flag: from `shortest` to `longest` words, at most the share `unknown` of them unknown.
     """
     figure, ax = plt.subplots(figsize=(DOUBLE, 3.0))
     kinds = list(dict.fromkeys(frame["kind"]))
@@ -298,4 +298,6 @@ def unlike_map(
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.set(xlabel="Words", ylabel="Words that no training essay has", title=title, ylim=(-0.03, 1.03))
     figure.legend(loc="outside right center", markerscale=1.6)
-    return figure
+    typical = frame.groupby("kind", sort=False)[["words", "unknown"]].median()
+    medians = "; ".join(f"{row.Index} {row.words:.0f} words, {row.unknown:.0%} unknown" for row in typical.itertuples())
+    return figure, f"Median of each kind: {medians}. The box: what gets no flag."

@@ -21,12 +21,12 @@ Runs = Mapping[Any, np.ndarray]  # seed -> levels of the same essays
 
 
 class Curve(NamedTuple):
-    """QWK(n) = top - gap ((n / most)^-speed - 1): rises by ever less from n to n + 1. gap >= 0, speed > 0."""
+    """QWK(n) = top - gap ((n / most)^-speed - 1): the gain from n to n + 1 falls with n. gap >= 0, speed > 0."""
 
     top: float
     gap: float
     speed: float
-    least: float  # sizes measured: nothing is told outside them
+    least: float  # the sizes measured: the curve says nothing outside them
     most: float
 
     def at(self, n: ArrayLike) -> np.ndarray:
@@ -74,10 +74,10 @@ def resampled_means(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean QWK over seeds of each system, (systems,), and with other essays and other seeds, (resamples, systems).
 
-    Essays are drawn with replacement, the same for all systems. Seeds are too few for that: of S seeds the bootstrap shows a
-    variance too small by (S - 1) / S, without Student's tails. So what other seeds would change is drawn from the t distribution
-    that `comparisons.across_seeds` uses (`_seed_weights`), the same for all systems that have these seeds. One seed shows
-    nothing of it: then the resamples are over essays alone.
+    Essays are drawn with replacement, the same for all systems. Seeds are too few for that: the bootstrap of S seeds gives a
+    variance too small by (S - 1) / S, without Student's tails. So the effect of other seeds is drawn from the t distribution
+    that `comparisons.across_seeds` uses (`_seed_weights`), the same for all systems that have these seeds. With one seed the
+    resamples are over essays alone.
     """
     values, resampled = resampled_metric(
         human, [run for runs in systems.values() for run in runs.values()], metric="qwk", resamples=resamples, seed=seed
@@ -94,7 +94,7 @@ def resampled_means(
 def _seed_weights(seeds: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """Weights w, (resamples, seeds), of sum 0: for values x of S seeds, w @ x is SD(x) / sqrt(S) times t with S - 1 degrees.
 
-    Normal numbers, centred, weigh the seeds' deviations; a chi-squared one divides them, as in Student's t. 0 for one seed.
+    Centred normal numbers weight the seeds' deviations; a chi-squared one divides them, as in Student's t. 0 for one seed.
     """
     if seeds == 1:
         return np.zeros((resamples, 1))
@@ -112,6 +112,18 @@ class Fitted(NamedTuple):
     qwk: np.ndarray  # (sizes,)
     resampled: np.ndarray  # (resamples, sizes)
     others: dict[Hashable, tuple[float, np.ndarray]]
+
+    def table(self, confidence: float) -> pd.DataFrame:
+        """What was measured, with interval, beside the curve: n, qwk, low, high, fitted."""
+        low, high = self.interval(self.resampled, confidence)
+        columns = {"n": self.sizes, "qwk": self.qwk, "low": low, "high": high, "fitted": self.curve.at(self.sizes)}
+        return pd.DataFrame(columns)
+
+    def band(self, confidence: float, points: int = 80) -> pd.DataFrame:
+        """The curve with interval at points evenly spaced on a log scale, for a figure: n, qwk, low, high."""
+        n = np.geomspace(self.sizes[0], self.sizes[-1], points)
+        low, high = self.interval([curve.at(n) for curve in self.curves], confidence)
+        return pd.DataFrame({"n": n, "qwk": self.curve.at(n), "low": low, "high": high})
 
     def interval(self, values: Sequence[ArrayLike], confidence: float) -> np.ndarray:
         """Percentile ends, (2, ...), of one value (or array) a resample."""

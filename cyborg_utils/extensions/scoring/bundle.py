@@ -1,8 +1,8 @@
-"""What a saved Student needs to score for somebody else: its study's calibration, its errors, what its essays were like.
+"""What a saved Student needs to score new essays: its study's calibration, its errors, and a description of its essays.
 
-It stands beside the Student as `scoring.json` and is written from files that are there when a study has run (the prepared essays
-and `scores/students_<run>.csv`), without loading a model. So notebook 12 does it for every Student of a study, also for those
-trained before, and notebook 04 need not be executed again.
+It is saved beside the Student as `scoring.json`, from files that exist once a study has run (the prepared essays and
+`scores/students_<run>.csv`), without loading a model. So notebook 12 does it for every Student of a study, also for those trained
+before, and notebook 04 need not be executed again.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from cyborg_utils.core import config, paths, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data import corpora
 from cyborg_utils.extensions.scoring.advisory_flags import Corpus
-from cyborg_utils.stats.calibration import MeanSdMatch
-from cyborg_utils.study import scores
+from cyborg_utils.stats.calibration import MeanSdMatch, match_on_dev
+from cyborg_utils.study import arms, scores
 
 FILE = "scoring.json"
 
@@ -34,13 +34,14 @@ class Name:
     labels: str
 
     def folder(self, profile: str) -> Path:
-        """Where notebook 04 saves it."""
+        """The folder where notebook 04 saves it."""
         return paths.build(profile, "students", self.run, f"{self.model.replace('/', '--')}-{self.head}-{self.labels}")
 
 
 @dataclass(frozen=True)
 class Release:
-    """`residuals`: |human - matched score| of every development essay, ascending, in score points; `mark`: of the Student."""
+    """A Student's bundle. `residuals`: |human - matched score| of every development essay, ascending, in score points;
+    `mark`: the fingerprint of the Student's training."""
 
     profile: str
     name: Name
@@ -51,7 +52,7 @@ class Release:
 
 
 def saved(profile: str) -> list[Name]:
-    """The Students of a study that lie on this machine, in the order of the study."""
+    """The Students of a study that are on this machine, in the order of the study."""
     study = config.load(profile)
     section = study.section("train_student")
     runs = [*study.runs, *study.full_runs]
@@ -66,7 +67,7 @@ def saved(profile: str) -> list[Name]:
 
 
 def find(profile: str, labels: str, run: str = "") -> Name:
-    """The study's headline Student on these labels: of `run`, or without one of the first run that is there.
+    """The study's headline Student on these labels: of `run`, or of the first run that is there.
 
     Raises CyborgError where it is not on this machine.
     """
@@ -85,17 +86,16 @@ def find(profile: str, labels: str, run: str = "") -> Name:
 
 
 def write(profile: str) -> list[Name]:
-    """Write `scoring.json` beside every saved Student whose scores are there; return them. Needs no model.
+    """Write `scoring.json` beside every saved Student whose scores are there; return these Students. Needs no model.
 
-    Calibration and errors are of the development essays, the description of the corpus of the training essays.
+    Calibration and errors come from the development essays, the description of the corpus from the training essays.
     """
     essays = corpora.frame(corpora.load(profile), text=True)
     train = essays[essays["split"] == "train"]
     corpus = Corpus.of(train["text"].tolist(), [text for text in train["assignment"].fillna("") if text])
     given, written = scores.students(profile).query("part == 'dev'"), []
     for name in saved(profile):
-        rows = given[(given["run"] == name.run) & (given["student"] == name.model)]
-        rows = rows[(rows["head"] == name.head) & (rows["labels"] == name.labels)]
+        rows = arms.pick(given, run=name.run, student=name.model, head=name.head, labels=name.labels)
         folder = name.folder(profile)
         mark = json.loads((folder / "student.json").read_text(encoding="utf-8"))["mark"]
         if len(rows):
@@ -105,16 +105,14 @@ def write(profile: str) -> list[Name]:
 
 
 def _write(folder: Path, profile: str, name: Name, mark: str, dev: pd.DataFrame, corpus: Corpus) -> None:
-    match = MeanSdMatch(0.0, 0.0, 1.0)  # a classifier gives levels, which notebook 04 leaves as they are
-    if name.head == "regression":
-        match = MeanSdMatch.fit(target=dev["score"], values=dev["value"])
+    match = match_on_dev(dev, head=name.head)
     residuals = np.sort(np.abs(dev["score"] - dev["matched_value"]))
     content = {"profile": profile, "name": vars(name), "mark": mark, "match": vars(match)}
     provenance.write_json(folder / FILE, content | {"residuals": residuals.round(6), "corpus": corpus.as_json()})
 
 
 def read(folder: Path) -> Release:
-    """What `write` left beside a Student. Raises CyborgError where it is not there, or of an earlier training."""
+    """The bundle beside a Student. Raises CyborgError where it is missing or belongs to an earlier training."""
     for file, advice in (("student.json", "Name the folder of a saved Student (notebook 04)"), (FILE, "Run notebook 12")):
         if not (folder / file).is_file():
             raise CyborgError(f"{paths.shown(folder)}: no {file} there. {advice}.")

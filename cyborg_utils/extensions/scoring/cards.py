@@ -1,6 +1,7 @@
-"""A model card beside every saved Student, a data card beside a study's scores, filled from what the study has written.
+"""A model card for every saved Student and a data card for a study's scores, filled from the study's tables and records.
 
-`python -m cyborg_utils.extensions.scoring.cards ellipse` writes them anew. What a study has not measured is called so; nothing is computed again.
+`python -m cyborg_utils.extensions.scoring.cards ellipse` writes them anew. Nothing is computed again; what a study has not
+measured is called "not measured yet".
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from cyborg_utils.stats import conformal
 from cyborg_utils.study import artefacts, scores
 
 UNKNOWN = "not measured yet"
-CONFIDENCE = 0.90  # of the interval that a model card tells
+CONFIDENCE = 0.90  # of the interval in a model card
 HUB_ID = re.compile(r"\(?([\w.-]+/[\w.-]+) @ ")  # in the `role` of weights.yaml
 # corpus -> its name, its licence, where it comes from
 SOURCES = {
@@ -37,7 +38,7 @@ SOURCES = {
 
 
 def write(profile: str) -> list[Path]:
-    """README.md beside every Student that `bundle.write` made ready, and beside the scores of the study; returns them."""
+    """Write README.md beside every Student that `bundle.write` made ready, and beside the study's scores; return the files."""
     written = []
     for name in bundle.saved(profile):
         if (name.folder(profile) / bundle.FILE).is_file():
@@ -49,14 +50,14 @@ def write(profile: str) -> list[Path]:
 
 
 def model_card(profile: str, name: bundle.Name) -> str:
-    """The card of a saved Student in the Hugging Face hub's form: a YAML header and Markdown."""
+    """The card of a saved Student in the format of the Hugging Face hub: a YAML header and Markdown."""
     study, ready = config.load(profile), bundle.read(name.folder(profile))
     arm = {"student": name.model, "head": name.head, "labels": name.labels}
     own = _row(profile, f"table_students_{name.run}", arm)
     fraction = _fraction(study, name.run)
     judged = _row(profile, "table_qwk", arm | {"fraction": fraction})
     groups = _rows(profile, "table_smd", arm | {"fraction": fraction})
-    groups = groups[groups["scores"] == groups["scores"].iloc[-1]] if len(groups) else groups  # matched stands last, where it is
+    groups = groups[groups["scores"] == groups["scores"].iloc[-1]] if len(groups) else groups  # "matched" is last, if there
     width = conformal.half_width(ready.residuals, CONFIDENCE)
     common = _common(profile)
     facts = common | {
@@ -100,6 +101,13 @@ def data_card(profile: str) -> str:
     return _filled("data_card.md.j2", facts)
 
 
+def folded(folder: Path) -> str:
+    """The model card in a Student's folder for a notebook: without its header, folded, headings two levels lower."""
+    card = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2]
+    lower = card.replace("\n# ", "\n### ").replace("\n## ", "\n#### ")
+    return f"<details><summary>The model card</summary>\n\n{lower}\n</details>"
+
+
 def _common(profile: str) -> dict[str, Any]:
     study = config.load(profile)
     data = study.section("prepare_data")
@@ -110,17 +118,17 @@ def _common(profile: str) -> dict[str, Any]:
 
 
 def _trained(profile: str, name: bundle.Name, sizes: dict[str, int]) -> str:
-    """Whose scores the Student learned from, in words and numbers."""
+    """Which scores the Student learned from, in words and numbers."""
     if name.labels == "full":
         return f"{sizes['train']:,} human scores"
     given = pd.read_csv(scores.file(profile, f"teacher_{name.run}"), usecols=["part"])["part"].value_counts()
-    told = {
+    words = {
         "human": "{u:,} human scores",
         "cyborg": "{u:,} human scores and {pool:,} synthetic ones, the Teacher's most likely level",
         "cyborg-soft": "{u:,} human scores and {pool:,} synthetic ones, the Teacher's expected score or distribution",
         "cyborg-staged": "first {pool:,} synthetic scores (the Teacher's expected), then {u:,} human ones",
     }
-    return told[name.labels].format(u=given.get("U", 0), pool=given.get("pool", 0))
+    return words[name.labels].format(u=given.get("U", 0), pool=given.get("pool", 0))
 
 
 def _fraction(study: config.Study, run: str) -> float:
@@ -128,16 +136,15 @@ def _fraction(study: config.Study, run: str) -> float:
 
 
 def _hub_id(model: str) -> str:
-    """The hub id of a model: as it is named, or as weights.yaml says of a short name; "" where it has none."""
+    """The hub id of a model: its name, or what weights.yaml says of a short name; "" where it has none."""
     role = weights.registry().get(model, {}).get("role", "")
-    found = HUB_ID.search(role) or re.search(r"of ([\w.-]+/[\w.-]+?)\b[,)]", role)
-    if found:
-        return found[1]
+    if match := HUB_ID.search(role) or re.search(r"of ([\w.-]+/[\w.-]+?)\b[,)]", role):
+        return match[1]
     return model.split("@")[0] if model.count("/") == 1 and not Path(paths.home() / model).exists() else ""
 
 
 def _rows(profile: str, table: str, wanted: dict[str, Any]) -> pd.DataFrame:
-    """Rows of a saved table with these values; an empty frame where table or columns are not there."""
+    """Rows of a saved table with these values; an empty frame where the table or a column is missing."""
     file = paths.results(profile, "tables", f"{table}.csv")
     frame = pd.read_csv(file) if file.is_file() else pd.DataFrame()
     for column, value in wanted.items():
@@ -146,7 +153,7 @@ def _rows(profile: str, table: str, wanted: dict[str, Any]) -> pd.DataFrame:
 
 
 def _row(profile: str, table: str, wanted: dict[str, Any]) -> dict[str, Any]:
-    """The first of `_rows`, {} where there is none."""
+    """The first of `_rows`; {} if there is none."""
     return next(iter(_rows(profile, table, wanted).to_dict("records")), {})
 
 
@@ -163,7 +170,7 @@ def _filled(template: str, facts: dict[str, Any]) -> str:
 
 
 def _number(value: Any, form: str = ".3f") -> str:
-    """A number in a card; `UNKNOWN` where it is not there."""
+    """A number in a card; `UNKNOWN` if it is missing."""
     known = value is not None and not isinstance(value, jinja2.Undefined) and value == value
     return format(value, form) if known else UNKNOWN
 

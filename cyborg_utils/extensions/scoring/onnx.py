@@ -1,4 +1,4 @@
-"""A Student as an ONNX file, float32 or with int8 weights, and back: run by onnxruntime, without PyTorch's kernels.
+"""A Student as an ONNX file, float32 or with int8 weights, run by onnxruntime without PyTorch's kernels.
 
 The file holds the network only: input_ids and attention_mask (batch, length), int64, to `output` (batch, 1 or K). Tokens, units
 and calibration stay with the saved Student, so an ONNX file is used together with its folder.
@@ -19,17 +19,20 @@ import pandas as pd
 import torch
 from torch import nn
 
-from cyborg_utils.core import atomic
+from cyborg_utils.core import atomic, dtype
 from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
 from cyborg_utils.models.student import Student
+from cyborg_utils.stats import metrics
+from cyborg_utils.stats.calibration import MeanSdMatch
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-TOKENS = 2048  # in one call: attention is written out here, and its weights for a large batch take gigabytes
+TOKENS = 2048  # in one call: attention is computed explicitly here, and its weights for a large batch take gigabytes
 FILES = {"float32": "student.onnx", "int8": "student.int8.onnx"}
 
 
 class _Plain(nn.Module):
-    """A Student's network with a tensor as its output, as an exporter wants it."""
+    """A Student's network with a tensor as its output, which the exporter needs."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -42,7 +45,7 @@ class _Plain(nn.Module):
 class Session(nn.Module):
     """An ONNX file in place of a Student's network: the same call, the same output, on the CPU, by onnxruntime.
 
-    `threads` as many as PyTorch uses, where none are given.
+    `threads`: 0 means as many as PyTorch uses.
     """
 
     def __init__(self, file: Path, *, threads: int = 0) -> None:
@@ -66,7 +69,7 @@ class Session(nn.Module):
 def export(student: Student, file: Path) -> Path:
     """Write the network as ONNX, float32, with free batch size and length.
 
-    Written whole or not at all. Raises CyborgError where a package is missing or the encoder cannot be exported.
+    An atomic write. Raises CyborgError where a package is missing or the encoder cannot be exported.
     """
     _package("onnx"), _package("onnxscript")
     network = copy.deepcopy(student.network).float().cpu().eval()
@@ -91,7 +94,7 @@ def export(student: Student, file: Path) -> Path:
             )
     except CyborgError:
         raise
-    except Exception as error:  # the exporter raises what its stages raise: one remedy serves
+    except Exception as error:  # the exporter raises whatever its stages raise: one remedy serves
         first = (str(error).strip().splitlines() or ["no reason given"])[0][:300]
         raise CyborgError(
             f"{student.settings.model}: cannot be exported to ONNX ({type(error).__name__}: {first}). Score without --onnx."
@@ -100,10 +103,10 @@ def export(student: Student, file: Path) -> Path:
 
 
 def quantised(file: Path, target: Path) -> Path:
-    """Write an ONNX file anew with weights of matrix products as 8-bit numbers, activations turned into such as they come."""
+    """Write an ONNX file with the weights of matrix products as 8-bit numbers; activations are quantised as they come."""
     quantization = _package("onnxruntime.quantization")
     level = logging.getLogger().level
-    logging.getLogger().setLevel(logging.ERROR)  # it recommends a preparation that is of no use here
+    logging.getLogger().setLevel(logging.ERROR)  # it recommends a preparation that does not help here
     try:
         with atomic.file(target) as temporary:
             quantization.quantize_dynamic(str(file), str(temporary), weight_type=quantization.QuantType.QInt8, per_channel=True)
@@ -120,7 +123,7 @@ def attached(student: Student, file: Path) -> Student:
 
 
 def exported(student: Student, folder: Path, *, int8: bool = False) -> Path:
-    """The ONNX file of a saved Student, beside it; made where it is not there or older than the Student."""
+    """The ONNX file of a saved Student, in its folder; made if it is missing or older than the Student."""
     file = folder / FILES["int8" if int8 else "float32"]
     if file.is_file() and file.stat().st_mtime_ns >= (folder / "student.json").stat().st_mtime_ns:
         return file
@@ -128,10 +131,10 @@ def exported(student: Student, folder: Path, *, int8: bool = False) -> Path:
 
 
 def race(students: Mapping[str, Student], essays: Sequence[str], *, rounds: int) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
-    """The same essays scored by each, in turn, `rounds` times after one that does not count.
+    """The same essays scored by each Student in turn, `rounds` times after a first round that does not count.
 
-    Values by name, and one row a round and name: name, round, seconds, cpu_seconds (of all threads). Taking turns, a busy machine
-    slows all of them alike; the processor's own time says what a busy machine hides.
+    Returns values by name, and one row a round and name: name, round, seconds, cpu_seconds (of all threads). Because they take
+    turns, a busy machine slows all of them alike; the processor's own time is not affected by it.
     """
     values, rows = {}, []
     for number in range(rounds + 1):
@@ -141,6 +144,53 @@ def race(students: Mapping[str, Student], essays: Sequence[str], *, rounds: int)
             rows.append((name, number, time.perf_counter() - wall, time.process_time() - cpu))
     clock = pd.DataFrame(rows, columns=["name", "round", "seconds", "cpu_seconds"])
     return values, clock[clock["round"] > 0].reset_index(drop=True)
+
+
+def forms(student: Student, folder: Path) -> tuple[dict[str, Student], dict[str, Path]]:
+    """A saved Student by PyTorch (first; named with its compute dtype), ONNX and int8 ONNX, and the file of weights of each."""
+    pytorch = f"torch {dtype.name()}"
+    files = {f"onnx {form}": exported(student, folder, int8=form == "int8") for form in FILES}
+    students = {pytorch: student} | {form: attached(student, file) for form, file in files.items()}
+    return students, {pytorch: folder / "model.safetensors"} | files
+
+
+def comparison(
+    values: Mapping[str, np.ndarray], clock: pd.DataFrame, files: Mapping[str, Path], *, match: MeanSdMatch, scale: Scale
+) -> pd.DataFrame:
+    """What `race` found of each of `forms`, against the first: the scores after calibration (`match`) and the speed.
+
+    Columns: form, n, megabytes, largest_difference (points), same_score (share), qwk, essays_per_second, cpu_ms (of an essay),
+    speed_up (ratio of processor times, median over rounds), slowest, fastest (its range).
+    """
+    times = clock.pivot(index="round", columns="name", values=["seconds", "cpu_seconds"])
+    calibrated = {form: match.apply(value) for form, value in values.items()}
+    level = {form: scale.nearest(value) for form, value in calibrated.items()}
+    first, rows = next(iter(values)), []
+    for form, value in calibrated.items():
+        n, ratio = len(value), times["cpu_seconds"][first] / times["cpu_seconds"][form]
+        row = {"form": form, "n": n, "megabytes": files[form].stat().st_size / 1e6}
+        row |= {"largest_difference": np.abs(value - calibrated[first]).max(), "same_score": (level[form] == level[first]).mean()}
+        row |= {"qwk": metrics.qwk(level[first], level[form], levels=scale.size)}
+        row |= {"essays_per_second": n / times["seconds"][form].median()}
+        row |= {"cpu_ms": 1000 * times["cpu_seconds"][form].median() / n}
+        rows.append(row | {"speed_up": ratio.median(), "slowest": ratio.min(), "fastest": ratio.max()})
+    return pd.DataFrame(rows)
+
+
+def same_scorer(table: pd.DataFrame, rounds: int) -> str:
+    """Whether each ONNX form in `comparison` is still the same scorer, and whether it is faster."""
+    rows = table.set_index("form")
+    plain, small = (_against_pytorch(rows.loc[f"onnx {form}"], rounds) for form in FILES)
+    return f"- ONNX, float32: {plain}.\n- ONNX, int8: {small}; {rows.loc['onnx int8', 'megabytes']:.0f} MB."
+
+
+def _against_pytorch(row: pd.Series, rounds: int) -> str:
+    pace = "faster than" if row["slowest"] > 1 else "slower than" if row["fastest"] < 1 else "not clearly faster or slower than"
+    return (
+        f"differs from PyTorch by at most {row['largest_difference']:.3f} points, gives {row['same_score']:.0%} of the essays "
+        f"the same score (QWK between both {row['qwk']:.3f}) and is {pace} PyTorch here ({row['speed_up']:.2f} times its speed, "
+        f"{row['slowest']:.2f} to {row['fastest']:.2f} in {rounds} rounds)"
+    )
 
 
 def _package(name: str):

@@ -3,8 +3,8 @@
     python -m cyborg_utils.extensions.scoring.predict ESSAYS.csv --student build/ellipse/students/u10_s1/<Student> -o SCORES.csv
 
 One row an essay: id, score (the nearest on the scale), value (real-valued, calibrated as in the Student's study), low and high
-(an interval that holds a human score with the stated confidence), flags (how the essay is unlike those the Student learned from).
-Read and written in parts, so that a file may be larger than memory; a stopped call goes on where it was.
+(an interval that holds a human score with the stated confidence), flags (how the essay differs from the training essays).
+The file is read and written in parts, so it may be larger than memory; a stopped call resumes where it was.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from cyborg_utils.study import artefacts
 
 COLUMNS = ["id", "score", "value", "low", "high", "flags"]
 PART = 512  # essays read, scored and written at a time
-SHOWN = 5  # faults told in full
+SHOWN = 5  # faults that a message shows in full
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where the file keeps what; `prompt`: the text of an essay's task, if it is not one of the Student's corpus."""
+    """Names of the file's columns. `prompt`: the text of an essay's task, if it is not one of the Student's corpus."""
 
     id: str = "id"
     text: str = "text"
@@ -47,10 +47,10 @@ class Columns:
 
 
 class Scorer:
-    """A saved Student, ready: its calibration, the width of its intervals, what it takes for unlike its corpus."""
+    """A saved Student ready to score: with its calibration, the half-width of its intervals, and a description of its corpus."""
 
     def __init__(self, folder: Path, *, confidence: float = 0.90, form: str = "torch") -> None:
-        """`form`: "torch", "float32" (ONNX) or "int8" (ONNX). Raises CyborgError where `folder` is no Student made ready."""
+        """`form`: "torch", "float32" (ONNX) or "int8" (ONNX). Raises CyborgError where `folder` has no Student with a bundle."""
         self.release, self.confidence, self.form = bundle.read(folder), confidence, form
         self.student = student.load(folder)
         if form != "torch":
@@ -70,22 +70,22 @@ class Scorer:
             advisory_flags.as_text(corpus.flags(corpus.measure(text, task), cut=share))
             for text, task, share in zip(texts, tasks, shares, strict=False)
         ]
-        found = [list(ids), scale.score(scale.nearest(value)), value.round(4), low.round(4), high.round(4), flags]
-        return pd.DataFrame(dict(zip(COLUMNS, found, strict=True)))
+        cells = [list(ids), scale.score(scale.nearest(value)), value.round(4), low.round(4), high.round(4), flags]
+        return pd.DataFrame(dict(zip(COLUMNS, cells, strict=True)))
 
 
 def count(file: Path, columns: Columns) -> int:
-    """Number of essays of a file, all of it read and checked once, before any is scored.
+    """Number of essays in a file; reads and checks all of it before any essay is scored.
 
-    Raises CyborgError that names file, row and column of every kind of fault: a missing column, no id or one that stands twice,
-    a text that is none. An empty text is no fault: it gets a score, and a flag.
+    Raises CyborgError that names file, row and column of every kind of fault: a missing column, a missing or repeated id, a text
+    that is not a text. An empty text is not a fault: it gets a score and a flag.
     """
     there = files.header(file, encoding=columns.encoding, delimiter=columns.delimiter)
     wanted = [name for name in (columns.id, columns.text, columns.prompt) if name]
     if absent := [name for name in wanted if name not in there]:
         hint = " Is the delimiter another? Give --delimiter." if len(there) == 1 else ""
-        told = f"no column {files.listed(absent)}; there are {files.listed(there)}"
-        raise CyborgError(f"{paths.shown(file)}: {told}. Give --id and --text.{hint}")
+        problem = f"no column {files.listed(absent)}; there are {files.listed(there)}"
+        raise CyborgError(f"{paths.shown(file)}: {problem}. Give --id and --text.{hint}")
     ids, faulty = array("q"), False  # eight bytes an essay: ids themselves may be long
     for row in files.rows(file, encoding=columns.encoding, delimiter=columns.delimiter):
         name = files.text(row.cells.get(columns.id))
@@ -101,7 +101,7 @@ def count(file: Path, columns: Columns) -> int:
 
 
 def _faults(file: Path, columns: Columns, twice: set[int]) -> str:
-    """What is wrong with a file, the first `SHOWN` faults in full. `twice`: hashes of the ids that stand in several rows."""
+    """What is wrong with a file, the first `SHOWN` faults in full. `twice`: hashes of the ids that are in several rows."""
     seen: dict[int, int] = {}
     faults, wrong = [], 0
     for row in files.rows(file, encoding=columns.encoding, delimiter=columns.delimiter):
@@ -111,8 +111,8 @@ def _faults(file: Path, columns: Columns, twice: set[int]) -> str:
             wrong += 1
             faults += [f"row {row.number}{fault}"] if len(faults) < SHOWN else []
     more = f"\n  and {wrong - len(faults)} more" if wrong > len(faults) else ""
-    told = "\n".join(f"  {fault}" for fault in faults)
-    return f"{paths.shown(file)}: {wrong} fault(s); mend these cells or take the rows out:\n{told}{more}"
+    listed = "\n".join(f"  {fault}" for fault in faults)
+    return f"{paths.shown(file)}: {wrong} fault(s); mend these cells or take the rows out:\n{listed}{more}"
 
 
 def _fault(row: files.Row, name: str, before: int, columns: Columns) -> str:
@@ -126,7 +126,7 @@ def _fault(row: files.Row, name: str, before: int, columns: Columns) -> str:
         return f", column {columns.id}: {files.printable(name[:40])} stands in row {before} already"
     for column in filter(None, (columns.text, columns.prompt)):
         cell = row.cells.get(column)
-        if cell is not None and cell == cell and not isinstance(cell, str):  # NaN is no text, and no fault
+        if cell is not None and cell == cell and not isinstance(cell, str):  # NaN is not a text, but not a fault either
             return f", column {column}: not a text but {type(cell).__name__}"
         if isinstance(cell, str) and files.UNREADABLE.search(cell):
             return f", column {column}: unreadable bytes; give --encoding"
@@ -143,9 +143,9 @@ def parts(file: Path, columns: Columns) -> Iterator[tuple[list[str], list[str], 
 
 
 def score_file(file: Path, out: Path, scorer: Scorer, columns: Columns) -> pd.Series:
-    """Score a file into `out` (CSV, whole or not at all); return how many essays have each flag, and "essays", "unlike".
+    """Score a file into `out` (CSV, an atomic write); return how many essays have each flag, and "essays", "unlike".
 
-    Finished parts wait in `<out>.parts`; they are used where file, Student, columns and options are still the same.
+    Finished parts wait in `<out>.parts`; they are reused while file, Student, columns and options are the same.
     """
     total, folder, state = count(file, columns), out.with_name(out.name + ".parts"), file.stat()
     settings = {"columns": vars(columns), "width": scorer.width, "form": scorer.form, "mark": scorer.release.mark}

@@ -1,0 +1,125 @@
+"""The corpora that a study can name: which files each reads, and how. `CORPORA` is their registry.
+
+- ELLIPSE: essays by English learners, grades 8-12, `Overall` and six traits, 1.0-5.0 by 0.5 (Crossley et al. 2023).
+- PERSUADE 2.0: 25,996 argumentative essays, grades 6-12, holistic score 1-6 (Crossley et al. 2024). The paper's corpus.
+- ASAP 2.0: about 24,700 source-based essays, grades 6-10, holistic score 1-6 (Crossley et al. 2025). 12,871 of its essays are in
+  PERSUADE 2.0 too: a transfer experiment between the two must drop the overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cyborg_utils.core import paths
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.data import files, simulated, table
+
+ELLIPSE_TEST, ELLIPSE_TRAIN = "ELLIPSE_Final_github_test.csv", "ELLIPSE_Final_github_train.csv"
+ELLIPSE_TRAITS = ["Cohesion", "Syntax", "Vocabulary", "Phraseology", "Grammar", "Conventions"]
+ELLIPSE_GROUPS = {
+    "gender": "gender",
+    "race_ethnicity": "race_ethnicity",
+    "economically_disadvantaged": "SES",
+    "grade_level": "grade",
+}
+PERSUADE_ESSAYS = "persuade_2.0_human_scores_demo_id_github.csv"  # one row an essay, no official split
+PERSUADE_DISCOURSE = ["persuade_corpus_2.0_train.csv", "persuade_corpus_2.0_test.csv"]  # one row a discourse element
+ASAP2 = ["ASAP_2_Final_github_train.csv", "ASAP_2_Final_github_test.csv"]
+ASAP2_KAGGLE = "ASAP2_train_sourcetexts.csv"  # the training half alone
+GROUPS = ["gender", "race_ethnicity", "economically_disadvantaged", "grade_level", "ell_status", "student_disability_status"]
+
+
+class Corpus(NamedTuple):
+    """How a corpus is read; both take the section `prepare_data` of a study."""
+
+    sources: Callable[[dict[str, Any]], list[Path]]  # the files that are read; CyborgError where one is missing
+    read: Callable[[dict[str, Any]], table.Raw]
+
+
+def ellipse_files(settings: dict[str, Any]) -> list[Path]:
+    sets = [[ELLIPSE_TRAIN, ELLIPSE_TEST]] if settings["test"] == 0 else [[ELLIPSE_TEST]]
+    return _locate("ellipse", sets, settings, "{} fetches it.")
+
+
+def ellipse(settings: dict[str, Any]) -> table.Raw:
+    """The official test file, to be split here; with `test: 0` the official training and test files with their split.
+
+    `settings["score"]` is `Overall` or a trait. Ids stay text as they are, also those a spreadsheet rounded (`1.99E+11`).
+    """
+    if settings["score"] not in ["Overall", *ELLIPSE_TRAITS]:
+        raise CyborgError(f"prepare_data.score: {settings['score']!r} is none of Overall, {', '.join(ELLIPSE_TRAITS)}")
+    columns = table.Columns(
+        id="text_id_kaggle",
+        text="full_text",
+        score=settings["score"],
+        prompt="prompt",
+        split="set" if settings["test"] == 0 else "",
+        groups=ELLIPSE_GROUPS,
+        traits={name: name for name in ELLIPSE_TRAITS},
+    )
+    return table.collect(ellipse_files(settings), columns, settings)
+
+
+def persuade_files(settings: dict[str, Any]) -> list[Path]:
+    sets = [PERSUADE_DISCOURSE, [PERSUADE_ESSAYS]]
+    return _locate("persuade", sets if settings["test"] == 0 else sets[::-1], settings, "see {}.")
+
+
+def persuade(settings: dict[str, Any]) -> table.Raw:
+    """Either layout; in the discourse layout one row an essay is kept, the others are counted as repeated.
+
+    `test: 0` keeps the official split (`competition_set`) and so prefers the discourse files, which have it.
+    """
+    official, sources = settings["test"] == 0, persuade_files(settings)
+    header = files.header(sources[0])
+    if official and "competition_set" not in header:
+        raise CyborgError(
+            f"{paths.shown(sources[0])}, row 1: no column competition_set, so no official split. "
+            f"Use {' and '.join(PERSUADE_DISCOURSE)}, which have it, or set prepare_data.test to a number of essays or a share."
+        )
+    columns = table.Columns(
+        id="essay_id_comp",
+        text="full_text",
+        score=settings["score"],
+        prompt="prompt_name",
+        assignment="assignment",
+        split="competition_set" if official else "",
+        groups={name: name for name in GROUPS},
+        repeats="discourse_id" in header,
+    )
+    return table.collect(sources, columns, settings)
+
+
+def asap2_files(settings: dict[str, Any]) -> list[Path]:
+    sets = [ASAP2] if settings["test"] == 0 else [ASAP2, ASAP2[:1], [ASAP2_KAGGLE]]
+    return _locate("asap2", sets, settings, "{} fetches it.")
+
+
+def asap2(settings: dict[str, Any]) -> table.Raw:
+    """The two official files with their split (`set`) where `test: 0`; else all essays of the files found, to be split here."""
+    columns = table.Columns(
+        id="essay_id",
+        text="full_text",
+        score=settings["score"],
+        prompt="prompt_name",
+        assignment="assignment",
+        split="set" if settings["test"] == 0 else "",
+        groups={name: name for name in GROUPS},
+    )
+    return table.collect(asap2_files(settings), columns, settings)
+
+
+def _locate(corpus: str, sets: list[list[str]], settings: dict[str, Any], advice: str) -> list[Path]:
+    command = f"`.venv/bin/python -m cyborg_utils.data.download {corpus}`"
+    return files.locate(corpus, sets, settings.get("options", {}), advice.format(command))
+
+
+CORPORA = {
+    "simulated": Corpus(simulated.sources, simulated.read),
+    "ellipse": Corpus(ellipse_files, ellipse),
+    "persuade": Corpus(persuade_files, persuade),
+    "asap2": Corpus(asap2_files, asap2),
+    "table": Corpus(table.sources, table.read),
+}
