@@ -24,7 +24,7 @@ TAUGHT = {run.name: run for run in STUDY.runs}
 RUNS = TAUGHT | {run.name: run for run in STUDY.full_runs}
 CHEAP = bool(config.get("tables"))  # only what needs no model, from the scores in results/<profile>/scores
 KEPT = str(config.get("keep", "")).split(",")  # steps that are not done, since their results are there (cyborg_utils/run/freshness.py)
-EXECUTE = f"'{sys.executable}' -m cyborg_utils.run.execute"
+EXECUTE = f"'{sys.executable}' -m cyborg_utils run"
 OF_RUN = "--fraction {params.fraction} --seed {params.seed}"
 SCORES = os.path.relpath(paths.results(PROFILE, "scores"), paths.build(PROFILE))
 
@@ -83,7 +83,7 @@ rule html:
     output:
         "html/index.html",
     shell:
-        "'{sys.executable}' -m cyborg_utils.run.site {PROFILE}"
+        "'{sys.executable}' -m cyborg_utils site {PROFILE}"
 
 
 rule prepare_data:

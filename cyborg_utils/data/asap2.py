@@ -18,7 +18,7 @@ KAGGLE_FILE = "ASAP2_train_sourcetexts.csv"  # the training half alone
 def sources(settings: dict[str, Any]) -> list[Path]:
     """The files that are read."""
     sets = [FILES] if settings["test"] == 0 else [FILES, FILES[:1], [KAGGLE_FILE]]
-    advice = "`.venv/bin/python -m cyborg_utils.data.download asap2` fetches it."
+    advice = "`.venv/bin/cyborg download asap2` fetches it."
     return files.locate("asap2", sets, settings.get("options", {}), advice)
 
 

@@ -16,7 +16,7 @@ GROUPS = {"gender": "gender", "race_ethnicity": "race_ethnicity", "economically_
 def sources(settings: dict[str, Any]) -> list[Path]:
     """The files that are read."""
     sets = [[TRAIN_FILE, TEST_FILE]] if settings["test"] == 0 else [[TEST_FILE]]
-    advice = "`.venv/bin/python -m cyborg_utils.data.download ellipse` fetches it."
+    advice = "`.venv/bin/cyborg download ellipse` fetches it."
     return files.locate("ellipse", sets, settings.get("options", {}), advice)
 
 

@@ -19,7 +19,7 @@ GROUPS = [
     "ell_status",
     "student_disability_status",
 ]
-ADVICE = "see `.venv/bin/python -m cyborg_utils.data.download persuade`."
+ADVICE = "see `.venv/bin/cyborg download persuade`."
 
 
 def sources(settings: dict[str, Any]) -> list[Path]:
