@@ -305,6 +305,14 @@ def _ratings(ratings: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     return ratings, counts
 
 
+def qwk_of_people(essays: pd.DataFrame, scale: Scale) -> float:
+    """QWK of two people (columns score, second_score) on the essays that both have scored; NaN where there is none."""
+    double = essays.dropna(subset=["second_score"])
+    return (
+        qwk(scale.level(double["score"]), scale.level(double["second_score"]), levels=scale.size) if len(double) else float("nan")
+    )
+
+
 def human_agreement(ratings: ArrayLike, scale: Scale) -> pd.DataFrame:
     """How well people agree, the ceiling of a machine's agreement: `agreement_metrics` of every pair of raters, on essays both scored.
 
