@@ -34,16 +34,16 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 reproduce: $(READY)  ## run a study: all notebooks, tables, figures and pages; goes on where an earlier call stopped
-	@$(PY) -m cyborg_utils.workflow $(PROFILE) --cores $(CORES) $(if $(KEEP),--keep) $(if $(CLUSTER),--cluster $(CLUSTER))
+	@$(PY) -m cyborg_utils reproduce $(PROFILE) --cores $(CORES) $(if $(KEEP),--keep) $(if $(CLUSTER),--cluster $(CLUSTER))
 
 tables: $(READY)  ## only tables and figures (01, 05, 06, 14, 00) from the saved scores of a study; no model is trained
-	@$(PY) -m cyborg_utils.workflow $(PROFILE) --cores $(CORES) --tables
+	@$(PY) -m cyborg_utils reproduce $(PROFILE) --cores $(CORES) --tables
 
 site: $(READY)  ## the executed notebooks of a study as HTML pages in build/PROFILE/html
-	@$(PY) -m cyborg_utils.pages $(PROFILE)
+	@$(PY) -m cyborg_utils site $(PROFILE)
 
 verify: $(READY)  ## compare a study's tables with the committed ones, within the tolerances of params/artefacts.yaml
-	@$(PY) -m cyborg_utils.verify $(PROFILE)
+	@$(PY) -m cyborg_utils verify $(PROFILE)
 
 test: $(READY)  ## the test suite
 	@$(PY) -m pytest
@@ -54,7 +54,7 @@ lint: $(READY)  ## ruff on code and notebooks, notebooks without outputs, a dry 
 	@$(PY) -m nbstripout --verify --keep-id notebooks/*.ipynb
 	@mkdir -p build
 	@for file in $(filter-out params/schema.yaml params/artefacts.yaml,$(wildcard params/*.yaml)); do \
-		$(PY) -m cyborg_utils.workflow $$(basename $$file .yaml) --dry-run > build/dry-run.log 2>&1 || { cat build/dry-run.log; exit 1; }; \
+		$(PY) -m cyborg_utils reproduce $$(basename $$file .yaml) --dry-run > build/dry-run.log 2>&1 || { cat build/dry-run.log; exit 1; }; \
 		echo "dry run of $$file: $$(grep -m1 -E '^total|^Nothing to be done' build/dry-run.log)"; \
 	done
 

@@ -24,7 +24,7 @@ TAUGHT = {run.name: run for run in STUDY.runs}
 RUNS = TAUGHT | {run.name: run for run in STUDY.full_runs}
 CHEAP = bool(config.get("tables"))  # only what needs no model, from the scores in results/<profile>/scores
 KEPT = str(config.get("keep", "")).split(",")  # steps that are not done, since their results are there (cyborg_utils/run/freshness.py)
-EXECUTE = f"'{sys.executable}' -m cyborg_utils.run.execute"
+EXECUTE = f"'{sys.executable}' -m cyborg_utils run"
 OF_RUN = "--fraction {params.fraction} --seed {params.seed}"
 SCORES = os.path.relpath(paths.results(PROFILE, "scores"), paths.build(PROFILE))
 
@@ -83,122 +83,76 @@ rule html:
     output:
         "html/index.html",
     shell:
-        "'{sys.executable}' -m cyborg_utils.run.site {PROFILE}"
+        "'{sys.executable}' -m cyborg_utils site {PROFILE}"
 
 
-rule prepare_data:
-    input:
-        notebook("01_prepare_data"),
-        CORPUS,
-    output:
-        done("01_prepare_data"),
-    params:
-        section=section("prepare_data"),
-    shell:
-        "{EXECUTE} 01_prepare_data {PROFILE} --done {output} --promise essays --promise {SCORES}/split.csv"
-
-
-rule finetune_teacher:
-    input:
-        notebook("02_finetune_teacher"),
-        TEACHER,
-        done("01_prepare_data"),
-    output:
-        done("02_finetune_teacher", ["{run}"]),
-    params:
-        section=lambda wildcards: section("finetune_teacher", wildcards.run),
-        fraction=lambda wildcards: RUNS[wildcards.run].fraction,
-        seed=lambda wildcards: RUNS[wildcards.run].seed,
-    threads: all_cores
-    priority: 1
-    resources:
-        gpu=1,
-    shell:
-        "{EXECUTE} 02_finetune_teacher {PROFILE} " + OF_RUN + " --done {output} --promise teacher/{wildcards.run}/adapter"
-
-
-rule label_essays:
-    input:
-        notebook("03_label_essays"),
-        TEACHER,
-        done("02_finetune_teacher", ["{run}"]),
-    output:
-        done("03_label_essays", ["{run}"]),
-    params:
-        section=section("label_essays"),
-        fraction=lambda wildcards: RUNS[wildcards.run].fraction,
-        seed=lambda wildcards: RUNS[wildcards.run].seed,
-    threads: all_cores
-    priority: 2
-    resources:
-        gpu=1,
-    shell:
-        "{EXECUTE} 03_label_essays {PROFILE} " + OF_RUN + " --done {output} --promise {SCORES}/teacher_{wildcards.run}.csv"
-
-
-rule train_student:
-    input:
-        notebook("04_train_student"),
+# ---- notebooks of one run: what decides their numbers, which runs they need the step before for, and what must be there after them
+STEPS_OF_RUN = {
+    "02_finetune_teacher": (TEACHER, "", "--promise teacher/{wildcards.run}/adapter"),
+    "03_label_essays": (TEACHER, "02_finetune_teacher", "--promise {SCORES}/teacher_{wildcards.run}.csv"),
+    "04_train_student": (
         STUDENT,
-        done("01_prepare_data"),
-        lambda wildcards: done("03_label_essays", [wildcards.run]) if wildcards.run in TAUGHT else [],
-    output:
-        done("04_train_student", ["{run}"]),
-    params:
-        section=section("train_student"),
-        fraction=lambda wildcards: RUNS[wildcards.run].fraction,
-        seed=lambda wildcards: RUNS[wildcards.run].seed,
-    threads: all_cores
-    priority: 3
-    resources:
-        gpu=1,
-    shell:
-        "{EXECUTE} 04_train_student {PROFILE} " + OF_RUN + " --done {output} --promise {SCORES}/students_{wildcards.run}.csv"
-        " --watch students/{wildcards.run}"
+        "03_label_essays",
+        "--promise {SCORES}/students_{wildcards.run}.csv --watch students/{wildcards.run}",
+    ),
+}
+
+for step, (decides, before, promises) in STEPS_OF_RUN.items():
+
+    rule:
+        name:
+            step[3:]
+        input:
+            notebook(step),
+            decides,
+            done("01_prepare_data"),
+            lambda wildcards, before=before: done(before, [wildcards.run]) if before and wildcards.run in TAUGHT else [],
+        output:
+            done(step, ["{run}"]),
+        params:
+            section=lambda wildcards, step=step: section(step, wildcards.run),
+            fraction=lambda wildcards: RUNS[wildcards.run].fraction,
+            seed=lambda wildcards: RUNS[wildcards.run].seed,
+        threads: all_cores
+        priority: int(step[:2])
+        resources:
+            gpu=1,
+        shell:
+            "{EXECUTE} " + step + " {PROFILE} " + OF_RUN + " --done {output} " + promises
 
 
-rule test_significance:
-    input:
-        notebook("05_test_significance"),
+# ---- notebooks of a whole study without a model, and what they read
+AFTER_MODELS = [ANY, done("01_prepare_data"), MODELS]
+STEPS_OF_STUDY = {
+    "01_prepare_data": [CORPUS],
+    "05_test_significance": AFTER_MODELS,
+    "06_analyze_bias": AFTER_MODELS,
+    "14_audit_scores": AFTER_MODELS,
+    "00_overview": [
         ANY,
-        done("01_prepare_data"),
-        MODELS,
-    output:
-        done("05_test_significance"),
-    params:
-        section=section("test_significance"),
-    shell:
-        "{EXECUTE} 05_test_significance {PROFILE} --done {output}"
+        [done(name) for name in ("05_test_significance", "06_analyze_bias", "14_audit_scores")],
+        [f"done/{name}.json" for name in BEYOND],
+    ],
+}
+PROMISES = {"01_prepare_data": " --promise essays --promise {SCORES}/split.csv"}
+
+for step, reads in STEPS_OF_STUDY.items():
+
+    rule:
+        name:
+            step[3:]
+        input:
+            notebook(step),
+            reads,
+        output:
+            done(step),
+        params:
+            section=section(step),
+        shell:
+            "{EXECUTE} " + step + " {PROFILE} --done {output}" + PROMISES.get(step, "")
 
 
-rule analyze_bias:
-    input:
-        notebook("06_analyze_bias"),
-        ANY,
-        done("01_prepare_data"),
-        MODELS,
-    output:
-        done("06_analyze_bias"),
-    params:
-        section=section("analyze_bias"),
-    shell:
-        "{EXECUTE} 06_analyze_bias {PROFILE} --done {output}"
-
-
-rule audit_scores:
-    input:
-        notebook("14_audit_scores"),
-        ANY,
-        done("01_prepare_data"),
-        MODELS,
-    output:
-        done("14_audit_scores"),
-    params:
-        section=section("audit_scores"),
-    shell:
-        "{EXECUTE} 14_audit_scores {PROFILE} --done {output}"
-
-
+# ---- notebooks beyond the paper that the study asks for
 rule beyond:
     input:
         lambda wildcards: notebook(wildcards.beyond),
@@ -217,17 +171,3 @@ rule beyond:
         gpu=1,
     shell:
         "{EXECUTE} {wildcards.beyond} {PROFILE} --done {output}"
-
-
-rule overview:
-    input:
-        notebook("00_overview"),
-        ANY,
-        done("05_test_significance"),
-        done("06_analyze_bias"),
-        done("14_audit_scores"),
-        [f"done/{name}.json" for name in BEYOND],
-    output:
-        done("00_overview"),
-    shell:
-        "{EXECUTE} 00_overview {PROFILE} --done {output}"

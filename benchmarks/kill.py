@@ -71,7 +71,7 @@ class Run:
     def __post_init__(self) -> None:
         self.log = (self.folder / "log.txt").open("ab")
         own = {"CYBORG_HOME": str(self.folder), "PYTHONPATH": str(HOME), MARK: self.token, "OMP_NUM_THREADS": "1"}
-        call = [sys.executable, "-m", "cyborg_utils.run.workflow", PROFILE, "--cores", "1"]
+        call = [sys.executable, "-m", "cyborg_utils", "reproduce", PROFILE, "--cores", "1"]
         if self.targets:
             call = [sys.executable, "-c", ONLY, PROFILE, *self.targets]
         self.process = subprocess.Popen(
@@ -96,9 +96,9 @@ class Run:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
             except OSError:
                 continue
-            if "cyborg_utils.run.execute" in words[:3] and "--done" in words:
+            if words[2:4] == ["cyborg_utils", "run"] and "--done" in words:
                 return Path(words[words.index("--done") + 1]).stem
-            if "cyborg_utils.run.site" in words[:3]:
+            if words[2:4] == ["cyborg_utils", "site"]:
                 return "pages"
         return ""
 

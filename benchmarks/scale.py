@@ -196,7 +196,8 @@ def main() -> None:
             folder = Path(options.student) if options.student else tiny_student(build / "student")
             call = [
                 "-m",
-                "cyborg_utils.extensions.scoring.predict",
+                "cyborg_utils",
+                "score",
                 str(given),
                 "--student",
                 str(folder),

@@ -15,6 +15,7 @@ from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import corpora
 from cyborg_utils.extensions import audit
+from cyborg_utils.run import cli, execute
 from cyborg_utils.stats import metrics, power
 
 SCALE = Scale(1, 6)
@@ -159,12 +160,11 @@ def test_a_whole_number_is_the_same_group_in_a_study_and_in_an_audit(project, tm
 @pytest.mark.parametrize("arguments", [["Demo.csv"], ["other.csv", "--name", "demo"]])
 def test_the_folder_of_a_study_is_not_written_into(project, monkeypatch, arguments):
     table(6).to_csv(project / arguments[0], index=False)
-    monkeypatch.setattr("sys.argv", ["audit", *arguments, "--id", "essay", "--scale", "1", "6", "1"])
-    monkeypatch.setattr(audit.execute, "execute", None)
+    monkeypatch.setattr(execute, "execute", None)
     with pytest.raises(
         SystemExit, match="results/demo is the folder of the study 'demo'. Give another, such as --name demo_audit"
     ):
-        audit.main()
+        cli.main(["audit", *arguments, "--id", "essay", "--scale", "1", "6", "1"])
 
 
 def test_sentences_say_what_the_tables_show():

@@ -44,7 +44,7 @@ def test_an_unknown_cluster_or_one_without_its_plugin_is_told_before_anything_st
 def test_make_hands_the_cluster_on():
     call = ["make", "--dry-run", "reproduce", "PROFILE=ellipse", "CLUSTER=slurm"]
     said = subprocess.run(call, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
-    assert re.search(r"cyborg_utils.run.workflow ellipse .*--cluster slurm", said)
+    assert re.search(r"cyborg_utils reproduce ellipse .*--cluster slurm", said)
 
 
 @pytest.mark.parametrize("name", ["slurm", "kubernetes"])
@@ -108,7 +108,7 @@ def profile_for_one_machine(folder: Path) -> Path:
 
 
 def start(home: Path, *options: str, environment: dict[str, str]) -> subprocess.Popen:
-    call = [sys.executable, "-m", "cyborg_utils.run.workflow", "small", *options]
+    call = [sys.executable, "-m", "cyborg_utils", "reproduce", "small", *options]
     said = (home / "said.txt").open("wb")
     environment = {**environment, "CYBORG_HOME": str(home)}
     return subprocess.Popen(call, cwd=home, env=environment, stdout=said, stderr=said, start_new_session=True)

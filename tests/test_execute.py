@@ -296,7 +296,7 @@ def test_a_file_system_without_locks_is_told_as_such(tmp_path, monkeypatch):
 
 
 def test_the_command_ends_with_code_1_and_one_message(study):
-    call = [sys.executable, "-m", "cyborg_utils.run.execute", "97_no", "try"]
+    call = [sys.executable, "-m", "cyborg_utils", "run", "97_no", "try"]
     ended = subprocess.run(call, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert ended.stderr.strip().startswith("notebooks/97_no.ipynb: no such notebook")

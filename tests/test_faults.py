@@ -82,12 +82,12 @@ def test_a_full_disk(make_study, make_notebook, project, mount, place):
     where = "results" if place == "results" else "build"
     make_notebook("98_try", "profile: str = 'demo'", LARGE_TABLE.replace("paths.results", f"paths.{where}"), RECORD)
     one_message(
-        run("cyborg_utils.run.execute", "98_try", "try"), "98_try: .*no space is left on this disk. Free some, then run the same"
+        run("cyborg_utils", "run", "98_try", "try"), "98_try: .*no space is left on this disk. Free some, then run the same"
     )
     whole = sorted((project / place / "try" / "scores").iterdir())
     assert [(file.name, file.stat().st_size) for file in whole] == [("0.csv", 400_000), ("1.csv", 400_000)]
     mount(project / place, "size=8m")
-    ended = run("cyborg_utils.run.execute", "98_try", "try")
+    ended = run("cyborg_utils", "run", "98_try", "try")
     assert ended.returncode == 0, ended.stderr
     assert not list(project.rglob(".making@*")) and not list(paths.build("try", "failed").glob("*"))
 
@@ -96,9 +96,9 @@ def test_a_full_disk_while_the_copy_of_the_notebook_is_written(make_study, make_
     make_study("try")
     mount(project / "build", "size=300k")
     make_notebook("98_try", "profile: str = 'demo'", "print('x' * 400_000)", RECORD)
-    one_message(run("cyborg_utils.run.execute", "98_try", "try"), "build/try/running/98_try.ipynb: no space is left")
+    one_message(run("cyborg_utils", "run", "98_try", "try"), "build/try/running/98_try.ipynb: no space is left")
     mount(project / "build", "size=8m")
-    assert run("cyborg_utils.run.execute", "98_try", "try").returncode == 0
+    assert run("cyborg_utils", "run", "98_try", "try").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -106,11 +106,11 @@ def test_a_full_disk_while_the_copy_of_the_notebook_is_written(make_study, make_
     [
         (
             "results",
-            "cyborg_utils.run.execute",
+            "run",
             "98_try: .*results/try/records/98_try.json: this file system is read-only. Make it writable",
         ),
-        ("build", "cyborg_utils.run.execute", "98_try.lock: this file system is read-only"),
-        ("build", "cyborg_utils.run.workflow", "workflow.lock: this file system is read-only"),
+        ("build", "run", "98_try.lock: this file system is read-only"),
+        ("build", "reproduce", "workflow.lock: this file system is read-only"),
     ],
 )
 def test_a_read_only_folder(make_study, make_notebook, project, mount, place, command, words):
@@ -120,7 +120,7 @@ def test_a_read_only_folder(make_study, make_notebook, project, mount, place, co
         mount(project / place, "size=1m")
         (project / place / "try" / "records").mkdir(parents=True)
     mount(project / place, "ro")
-    ended = run(command, *(["98_try"] if command.endswith("execute") else []), "try")
+    ended = run("cyborg_utils", command, *(["98_try"] if command == "run" else []), "try")
     one_message(ended, words)
 
 
@@ -130,9 +130,7 @@ def test_a_folder_that_this_user_may_not_write_to(make_study, make_notebook, pro
     make_notebook("98_try", "profile: str = 'demo'", RECORD)
     cell = "import builtins, os\nreplace = os.replace\ndef refuse(a, b): raise PermissionError(13, os.strerror(13), str(b))\n"
     make_notebook("98_try", "profile: str = 'demo'", cell + "os.replace = refuse\n" + RECORD)
-    one_message(
-        run("cyborg_utils.run.execute", "98_try", "try"), r"98_try.json: this user has no permission for it. Grant it \(chmod"
-    )
+    one_message(run("cyborg_utils", "run", "98_try", "try"), r"98_try.json: this user has no permission for it. Grant it \(chmod")
 
 
 def test_an_input_file_that_cannot_be_read(make_study, make_notebook, project):
@@ -143,7 +141,7 @@ def test_an_input_file_that_cannot_be_read(make_study, make_notebook, project):
     read = "pathlib.Path.open = refuse\nfiles.encoding_of(pathlib.Path('data/essays.csv'))"
     for code, words in (("errno.EACCES", "no permission for it. Grant it"), ("errno.EIO", "Check the disk or its mount")):
         make_notebook("98_try", "profile: str = 'demo'", cell.format(code) + read)
-        one_message(run("cyborg_utils.run.execute", "98_try", "try"), rf"98_try: data/essays.csv: .*{words}")
+        one_message(run("cyborg_utils", "run", "98_try", "try"), rf"98_try: data/essays.csv: .*{words}")
 
 
 # ---- kernels
@@ -178,7 +176,7 @@ def handles(process: int) -> list[str]:
 def test_a_kernel_whose_runner_was_killed_is_gone_before_the_step_begins_anew(make_study, make_notebook, project):
     make_study("try")
     make_notebook("98_try", "profile: str = 'demo'", ALONE.replace("{seconds}", "600"))
-    call = [sys.executable, "-m", "cyborg_utils.run.execute", "98_try", "try"]
+    call = [sys.executable, "-m", "cyborg_utils", "run", "98_try", "try"]
     runner = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 120
@@ -192,7 +190,7 @@ def test_a_kernel_whose_runner_was_killed_is_gone_before_the_step_begins_anew(ma
         runner.kill()
         runner.wait()
     make_notebook("98_try", "profile: str = 'demo'", ALONE.replace("{seconds}", "0"), RECORD)
-    ended = run("cyborg_utils.run.execute", "98_try", "try")
+    ended = run("cyborg_utils", "run", "98_try", "try")
     assert ended.returncode == 0, ended.stderr
     assert int((project / "alone").read_text()) != kernel and not at_work(kernel)
 

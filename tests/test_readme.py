@@ -38,7 +38,7 @@ def test_the_example_of_a_study_of_ones_own_prepares_essays(project: Path, monke
 
 def test_every_corpus_that_must_be_fetched_has_its_command():
     for name in download.CORPORA:
-        assert f".venv/bin/python -m cyborg_utils.data.download {name} " in TEXT
+        assert f".venv/bin/cyborg download {name} " in TEXT
     assert not re.findall(r"(?<!\.venv/bin/)python -m cyborg_utils", TEXT)
 
 

@@ -13,6 +13,7 @@ from cyborg_utils.core import config, paths, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data import corpora
 from cyborg_utils.extensions.scoring import bundle, cards, evaluation
+from cyborg_utils.run import cli
 from cyborg_utils.stats.calibration import MeanSdMatch
 from cyborg_utils.study import artefacts, scores
 
@@ -131,8 +132,7 @@ def test_every_corpus_and_registered_model_has_its_source():
 
 
 def test_cards_are_written_beside_every_student_and_the_scores(finished, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["cards", "try"])
-    cards.main()
+    cli.main(["cards", "try"])
     told = capsys.readouterr().out.split()
     assert told[-1] == "results/try/scores/README.md" and len(told) == 3
     assert json.loads((CYBORG.folder("try") / bundle.FILE).read_text())["profile"] == "try"

@@ -14,6 +14,7 @@ from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import simulated
 from cyborg_utils.extensions.scoring import advisory_flags, bundle, evaluation, predict
 from cyborg_utils.models import cyborg_data, student
+from cyborg_utils.run import cli
 from cyborg_utils.stats import conformal
 
 SCALE = Scale(1, 6)
@@ -180,8 +181,7 @@ def test_parts_of_other_options_are_not_taken_up(scorer, folder, given, tmp_path
 
 def test_the_command(folder, given, tmp_path, monkeypatch, capsys):
     call = ["score", str(given), "--student", str(folder), "-o", str(tmp_path / "out.csv"), "--id", "essay_id"]
-    monkeypatch.setattr("sys.argv", [*call, "--onnx", "--confidence", "0.8"])
-    predict.main()
+    cli.main([*call, "--onnx", "--confidence", "0.8"])
     told = capsys.readouterr().out
     assert "18 essays scored" in told and "±1.60 for 80% of essays like these" in told and len(read(tmp_path / "out.csv")) == 18
     for wrong, message in (
@@ -189,9 +189,8 @@ def test_the_command(folder, given, tmp_path, monkeypatch, capsys):
         (["--student", str(tmp_path)], "no student.json there"),
         (["-o", str(tmp_path / "no" / "out.csv")], "its folder is not there"),
     ):
-        monkeypatch.setattr("sys.argv", [*call, *wrong])
         with pytest.raises(SystemExit, match=message):
-            predict.main()
+            cli.main([*call, *wrong])
 
 
 @pytest.mark.parametrize("line, told", [('"e\\udcff"', "unreadable bytes"), ('["e1"]', "neither text nor number but list")])

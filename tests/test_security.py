@@ -22,10 +22,9 @@ from cyborg_utils.core import config, paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import corpora
-from cyborg_utils.extensions import audit
 from cyborg_utils.extensions.scoring import bundle, predict
 from cyborg_utils.models import prompt, student, teacher, weights
-from cyborg_utils.run import execute, site, verify, workflow
+from cyborg_utils.run import cli, execute, site, verify, workflow
 from cyborg_utils.study import artefacts, scores
 
 SOURCES = sorted((CHECKOUT / "cyborg_utils").rglob("*.py"))
@@ -289,16 +288,15 @@ def test_the_audit_writes_nowhere_else(project, tmp_path, monkeypatch):
     before = sorted(project.parent.rglob("*"))
     for name in ("../../evil", "/tmp/evil", "a;touch ran"):
         call = ["audit", str(tmp_path / "a.csv"), "--scale", "1", "6", "1", "--name", name]
-        monkeypatch.setattr("sys.argv", call)
         with pytest.raises(SystemExit, match="cannot be the name of a study"):
-            audit.main()
+            cli.main(call)
     assert sorted(project.parent.rglob("*")) == before
 
 
 def test_the_command_line_refuses_a_bad_study_before_it_writes(project):
     before = sorted(project.rglob("*"))
-    for module in ("workflow", "execute"):
-        call = [sys.executable, "-m", f"cyborg_utils.run.{module}", *(["01_prepare_data"] if module == "execute" else [])]
+    for command in (["reproduce"], ["run", "01_prepare_data"]):
+        call = [sys.executable, "-m", "cyborg_utils", *command]
         done = subprocess.run([*call, "../evil"], cwd=project, capture_output=True, text=True)
         assert done.returncode == 1 and "cannot be the name of a study" in done.stderr and "Traceback" not in done.stderr
     assert sorted(project.rglob("*")) == before

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyborg_utils.core import paths
+from cyborg_utils.core import config, paths
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.extensions import teacher_quality
 from cyborg_utils.stats import fairness
@@ -224,5 +224,3 @@ def test_09_a_wide_interval_proves_no_equality():
     assert "over people: 1.10 [0.20, 4.00] by its probabilities" in text and "the highest of the 2 compared" in text
     text = teachers_of(high=float("nan"))  # few high scores: a ratio, but no interval
     assert "too few high scores here for a comparison" in text and "nan" not in text
-
-

@@ -328,7 +328,7 @@ def test_a_failed_step_is_a_failure(pretended):
 
 def test_a_study_that_is_at_work_is_not_started_twice(pretended, project):
     """The lock outlives the caller for as long as Snakemake runs, and is free when that has ended."""
-    call = "import sys; sys.argv = ['x', 'try']; from cyborg_utils.run import workflow; {}; workflow.main()"
+    call = "import sys; from cyborg_utils.run import cli, workflow; {}; cli.main(['reproduce', 'try'])"
     slow = "workflow.command = lambda *a, **k: [sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(30)']"
     first = subprocess.Popen(
         [sys.executable, "-u", "-c", call.format(slow)], stdout=subprocess.PIPE, text=True, start_new_session=True

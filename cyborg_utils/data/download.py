@@ -1,4 +1,4 @@
-"""Fetch a corpus: `python -m cyborg_utils.data.download ellipse|asap2|persuade`.
+"""Fetch a corpus: `cyborg download ellipse|asap2|persuade`.
 
 Files go to `CYBORG_DATA_DIR`, else `data/` of the project, in a folder named after the corpus. Each is checked by its sha256
 where one is known, taken up again after an interruption, and never overwritten. All are licensed CC BY-NC-SA 4.0 (ASAP 2.0:
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import urllib.error
 import urllib.request
 import zipfile
@@ -204,20 +203,3 @@ def _settle(part: Path, target: Path) -> Path:
         )
     os.rename(part, target)
     return target
-
-
-def main(arguments: list[str]) -> int:
-    if len(arguments) != 1:
-        print(f"usage: .venv/bin/python -m cyborg_utils.data.download {'|'.join(CORPORA)}", file=sys.stderr)
-        return 2
-    try:
-        for path in corpus(arguments[0]):
-            print(f"{paths.shown(path)}: ready")
-    except CyborgError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

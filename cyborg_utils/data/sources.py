@@ -112,7 +112,7 @@ def asap2(settings: dict[str, Any]) -> table.Raw:
 
 
 def _locate(corpus: str, sets: list[list[str]], settings: dict[str, Any], advice: str) -> list[Path]:
-    command = f"`.venv/bin/python -m cyborg_utils.data.download {corpus}`"
+    command = f"`.venv/bin/cyborg download {corpus}`"
     return files.locate(corpus, sets, settings.get("options", {}), advice.format(command))
 
 

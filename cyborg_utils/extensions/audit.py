@@ -1,6 +1,6 @@
 """Anybody's predictions -> the audit of notebook 14, without any training:
 
-    python -m cyborg_utils.extensions.audit PREDICTIONS.csv --id id --human score --machine machine --groups gender ell --scale 1 6 1
+    cyborg audit PREDICTIONS.csv --id id --human score --machine machine --groups gender ell --scale 1 6 1
 
 One row an essay: an id, a human score, a machine score made elsewhere, and, where there are any, a second human score and groups
 of writers. Essays' texts are not needed and not read. Results are written as a study's are, in `results/<name>`.
@@ -8,10 +8,7 @@ of writers. Essays' texts are not needed and not read. Results are written as a 
 
 from __future__ import annotations
 
-import argparse
 import math
-import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,7 +18,6 @@ from cyborg_utils.core import config, paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import files
-from cyborg_utils.run import execute
 from cyborg_utils.stats import metrics, power
 from cyborg_utils.stats.bootstrap import Interval, bootstrap_interval
 from cyborg_utils.study import arms, scores
@@ -230,34 +226,3 @@ def can_be_cleared(table: pd.DataFrame, *, smd_limit: float) -> str:
         f"“No bias within {smd_limit:g}” can be shown here (where it is true, in 80 % of such samples) for "
         f"**{asked['answerable'].sum()} of {len(asked)} groups**."
     )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m cyborg_utils.extensions.audit",
-        description="Audit scores of any machine: agreement, thresholds, fairness.",
-    )
-    parser.add_argument("file", help="predictions: CSV, TSV, Parquet or JSON Lines")
-    parser.add_argument("--id", default="id", help="column of essay ids (default: id)")
-    parser.add_argument("--human", default="human", help="column of human scores (default: human)")
-    parser.add_argument("--machine", default="machine", help="column of machine scores (default: machine)")
-    parser.add_argument("--second", default="", help="column of a second human score, if there is one")
-    parser.add_argument("--groups", nargs="*", default=[], help="columns that name groups of writers")
-    parser.add_argument("--scale", nargs=3, type=float, required=True, metavar=("LOW", "HIGH", "STEP"))
-    parser.add_argument("--name", help="folder in results/ (default: the file's name)")
-    options = parser.parse_args()
-    name = options.name or re.sub(r"[^a-z0-9_]+", "_", Path(options.file).stem.lower()).strip("_") or "audit"
-    try:
-        if name in config.profiles():
-            raise CyborgError(f"results/{name} is the folder of the study {name!r}. Give another, such as --name {name}_audit.")
-        columns = {name: getattr(options, name) for name in ("id", "human", "machine", "second", "groups")}
-        load(options.file, **columns, scale=Scale(*options.scale))  # a fault is told at once, not after a kernel has started
-        given = columns | {"file": str(Path(options.file).resolve()), "scale": options.scale, "profile": name}
-        copy = execute.execute(NOTEBOOK, name, values=config.parameters(paths.notebook(NOTEBOOK)) | given)
-    except CyborgError as error:
-        sys.exit(f"\n{error}\n")
-    print(f"{paths.shown(copy)}\ntables and figures: {paths.shown(paths.results(name))}")
-
-
-if __name__ == "__main__":
-    main()

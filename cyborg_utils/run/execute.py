@@ -1,4 +1,4 @@
-"""Execute one notebook of a study: `python -m cyborg_utils.run.execute 02_finetune_teacher demo --fraction 0.1 --seed 1`.
+"""Execute one notebook of a study: `cyborg run 02_finetune_teacher demo --fraction 0.1 --seed 1`.
 
 What papermill alone lets pass is refused or repaired here: an unknown or missing parameter, a wrong type, a killed kernel whose
 cells all read "completed", a half-written copy, absolute paths of this machine, and a lost race for the kernel's ports.
@@ -6,7 +6,6 @@ cells all read "completed", a half-written copy, absolute paths of this machine,
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import json
 import os
@@ -283,32 +282,3 @@ def forget_changed(profile: str) -> list[str]:
                 stamp.unlink()
                 break
     return told
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m cyborg_utils.run.execute", description=__doc__.splitlines()[0])
-    parser.add_argument("notebook", help="e.g. 02_finetune_teacher")
-    parser.add_argument("profile", help="a study: the name of a file in params/")
-    parser.add_argument("--fraction", type=float, help="share of human scores, for a notebook of one run")
-    parser.add_argument("--seed", type=int, help="seed, for a notebook of one run")
-    parser.add_argument("--promise", action="append", default=[], help="a file or folder that must be there afterwards")
-    parser.add_argument(
-        "--watch", action="append", default=[], help="a file or folder whose loss redoes the step, if there is one"
-    )
-    parser.add_argument("--done", type=Path, help="file to write after success (Snakemake's output)")
-    options = parser.parse_args()
-    started = time.time()
-    try:
-        if (options.fraction is None) != (options.seed is None):
-            raise CyborgError("--fraction and --seed go together.")
-        run = None if options.seed is None else config.Run(options.fraction, options.seed)
-        copy = execute(options.notebook, options.profile, run, promised=options.promise, watched=options.watch, done=options.done)
-    except CyborgError as error:
-        sys.exit(f"\n{error}\n")  # exit code 1, the text on standard error
-    except KeyboardInterrupt:
-        sys.exit(f"{options.notebook}: interrupted")
-    print(f"{copy.stem}: {time.time() - started:.0f} s, {paths.shown(copy)}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

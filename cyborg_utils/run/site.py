@@ -1,11 +1,10 @@
-"""Executed notebooks as HTML pages with an index: `python -m cyborg_utils.run.site demo` writes `build/demo/html`."""
+"""Executed notebooks as HTML pages with an index: `cyborg site demo` writes `build/demo/html`."""
 
 from __future__ import annotations
 
 import html
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import jinja2
@@ -82,14 +81,3 @@ def _index(study: config.Study, titles: dict[str, str], folder: Path) -> str:
             figures.append({"file": picture.name, "alt": words, "title": entry["title"], "page": f"{entry['notebook']}.html"})
     template = Path(__file__).with_suffix(".html.j2").read_text(encoding="utf-8")
     return jinja2.Environment(autoescape=True).from_string(template).render(study=study, notebooks=notebooks, figures=figures)
-
-
-def main() -> None:
-    try:
-        print(f"Pages: {paths.shown(render(sys.argv[1] if len(sys.argv) > 1 else 'demo'))}")
-    except CyborgError as error:
-        sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    main()

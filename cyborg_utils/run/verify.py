@@ -1,4 +1,4 @@
-"""Recomputed tables against the committed ones: `python -m cyborg_utils.run.verify demo`. Says which cell differs, exits 1 if so.
+"""Recomputed tables against the committed ones: `cyborg verify demo`. Says which cell differs, exits 1 if so.
 
 How far a cell may differ stands in `params/artefacts.yaml`, column by column: results of a model change a little with processor,
 thread count and library build, counts and names do not.
@@ -6,11 +6,9 @@ thread count and library build, counts and names do not.
 
 from __future__ import annotations
 
-import argparse
 import io
 import math
 import subprocess
-import sys
 
 import pandas as pd
 
@@ -98,20 +96,3 @@ def _git(*arguments: str) -> str:
     if done.returncode:
         raise CyborgError(f"git {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m cyborg_utils.run.verify", description=__doc__.splitlines()[0])
-    parser.add_argument("profile", nargs="?", default="demo")
-    parser.add_argument("--against", default="HEAD", help="the commit to compare with")
-    options = parser.parse_args()
-    try:
-        tables, found = verify(options.profile, against=options.against)
-    except CyborgError as error:
-        sys.exit(str(error))
-    print("\n".join([*found, f"verify {options.profile}: {tables} committed tables, {len(found)} difference(s)"]))
-    sys.exit(1 if found else 0)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,7 @@
-"""Run a whole study: `python -m cyborg_utils.run.workflow demo`. Snakemake decides what is to do; this says what was done."""
+"""Run a whole study: `cyborg reproduce demo`. Snakemake decides what is to do; this says what was done."""
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import os
 import shlex
@@ -55,7 +54,7 @@ def cluster_options(name: str, profile: str) -> list[str]:
 def command(
     profile: str, *, tables: bool = False, keep: bool = False, dry_run: bool = False, cores: str = "all", cluster: str = ""
 ) -> list[str]:
-    """The Snakemake call; with `keep` without the steps that are `freshness.kept`, and the notebooks that are `left_out` for that.
+    """The Snakemake call; with `keep` without the steps that are `freshness.kept`, and the notebooks `left_out` for that.
 
     On this machine steps with a model go one at a time. With `cluster` the profile says what runs at once, and where.
 
@@ -149,28 +148,3 @@ def _tell(profile: str, new: list[str], seconds: float) -> None:
         print(f"{row.step:<{width}}  {row.seconds:7.0f}  {row.peak_memory_gib:7.2f} GiB")
     print(f"{total:<{width}}  {seconds:7.0f}  {rows['peak_memory_gib'].max():7.2f} GiB at most in one step")
     print(f"\nLook at {page}; tables, figures and executed notebooks are in {paths.shown(paths.results(profile))}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m cyborg_utils.run.workflow", description="Run a study of params/, or go on with it."
-    )
-    parser.add_argument("profile", help="the name of a file in params/")
-    parser.add_argument("--tables", action="store_true", help="only 01, 05, 06, 14 and 00, from the saved scores; no model")
-    parser.add_argument("--keep", action="store_true", help="train no model whose scores are in results/, and none beyond")
-    parser.add_argument("--dry-run", action="store_true", help="show what would be done")
-    parser.add_argument("--cores", default="all")
-    parser.add_argument("--cluster", default="", help="run its steps as jobs of a cluster: a profile of profiles/, or a folder")
-    options = parser.parse_args()
-    wished = {name: value for name, value in vars(options).items() if name != "dry_run"}
-    try:
-        if options.dry_run:
-            call = command(dry_run=True, **wished)
-            sys.exit(subprocess.run(call, env=environment(), check=False).returncode)
-        run(**wished)
-    except CyborgError as error:
-        sys.exit(f"\n{error}")
-
-
-if __name__ == "__main__":
-    main()

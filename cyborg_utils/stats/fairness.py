@@ -202,6 +202,23 @@ def all_crossed(frame: pd.DataFrame, groups: Sequence[str]) -> tuple[pd.DataFram
     return frame, crossings
 
 
+def gap_to_truth(frame: pd.DataFrame, *, groups: Sequence[str], confidence: float, machine: str = "value") -> pd.DataFrame:
+    """The machine's mean error in each group, in points, at equal true quality: attribute, group, n, gap, gap_low, gap_high.
+
+    The error is machine - true score. What depends on the true score alone, the machine's pull to the middle, is taken off by a
+    straight line (least squares over all essays). The interval is that of a one-sample t-test; NaN for a group of one essay.
+    `frame` has one row an essay with `true_score`, known for simulated essays only.
+    """
+    error, rows = frame[machine] - frame["true_score"], []
+    left = error - np.polyval(np.polyfit(frame["true_score"], error, 1), frame["true_score"])
+    for name in groups:
+        for group, points in left.groupby(frame[name]):
+            ends = stats.ttest_1samp(points, 0).confidence_interval(confidence)
+            row = {"attribute": name.removeprefix("groups."), "group": group, "n": len(points), "gap": points.mean()}
+            rows.append(row | {"gap_low": ends.low, "gap_high": ends.high})
+    return pd.DataFrame(rows, columns=["attribute", "group", "n", "gap", "gap_low", "gap_high"])
+
+
 def conditional_bias(
     frame: pd.DataFrame,
     *,

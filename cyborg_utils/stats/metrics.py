@@ -305,11 +305,19 @@ def _ratings(ratings: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     return ratings, counts
 
 
+def qwk_of_people(essays: pd.DataFrame, scale: Scale) -> float:
+    """QWK of two people (columns score, second_score) on the essays that both have scored; NaN where there is none."""
+    double = essays.dropna(subset=["second_score"])
+    return (
+        qwk(scale.level(double["score"]), scale.level(double["second_score"]), levels=scale.size) if len(double) else float("nan")
+    )
+
+
 def human_agreement(ratings: ArrayLike, scale: Scale) -> pd.DataFrame:
-    """How well people agree, the ceiling of a machine's agreement: `agreement_metrics` of every pair of raters, on essays both scored.
+    """How well people agree, the ceiling of a machine's agreement: `agreement_metrics` of every two raters, on essays both scored.
 
     `ratings` (n, raters) on the scale, NaN where a rater did not score an essay. One row a pair: first, second (their columns,
-    from 1) and the figures of `agreement_metrics` with the first as "human", the second as "machine"; but its SMD is over the pooled SD,
+    from 1) and `agreement_metrics` with the first as "human", the second as "machine"; but its SMD is over the pooled SD,
     as RSMTool's, since neither rater is the measure of the other. Pairs without a common essay are NaN with n = 0.
     """
     ratings, rows = np.asarray(ratings, dtype=float), []

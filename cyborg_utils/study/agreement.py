@@ -14,7 +14,7 @@ from cyborg_utils.core.scale import Scale
 from cyborg_utils.stats.comparisons import across_seeds, contrast, gap_closed, holm
 from cyborg_utils.stats.metrics import agreement_metrics
 from cyborg_utils.stats.power import qwk_power
-from cyborg_utils.study.arms import TEACHER, Runs, by_seed, human, pick
+from cyborg_utils.study.arms import TEACHER, Runs, by_seed, human, of_student, pick, systems
 from cyborg_utils.study.scores import ARM
 
 
@@ -45,6 +45,27 @@ def agreement_table(
     first = ["fraction", "n_human", "labels", "student", "head"]
     table = pd.DataFrame(rows)
     return table[[*first, *(name for name in table if name not in first)]]
+
+
+def panels(table_qwk: pd.DataFrame, *, fraction: float) -> pd.DataFrame:
+    """The arms at one share of human scores and at all of them, a panel a Student and head; the Teacher stands in every panel."""
+    rows = systems(table_qwk[table_qwk["fraction"].isin([fraction, 1.0])])
+    teacher, pupils = rows[rows["student"] == "teacher"], rows[rows["student"] != "teacher"]
+    parts = pupils.groupby(["student", "head"], sort=False)
+    return pd.concat([pd.concat([part, teacher]).assign(panel=f"{name}, {head}") for (name, head), part in parts])
+
+
+def for_the_paper(
+    table_qwk: pd.DataFrame, table_comparisons: pd.DataFrame, *, fraction: float, student: str, head: str
+) -> dict[str, tuple[float, ...]]:
+    """What `paper.beside` compares: QWK with interval of the arms that are there, and the gain of `cyborg` over `human`."""
+    rows = of_student(table_qwk, student, head, fraction=fraction).set_index("arm")
+    found = {
+        arm: tuple(rows.loc[arm, ["qwk", "low", "high"]]) for arm in ("human", "cyborg", "full", "teacher") if arm in rows.index
+    }
+    pair = pick(table_comparisons, fraction=fraction, student=student, head=head, system="cyborg", baseline="human")
+    gain = pair[["difference", "low", "high"]].to_numpy()
+    return found | ({"gain": tuple(gain[0])} if len(gain) else {})
 
 
 def single_runs(raters: pd.DataFrame, *, scale: Scale, column: str = "matched") -> pd.DataFrame:

@@ -23,6 +23,13 @@ def systems(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(arm=table["head"].map(readings).fillna(table["labels"]))
 
 
+def of_student(table: pd.DataFrame, student: str, head: str, *, fraction: float | None = None) -> pd.DataFrame:
+    """The rows of one Student and of the Teacher, with a column `arm` (`systems`); with a `fraction`, at it and at 1 only."""
+    rows = systems(table)
+    rows = rows[((rows["student"] == student) & (rows["head"] == head)) | (rows["student"] == "teacher")]
+    return rows if fraction is None else rows[rows["fraction"].isin([fraction, 1.0])]
+
+
 def by_seed(arm: pd.DataFrame, column: str) -> Runs:
     """A column of one arm as seed -> array."""
     return {int(seed): rows.sort_values("essay_id")[column].to_numpy() for seed, rows in arm.groupby("seed")}

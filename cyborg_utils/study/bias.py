@@ -12,7 +12,17 @@ import pandas as pd
 
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.stats.comparisons import holm, widened
-from cyborg_utils.stats.fairness import SIGNS, conditional_bias, judged_anew, osa_osd_csd, smd_by_group, suppression
+from cyborg_utils.stats.fairness import (
+    SIGNS,
+    conditional_bias,
+    gap_to_truth,
+    judged_anew,
+    osa_osd_csd,
+    score_distribution,
+    smd_by_group,
+    suppression,
+)
+from cyborg_utils.stats.metrics import THRESHOLDS
 from cyborg_utils.study.arms import averaged, pick, systems
 from cyborg_utils.study.scores import ARM
 
@@ -149,3 +159,99 @@ def osa_table(raters: pd.DataFrame, *, groups: Sequence[str], min_group: int, co
     whole = pd.concat(tables, ignore_index=True)
     first = ["fraction", "labels", "student", "head"]
     return whole[[*first, *(name for name in whole if name not in first)]].assign(p_holm=holm(whole["p"]))
+
+
+JUDGED = {"QWK": "qwk", "r": "r", "below people": "below_people", "SMD": "smd", "SD ratio": "sd_ratio"}  # thresholds by name
+SMD_COLUMNS = [
+    "fraction",
+    "labels",
+    "student",
+    "head",
+    "scores",
+    "attribute",
+    "group",
+    "n",
+    "human_mean",
+    "machine_mean",
+    "seeds",
+]
+SMD_COLUMNS += ["smd", "smd_low", "smd_high", "smd_seed_sd", "dsm", "dsm_low", "dsm_high", "qwk", "exact", "limit", "verdict"]
+
+
+def distribution_table(teachers: pd.DataFrame, scale: Scale) -> pd.DataFrame:
+    """Human and synthetic scores of the pool side by side, by fraction: `fairness.score_distribution`, after fraction, n_human,
+    seeds, essays. `teachers` is the frame of `scores.teachers`.
+    """
+    tables = []
+    for (share, n_human), part in pick(teachers, part="pool").groupby(["fraction", "n_human"]):
+        table = score_distribution({"human": part["human_level"], "synthetic": part["level"]}, scale)
+        first = {"fraction": share, "n_human": n_human, "seeds": part["seed"].nunique(), "essays": part["essay_id"].nunique()}
+        tables.append(table.assign(**first)[[*first, *table.columns]])
+    return pd.concat(tables, ignore_index=True)
+
+
+def pool_scores(teachers: pd.DataFrame, scale: Scale) -> pd.DataFrame:
+    """Human scores of the pool's essays, then synthetic ones by fraction, in one long frame: source, given."""
+    pool = pick(teachers, part="pool")
+    human = pool.drop_duplicates("essay_id").assign(source="human", given=lambda rows: rows["score"])
+    synthetic = [
+        part.assign(source=f"Synthetic, U = {share:.0%}", given=scale.score(part["level"]))
+        for share, part in pool.groupby("fraction")
+    ]
+    return pd.concat([human, *synthetic])
+
+
+def threshold_table(table: pd.DataFrame, *, people: float) -> pd.DataFrame:
+    """Each arm of `agreement.agreement_table` against the field's thresholds (`metrics.THRESHOLDS`), with a column `misses`.
+
+    `people` is the QWK of two people on the same essays; where it is NaN the drop below it is not judged.
+    """
+    columns = ["labels", "student", "head", "seeds", "n", "qwk", "low", "high", "r", "smd", "sd_ratio"]
+    rows = table[columns].assign(below_people=people - table["qwk"])
+    fails = {name: rows[at].notna() & ~THRESHOLDS[at].met(rows[at]) for name, at in JUDGED.items()}
+    rows["misses"] = [", ".join(name for name, wrong in fails.items() if wrong[at]) or "none" for at in rows.index]
+    return rows
+
+
+def smd_of_all(raters: pd.DataFrame, **options: object) -> pd.DataFrame:
+    """`smd_table` of the scores in use (matched, where an arm is) and of the raw scores of regression arms: `SMD_COLUMNS`.
+
+    `scores` says which: "matched", "as given" (levels, which are not matched) or "raw". `options` go to `smd_by_group`.
+    """
+    final = smd_table(raters, **options)
+    final["scores"] = final["head"].map({"regression": "matched"}).fillna("as given")
+    raw = smd_table(raters[raters["head"] == "regression"], column="value", **options).assign(scores="raw")
+    return pd.concat([final, raw], ignore_index=True)[SMD_COLUMNS]
+
+
+def truth_table(raters: pd.DataFrame, *, groups: Sequence[str], confidence: float) -> pd.DataFrame:
+    """`fairness.gap_to_truth` of each kind of labels, for essays whose true quality is known; empty where none is.
+
+    Columns: attribute, group, n, labels, gap, gap_low, gap_high.
+    """
+    known = raters[raters["true_score"].notna()]
+    tables = [
+        gap_to_truth(averaged(part, "matched_value"), groups=groups, confidence=confidence).assign(labels=name)
+        for name, part in (known.groupby("labels", sort=False) if groups else ())
+    ]
+    columns = ["attribute", "group", "n", "labels", "gap", "gap_low", "gap_high"]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def for_the_paper(
+    table_suppression: pd.DataFrame, table_smd: pd.DataFrame, *, fraction: float, student: str, head: str
+) -> dict[str, tuple[float, ...]]:
+    """What `paper.beside` compares: shift and top scores of the pool, and the raw Cyborg Student's SMD in three groups."""
+    pool = table_suppression.set_index(["fraction", "arm", "essays"]).loc[(fraction, "teacher", "pool")]
+    found = {"shift": ("shift", "shift_low", "shift_high"), "top": ("change", "change_low", "change_high")}
+    found = {name: tuple(pool[list(columns)]) for name, columns in found.items()}
+    own = pick(table_smd, student=student, head=head, labels="cyborg")
+    own = own[own["scores"] != "matched"].set_index(["attribute", "group"])[["smd", "smd_low", "smd_high"]]
+    return found | {name: tuple(own.loc[place]) for name, place in PUBLISHED_GROUPS.items() if place in own.index}
+
+
+PUBLISHED_GROUPS = {  # the paper's three groups, as the corpora call them
+    "disadvantaged": ("economically_disadvantaged", "Economically disadvantaged"),
+    "learners": ("ell_status", "Yes"),
+    "disabled": ("student_disability_status", "Identified as having disability"),
+}

@@ -63,6 +63,11 @@ def runs(profile: str, kind: str) -> tuple[list[config.Run], list[config.Run]]:
     return there, [run for run in wanted if run not in there]
 
 
+def files(profile: str) -> list[Path]:
+    """The files of the Teacher's and the Students' runs that are there."""
+    return [file(profile, f"{kind}_{run.name}") for kind in ("teacher", "students") for run in runs(profile, kind)[0]]
+
+
 def missing(profile: str) -> list[str]:
     """Names of the study's runs of which the Teacher's or the Students' scores are not there (yet)."""
     return list(dict.fromkeys(run.name for kind in ("teacher", "students") for run in runs(profile, kind)[1]))

@@ -1,7 +1,6 @@
 """A model card for every saved Student and a data card for a study's scores, filled from the study's tables and records.
 
-`python -m cyborg_utils.extensions.scoring.cards ellipse` writes them anew. Nothing is computed again; what a study has not
-measured is called "not measured yet".
+`cyborg cards ellipse` writes them anew. Nothing is computed again; what a study has not measured is called "not measured yet".
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,6 @@ import jinja2
 import pandas as pd
 
 from cyborg_utils.core import config, paths
-from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data import corpora
 from cyborg_utils.extensions.scoring import bundle
 from cyborg_utils.models import weights
@@ -173,18 +170,3 @@ def _number(value: Any, form: str = ".3f") -> str:
     """A number in a card; `UNKNOWN` if it is missing."""
     known = value is not None and not isinstance(value, jinja2.Undefined) and value == value
     return format(value, form) if known else UNKNOWN
-
-
-def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit("usage: .venv/bin/python -m cyborg_utils.extensions.scoring.cards PROFILE")
-    try:
-        bundle.write(sys.argv[1])
-        for file in write(sys.argv[1]):
-            print(paths.shown(file))
-    except CyborgError as error:
-        sys.exit(f"\n{error}\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Score new essays with a saved Student:
 
-    python -m cyborg_utils.extensions.scoring.predict ESSAYS.csv --student build/ellipse/students/u10_s1/<Student> -o SCORES.csv
+    cyborg score ESSAYS.csv --student build/ellipse/students/u10_s1/<Student> -o SCORES.csv
 
 One row an essay: id, score (the nearest on the scale), value (real-valued, calibrated as in the Student's study), low and high
 (an interval that holds a human score with the stated confidence), flags (how the essay differs from the training essays).
@@ -9,10 +9,8 @@ The file is read and written in parts, so it may be larger than memory; a stoppe
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import shutil
-import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -170,44 +168,3 @@ def score_file(file: Path, out: Path, scorer: Scorer, columns: Columns) -> pd.Se
                 flagged |= {name: flagged.get(name, 0) + 1 for name in names}
     shutil.rmtree(folder)
     return pd.Series(flagged)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m cyborg_utils.extensions.scoring.predict", description="Score new essays with a saved Student."
-    )
-    parser.add_argument("file", help="essays: CSV, TSV, Parquet or JSON Lines")
-    parser.add_argument("--student", required=True, help="folder of a saved Student, made ready by notebook 12")
-    parser.add_argument("-o", "--out", required=True, help="CSV file to write")
-    parser.add_argument("--id", default="id", help="column of essay ids (default: id)")
-    parser.add_argument("--text", default="text", help="column of essay texts (default: text)")
-    parser.add_argument("--prompt", default="", help="column of the tasks' texts, to find copies of them")
-    parser.add_argument("--delimiter", default="", help="of the columns (default: by the file's ending)")
-    parser.add_argument("--encoding", default="", help="of the file (default: found out)")
-    parser.add_argument("--confidence", type=float, default=0.90, help="of the intervals (default: 0.90)")
-    parser.add_argument("--onnx", action="store_true", help="run the Student by onnxruntime, exported on first use")
-    parser.add_argument("--int8", action="store_true", help="the same with 8-bit weights")
-    options = parser.parse_args()
-    form = "int8" if options.int8 else "float32" if options.onnx else "torch"
-    try:
-        if not 0 < options.confidence < 1:
-            raise CyborgError(f"--confidence {options.confidence:g}: must be between 0 and 1.")
-        here, out = Path(options.file), Path(options.out)
-        if not out.resolve().parent.is_dir():
-            raise CyborgError(f"{paths.shown(out)}: its folder is not there. Make it first.")
-        file = here.resolve() if here.is_file() else files.given(options.file)
-        columns = Columns(options.id, options.text, options.prompt, options.delimiter, options.encoding)
-        count(file, columns)  # a fault is told at once, not after the Student has been loaded
-        scorer = Scorer(Path(options.student), confidence=options.confidence, form=form)
-        told = score_file(file, out, scorer, columns)
-    except CyborgError as error:
-        sys.exit(f"\n{error}\n")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on from here")
-    rest = ", ".join(f"{name} {number:,}" for name, number in told.drop(["essays", "unlike"]).items())
-    print(f"{told['essays']:,} essays scored, {told['unlike']:,} unlike the training essays{f' ({rest})' if rest else ''}")
-    print(f"a human score lies within ±{scorer.width:.2f} for {scorer.confidence:.0%} of essays like these\n{paths.shown(out)}")
-
-
-if __name__ == "__main__":
-    main()

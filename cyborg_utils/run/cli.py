@@ -1,0 +1,208 @@
+"""The command line: `cyborg COMMAND ...`. Every command is one function here that calls one function of a room.
+
+What a command needs is imported inside it, so that `cyborg --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cyborg_utils.core import config, paths
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+
+AUDIT = "14_audit_scores"  # the notebook behind `cyborg audit`
+
+
+# ---------------------------------------------------------------- commands: options in, exit code out
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    from cyborg_utils.run import workflow
+
+    wishes = {name: getattr(options, name) for name in ("profile", "tables", "keep", "cores", "cluster")}
+    if options.dry_run:
+        call = workflow.command(dry_run=True, **wishes)
+        return subprocess.run(call, env=workflow.environment(), check=False).returncode
+    workflow.run(**wishes)
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    from cyborg_utils.run import execute
+
+    if (options.fraction is None) != (options.seed is None):
+        raise CyborgError("--fraction and --seed go together.")
+    of_run = None if options.seed is None else config.Run(options.fraction, options.seed)
+    promises = {"promised": options.promise, "watched": options.watch, "done": options.done}
+    started = time.time()
+    copy = execute.execute(options.notebook, options.profile, of_run, **promises)
+    print(f"{copy.stem}: {time.time() - started:.0f} s, {paths.shown(copy)}", flush=True)
+    return 0
+
+
+def audit(options: argparse.Namespace) -> int:
+    from cyborg_utils.extensions import audit as audits
+    from cyborg_utils.run import execute
+
+    name = options.name or re.sub(r"[^a-z0-9_]+", "_", Path(options.file).stem.lower()).strip("_") or "audit"
+    if name in config.profiles():
+        raise CyborgError(f"results/{name} is the folder of the study {name!r}. Give another, such as --name {name}_audit.")
+    columns = {name: getattr(options, name) for name in ("id", "human", "machine", "second", "groups")}
+    audits.load(options.file, **columns, scale=Scale(*options.scale))  # a fault is told at once, not after a kernel has started
+    given = columns | {"file": str(Path(options.file).resolve()), "scale": options.scale, "profile": name}
+    copy = execute.execute(AUDIT, name, values=config.parameters(paths.notebook(AUDIT)) | given)
+    print(f"{paths.shown(copy)}\ntables and figures: {paths.shown(paths.results(name))}")
+    return 0
+
+
+def score(options: argparse.Namespace) -> int:
+    from cyborg_utils.data import files
+    from cyborg_utils.extensions.scoring import predict
+
+    if not 0 < options.confidence < 1:
+        raise CyborgError(f"--confidence {options.confidence:g}: must be between 0 and 1.")
+    here, out = Path(options.file), Path(options.out)
+    if not out.resolve().parent.is_dir():
+        raise CyborgError(f"{paths.shown(out)}: its folder is not there. Make it first.")
+    file = here.resolve() if here.is_file() else files.given(options.file)
+    columns = predict.Columns(options.id, options.text, options.prompt, options.delimiter, options.encoding)
+    predict.count(file, columns)  # a fault is told at once, not after the Student has been loaded
+    form = "int8" if options.int8 else "float32" if options.onnx else "torch"
+    scorer = predict.Scorer(Path(options.student), confidence=options.confidence, form=form)
+    counts = predict.score_file(file, out, scorer, columns)
+    rest = ", ".join(f"{name} {number:,}" for name, number in counts.drop(["essays", "unlike"]).items())
+    print(f"{counts['essays']:,} essays scored, {counts['unlike']:,} unlike the training essays{f' ({rest})' if rest else ''}")
+    print(f"a human score lies within ±{scorer.width:.2f} for {scorer.confidence:.0%} of essays like these\n{paths.shown(out)}")
+    return 0
+
+
+def download(options: argparse.Namespace) -> int:
+    from cyborg_utils.data import download as downloads
+
+    for path in downloads.corpus(options.corpus):
+        print(f"{paths.shown(path)}: ready")
+    return 0
+
+
+def cards(options: argparse.Namespace) -> int:
+    from cyborg_utils.extensions.scoring import bundle
+    from cyborg_utils.extensions.scoring import cards as made
+
+    bundle.write(options.profile)
+    for file in made.write(options.profile):
+        print(paths.shown(file))
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    from cyborg_utils.run import verify as checks
+
+    tables, found = checks.verify(options.profile, against=options.against)
+    print("\n".join([*found, f"verify {options.profile}: {tables} committed tables, {len(found)} difference(s)"]))
+    return 1 if found else 0
+
+
+def site(options: argparse.Namespace) -> int:
+    from cyborg_utils.run import site as pages
+
+    print(f"Pages: {paths.shown(pages.render(options.profile))}")
+    return 0
+
+
+# ---------------------------------------------------------------- the parser
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands with their options; each help ends in an example."""
+    top = argparse.ArgumentParser(prog="cyborg", description="Score essays from few human scores: studies, audits and scoring.")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(
+        does: Callable[[argparse.Namespace], int], summary: str, example: str, *, profile: str = ""
+    ) -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            does.__name__,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.set_defaults(does=does)
+        if profile:
+            made.add_argument(
+                "profile", nargs="?" if profile == "demo" else None, default="demo", help="a study: a file in params/"
+            )
+        return made
+
+    one = command(
+        reproduce,
+        "run a study, or go on with it; results land in results/PROFILE",
+        "cyborg reproduce ellipse --keep",
+        profile="demo",
+    )
+    one.add_argument("--tables", action="store_true", help="only tables and figures that need no model, from the saved scores")
+    one.add_argument("--keep", action="store_true", help="train no model whose scores are in results/, and none beyond the paper")
+    one.add_argument("--dry-run", action="store_true", help="show what would be done")
+    one.add_argument("--cores", default="all", help="how many cores it may use (default: all)")
+    one.add_argument("--cluster", default="", help="run its steps as jobs of a cluster: a profile of profiles/, or a folder")
+
+    one = command(run, "execute one notebook of a study", "cyborg run 02_finetune_teacher demo --fraction 0.1 --seed 1")
+    one.add_argument("notebook", help="its name, e.g. 02_finetune_teacher")
+    one.add_argument("profile", help="a study: a file in params/")
+    one.add_argument("--fraction", type=float, help="share of human scores, for a notebook of one run")
+    one.add_argument("--seed", type=int, help="seed, for a notebook of one run")
+    one.add_argument("--promise", action="append", default=[], help="a file or folder that must be there afterwards")
+    one.add_argument("--watch", action="append", default=[], help="a file or folder whose loss redoes the step, if there is one")
+    one.add_argument("--done", type=Path, help="file to write after success (Snakemake's output)")
+
+    example = "cyborg audit predictions.csv --id id --human score --machine machine --groups gender ell --scale 1 6 1"
+    one = command(audit, "audit scores of any machine: agreement, thresholds, fairness; no text, no model", example)
+    one.add_argument("file", help="predictions: CSV, TSV, Parquet or JSON Lines")
+    one.add_argument("--id", default="id", help="column of essay ids (default: id)")
+    one.add_argument("--human", default="human", help="column of human scores (default: human)")
+    one.add_argument("--machine", default="machine", help="column of machine scores (default: machine)")
+    one.add_argument("--second", default="", help="column of a second human score, if there is one")
+    one.add_argument("--groups", nargs="*", default=[], help="columns that name groups of writers")
+    one.add_argument("--scale", nargs=3, type=float, required=True, metavar=("LOW", "HIGH", "STEP"))
+    one.add_argument("--name", help="folder in results/ (default: the file's name)")
+
+    example = "cyborg score essays.csv --student build/ellipse/students/u10_s1/all-minilm-l6-v2-regression-cyborg -o scores.csv"
+    one = command(score, "score new essays with a saved Student: score, interval and flags for each", example)
+    one.add_argument("file", help="essays: CSV, TSV, Parquet or JSON Lines; may be larger than memory")
+    one.add_argument("--student", required=True, help="folder of a saved Student, made ready by notebook 12")
+    one.add_argument("-o", "--out", required=True, help="CSV file to write")
+    one.add_argument("--id", default="id", help="column of essay ids (default: id)")
+    one.add_argument("--text", default="text", help="column of essay texts (default: text)")
+    one.add_argument("--prompt", default="", help="column of the tasks' texts, to find copies of them")
+    one.add_argument("--delimiter", default="", help="of the columns (default: by the file's ending)")
+    one.add_argument("--encoding", default="", help="of the file (default: found out)")
+    one.add_argument("--confidence", type=float, default=0.90, help="of the intervals (default: 0.90)")
+    one.add_argument("--onnx", action="store_true", help="run the Student by onnxruntime, exported on first use")
+    one.add_argument("--int8", action="store_true", help="the same with 8-bit weights")
+
+    one = command(download, "fetch a corpus into data/, and check it", "cyborg download ellipse")
+    one.add_argument("corpus", help="ellipse, asap2 or persuade")
+    command(cards, "write the model cards and the data card of a study anew", "cyborg cards ellipse", profile="needed")
+    one = command(verify, "compare a study's results with the committed ones", "cyborg verify demo", profile="demo")
+    one.add_argument("--against", default="HEAD", help="the commit to compare with (default: HEAD)")
+    command(site, "the executed notebooks of a study as pages in build/PROFILE/html", "cyborg site demo", profile="demo")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit with its code; a mistake of the user ends in one message on standard error and code 1."""
+    options = parser().parse_args(arguments)
+    try:
+        if code := options.does(options):
+            sys.exit(code)
+    except CyborgError as error:
+        sys.exit(f"\n{error}\n")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on from here")
