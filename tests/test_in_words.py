@@ -1,0 +1,197 @@
+"""Sentences of 05 and 06: they claim what their tables show, and no more."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cyborg_utils.study import agreement_in_words, bias, bias_in_words
+
+PAIR = {"fraction": 0.1, "student": "s", "head": "h", "seeds": 3, "p": 0.001, "p_holm": 0.004, "margin": 0.05}
+ONE = {"student": "s", "head": "h"}
+
+
+def pair(system: str, baseline: str, difference: float, low: float, high: float, **other: object) -> dict[str, object]:
+    """One row of `agreement.comparisons`."""
+    ends = {"tost_low": low, "tost_high": high, "equivalence": "undecided", "qwk": 0.6 + difference, "qwk_baseline": 0.6}
+    return PAIR | {"system": system, "baseline": baseline, "difference": difference, "low": low, "high": high} | ends | other
+
+
+GAINED = pair("cyborg", "human", 0.1, 0.05, 0.15)
+BOUND = pair("cyborg", "full", -0.01, -0.03, 0.01, equivalence="equivalent")
+FULL = pair("full", "human", 0.08, 0.05, 0.15)
+
+
+def gain(*rows: dict[str, object]) -> str:
+    return agreement_in_words.gain(pd.DataFrame(rows), margin=0.05, **ONE)
+
+
+def test_a_gain_is_told_with_its_interval_p_and_equivalence():
+    text = gain(GAINED, BOUND, FULL)
+    assert "**10% human scores** (`full` is +0.080 from `human`)" in text
+    assert (
+        "- **cyborg** agrees better with people than `human`: +0.100 [+0.050, +0.150], **beyond chance** " in text
+    assert "(p = 0.001, corrected 0.004)"
+        in text
+    )
+    assert "it is **comparable to** all human scores (-0.010 [-0.030, +0.010], margin 0.05)." in text
+    assert "The margin is 62% of all there is to win here" in text
+    assert "The margin is" not in gain(GAINED, BOUND, FULL | {"difference": 0.2})
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ({"p_holm": 0.06}, "not beyond chance (p = 0.001, corrected 0.060)"),
+        ({"low": -0.01}, "beyond chance for these models, though 3 seeds say little of others"),
+        ({"seeds": 1, "p": 0.0001}, "**beyond chance** (p < 0.001, corrected 0.004, one seed)"),
+        ({"difference": -0.1, "low": -0.2, "high": -0.05}, "agrees worse with people than `human`: -0.100"),
+    ],
+)
+def test_a_gain_is_beyond_chance_only_where_p_and_interval_say_so(change, told):
+    assert told in gain(GAINED | change)
+
+
+@pytest.mark.parametrize(
+    "row, told",
+    [
+        (pair("teacher", "human", 0.05, 0.01, 0.09), "**The condition holds**"),
+        (pair("teacher", "human", -0.05, -0.09, -0.01), "**The condition does not hold**"),
+        (pair("teacher", "human", 0.05, 0.01, 0.09, p_holm=0.2), "**It is not decided**"),
+        (pair("teacher", "human", 0.05, -0.01, 0.09), "**It is not decided**"),
+    ],
+)
+def test_the_condition_needs_p_and_an_interval_that_leaves_out_0(row, told):
+    text = agreement_in_words.condition(pd.DataFrame([row, GAINED]), **ONE)
+    assert told in text and ("Yet `cyborg`" in text) == (row["difference"] < 0)
+
+
+def test_without_a_teacher_nothing_is_said_of_the_condition():
+    assert "nothing can be said" in agreement_in_words.condition(pd.DataFrame([GAINED]), **ONE)
+
+
+def test_no_share_is_quoted_of_a_gap_that_is_not_shown():
+    columns = ["fraction", "student", "head", "labels", "gap_closed", "low", "high", "gap", "gap_low", "gap_high", "resolved"]
+    rows = [(0.1, "s", "h", "cyborg", 0.85, 0.68, 1.05, 0.12, 0.08, 0.16, True)]
+    rows.append((0.25, "s", "h", "cyborg", 3.0, np.nan, np.nan, 0.01, -0.02, 0.04, False))
+    text = agreement_in_words.gap_closed(pd.DataFrame(rows, columns=columns), **ONE)
+    assert "- 10%, cyborg: **85%** of the gap [68%, 105%]" in text and "300%" not in text
+    assert "- 25%, cyborg: no share to quote, the gap itself is not shown (+0.010 [-0.020, +0.040])" in text
+    assert "no arm `full`" in agreement_in_words.gap_closed(pd.DataFrame(columns=columns), **ONE)
+
+
+def test_the_noise_of_seeds_is_counted_or_called_unmeasured():
+    several = pd.DataFrame({"seed_sd": [0.03, 0.01], "test_sd": [0.02, 0.02]})
+    assert "In **1** of these 2 arms" in agreement_in_words.seed_noise(several)
+    assert "**not measured**" in agreement_in_words.seed_noise(several[:0])
+
+
+def test_what_cannot_be_answered_is_listed_up_to_the_margin():
+    columns = ["essays", "n", "pair", "question", "size", "power", "answerable"]
+    rows = [
+        ("all", 200, "cyborg - human", "detect", 0.02, 0.2, False),
+        ("gender: F", 90, "cyborg - full", "detect", 0.1, 0.3, False),
+    ]
+    rows.append(("gender: F", 90, "cyborg - human", "detect", 0.05, 0.4, False))
+    text = agreement_in_words.unanswerable(pd.DataFrame(rows, columns=columns), margin=0.05)
+    assert "- all (200), cyborg - human: detect 0.02 (chance 20%)" in text and "0.1 " not in text
+    assert "- gender: F essays (90), cyborg - human: detect 0.05 (chance 40%)" in text
+    assert (
+        agreement_in_words.unanswerable(pd.DataFrame(columns=columns).astype({"answerable": bool}), margin=0.05)
+        == "All can be answered."
+    )
+
+
+GROUPS = pd.DataFrame(
+    [
+        ("cyborg", "all", "all", 0.1, "biased", "matched"),
+        ("cyborg", "ell", "Yes", -0.31, "biased", "matched"),
+        ("cyborg", "ell", "No", 0.02, "not biased", "matched"),
+        ("cyborg", "grade", "9", 0.5, "too few", "matched"),
+        ("cyborg", "all", "all", -0.4, "biased", "raw"),
+        ("cyborg", "ell", "Yes", -0.6, "biased", "raw"),
+    ],
+    columns=["labels", "attribute", "group", "smd", "verdict", "scores"],
+).assign(**ONE)
+
+
+def test_groups_are_counted_by_their_verdicts_and_small_ones_are_not():
+    matched = GROUPS[GROUPS["scores"] == "matched"]
+    told = "1 of 2 groups biased: ell = Yes (-0.31); 1 not biased, 0 undecided."
+    assert bias_in_words.verdicts(matched).endswith(told) and "grade" not in bias_in_words.verdicts(matched)
+    assert "nothing is judged" in bias_in_words.verdicts(matched[:1])
+    assert bias_in_words.crossed(matched[1:], min_group=10) == (
+        "Of 2 crossed groups of 10 essays or more, 1 are biased: ell = Yes (-0.31); 1 are not, 0 cannot be told."
+    )
+
+
+def test_matching_is_told_from_raw_to_matched():
+    text = bias_in_words.matching(GROUPS, ["cyborg"], **ONE)
+    assert text.endswith("raw -0.40 (worst group 0.60) → matched +0.10 (worst group 0.31)")
+
+
+@pytest.mark.parametrize("student, told", [(-0.3, "**The Student takes over"), (0.3, "No shift to speak of"), (0.04, "No shift")])
+def test_a_shift_is_taken_over_only_in_the_teachers_direction(student, told):
+    stages = pd.DataFrame({"stage": ["Teacher on the pool", "human", "cyborg"], "smd": [-0.2, 0.0, student], "attribute": "all"})
+    assert told in bias_in_words.taken_over(stages)
+
+
+@pytest.mark.parametrize(
+    "low, high, told",
+    [
+        (-0.2, -0.1, "**stricter than** people"),
+        (0.1, 0.2, "**more lenient than**"),
+        (-0.1, 0.1, "**not shown to differ in mean from**"),
+    ],
+)
+def test_the_teacher_is_strict_only_beyond_chance(low, high, told):
+    row = {"fraction": 0.1, "arm": "teacher", "essays": "pool", "shift": 0.0, "shift_low": low, "shift_high": high}
+    row |= {"machine_top": 0.01, "human_top": 0.03, "ratio": 0.33, "ratio_low": 0.1, "ratio_high": 0.9}
+    text = bias_in_words.high_scores(pd.DataFrame([row]), fraction=0.1)
+    assert told in text and "pool: 1.0% instead of 3.0%, ratio 0.33 [0.10, 0.90]: suppressed" in text
+
+
+def test_what_leaves_out_0_is_counted_beside_chance():
+    columns = ["attribute", "group", "n", "labels", "gap", "gap_low", "gap_high"]
+    rows = [("ell", "Yes", 30, "cyborg", -0.4, -0.6, -0.2)] + [("ell", "No", 30, "cyborg", 0.0, -0.1, 0.1)] * 19
+    text = bias_in_words.against_truth(pd.DataFrame(rows, columns=columns), confidence=0.95)
+    assert text.startswith("Of 20 intervals about 1 leave out 0 by chance alone; here 1 do: ") and "ell Yes -0.40" in text
+
+
+def test_thresholds_are_judged_without_a_second_rater_too():
+    table = pd.DataFrame(
+        [
+            {
+                "labels": "full",
+                **ONE,
+                "seeds": 1,
+                "n": 90,
+                "qwk": 0.8,
+                "low": 0.7,
+                "high": 0.9,
+                "r": 0.8,
+                "smd": 0.05,
+                "sd_ratio": 1.0,
+            }
+        ]
+    )
+    met = bias.threshold_table(table, people=float("nan"))
+    assert met["misses"].item() == "none" and "Two people" not in bias_in_words.thresholds(met, people=float("nan"))
+    missed = bias.threshold_table(table.assign(smd=0.3), people=0.95)
+    assert missed["misses"].item() == "below people, SMD"
+    assert bias_in_words.thresholds(missed, people=0.95).endswith("Two people agree with QWK 0.950 on these test essays.")
+
+
+def test_gaps_to_the_truth_are_those_that_were_planted():
+    rng = np.random.default_rng(1)
+    true = rng.uniform(1, 6, 400)
+    group = np.where(np.arange(400) % 2 == 0, "Yes", "No")
+    value = 2 + 0.5 * true + np.where(group == "Yes", -0.3, 0.3) + rng.normal(0, 0.1, 400)
+    frame = pd.DataFrame(
+        {"essay_id": np.arange(400), "true_score": true, "matched_value": value, "groups.ell": group, "labels": "cyborg"}
+    )
+    table = bias.truth_table(frame, groups=["groups.ell"], confidence=0.95).set_index("group")
+    assert table["gap"].round(1).to_dict() == {"No": 0.3, "Yes": -0.3} and (table["gap_low"] < table["gap"]).all()
+    assert bias.truth_table(frame.assign(true_score=np.nan), groups=["groups.ell"], confidence=0.95).empty
+    assert bias.truth_table(frame, groups=[], confidence=0.95).empty
