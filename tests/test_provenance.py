@@ -38,10 +38,10 @@ def test_a_fingerprint_changes_with_settings_data_and_code(tmp_path):
 
 
 def test_a_record_says_what_a_reader_needs_and_no_machine_path(project):
-    source = project / "params" / "schema.yaml"
+    source = project / "params" / "demo.yaml"
     record = provenance.record({"epochs": 3}, inputs=[source], measured={"qwk": np.float64(0.5), "bad": float("nan")})
     assert record["parameters"] == {"epochs": 3}
-    assert record["inputs"] == {"params/schema.yaml": provenance.sha256(source)[:16]}
+    assert record["inputs"] == {"params/demo.yaml": provenance.sha256(source)[:16]}
     assert record["measured"] == {"qwk": 0.5, "bad": None}
     assert record["versions"]["torch"].startswith("2.13")
     assert record["hardware"]["cores"] >= 1
@@ -57,7 +57,7 @@ def test_the_commit_is_told_and_a_changed_source_marks_it_dirty(project):
         subprocess.run([*git, *call], check=True)
     clean = provenance.commit()
     assert len(clean) == 12 and "dirty" not in clean
-    (project / "params" / "schema.yaml").write_text("changed: 1\n")
+    (project / "params" / "demo.yaml").write_text("changed: 1\n")
     assert provenance.commit() == f"{clean}-dirty"
 
 
