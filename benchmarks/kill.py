@@ -52,6 +52,8 @@ def project(folder: Path) -> Path:
     for name in ("params", "notebooks"):
         shutil.copytree(HOME / name, folder / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     study = yaml.safe_load((HOME / "params" / "smoke.yaml").read_text(encoding="utf-8"))
+    from cyborg_utils.core.parameters import SECTIONS
+
     beyond = {name for name, section in SECTIONS.items() if section.beyond_paper}
     study = {name: value for name, value in study.items() if name not in beyond}
     (folder / "params" / f"{PROFILE}.yaml").write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")

@@ -2,8 +2,8 @@
 
 `python tools/parameters.py` writes them, `--check` ends with code 1 and names those that differ.
 
-A cell gives each parameter as `name: type = value  # meaning`, with the demo study's value where it gives one, else the default (or
-an example where the default makes no sense on the demo's essays). profile, fraction and seed are in no section: their lines stay.
+A cell gives each parameter as `name: type = value  # meaning`: the demo study's value where it gives one, else the default, or an
+example where the default makes no sense on the demo's essays. profile, fraction and seed are in no section: their lines stay.
 """
 
 from __future__ import annotations

@@ -18,9 +18,7 @@ class Section(BaseModel):
     """A part of a study file."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
-    beyond_paper: ClassVar[bool] = (
-        False  # True: the notebook is executed only where the study has this section, even an empty one
-    )
+    beyond_paper: ClassVar[bool] = False  # True: executed only in a study that has the section, even an empty one
 
 
 class Entry(Section):

@@ -44,7 +44,8 @@ ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 def compose(notebook: str, profile: str, run: config.Run | None = None) -> dict[str, Any]:
     """The parameters of a notebook: the study's section, its profile, and fraction and seed for a notebook of one run.
 
-    Raises CyborgError for a name that the notebook does not know and one that the study does not give; `config.load` for a wrong type.
+    Raises CyborgError for a name that the notebook does not know and one that the study does not give; wrong
+    types are refused by `config.load`.
     """
     path = paths.notebook(notebook)
     known = config.parameters(path)
