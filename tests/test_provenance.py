@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import types
 
 import numpy as np
 import pytest
