@@ -22,7 +22,7 @@ export TOKENIZERS_PARALLELISM = false
 .PHONY: help reproduce tables site verify test lint audit lab cluster-env bench lock clean distclean
 
 help:  ## this list
-	@echo "make TARGET [PROFILE=demo]      a profile is a study: $(sort $(filter-out schema artefacts,$(basename $(notdir $(wildcard params/*.yaml)))))"
+	@echo "make TARGET [PROFILE=demo]      a profile is a study: $(sort $(filter-out artefacts,$(basename $(notdir $(wildcard params/*.yaml)))))"
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 $(READY): requirements.lock pyproject.toml
@@ -53,7 +53,7 @@ lint: $(READY)  ## ruff on code and notebooks, notebooks without outputs, a dry 
 	@$(PY) -m ruff format --check .
 	@$(PY) -m nbstripout --verify --keep-id notebooks/*.ipynb
 	@mkdir -p build
-	@for file in $(filter-out params/schema.yaml params/artefacts.yaml,$(wildcard params/*.yaml)); do \
+	@for file in $(filter-out params/artefacts.yaml,$(wildcard params/*.yaml)); do \
 		$(PY) -m cyborg_utils reproduce $$(basename $$file .yaml) --dry-run > build/dry-run.log 2>&1 || { cat build/dry-run.log; exit 1; }; \
 		echo "dry run of $$file: $$(grep -m1 -E '^total|^Nothing to be done' build/dry-run.log)"; \
 	done

@@ -11,11 +11,13 @@ outlive an error in a later cell.
 """
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
 from cyborg_utils.core import config as studies
 from cyborg_utils.core import errors, paths
+from cyborg_utils.models import recipes
 
 NOTEBOOKS = {file.stem: file for file in paths.notebooks()}
 PROFILE = config.get("profile", "demo")
@@ -24,7 +26,8 @@ TAUGHT = {run.name: run for run in STUDY.runs}
 RUNS = TAUGHT | {run.name: run for run in STUDY.full_runs}
 CHEAP = bool(config.get("tables"))  # only what needs no model, from the scores in results/<profile>/scores
 KEPT = str(config.get("keep", "")).split(",")  # steps that are not done, since their results are there (cyborg_utils/run/freshness.py)
-EXECUTE = f"'{sys.executable}' -m cyborg_utils run"
+PYTHON = shlex.quote(sys.executable)
+EXECUTE = f"{PYTHON} -m cyborg_utils run"
 OF_RUN = "--fraction {params.fraction} --seed {params.seed}"
 SCORES = os.path.relpath(paths.results(PROFILE, "scores"), paths.build(PROFILE))
 
@@ -57,10 +60,11 @@ def done(name, runs=()):
 
 
 ANY = code("**/*.py")
-CORPUS = code("data/*.py", "data/*.yaml", "core/config.py", "core/scale.py", "stats/metrics.py")
-BOTH = ("models/cpu_attention.py", "models/trainer.py", "core/scale.py", "models/weights.yaml")
-TEACHER = code("models/teacher.py", "models/prompt.py", "models/prompts/*", *BOTH)
-STUDENT = code("models/student.py", "models/baseline.py", "models/cyborg_data.py", "stats/calibration.py", *BOTH)
+CORPUS = code("data/*.py", "data/*.yaml", "core/config.py", "core/parameters.py", "core/scale.py", "stats/metrics.py")
+TEACHER = code(*recipes.TEACHER.files, "models/weights.yaml")
+STUDENT = code(
+    *recipes.STUDENT.files, *recipes.RIDGE.files, "models/cyborg_data.py", "stats/calibration.py", "models/weights.yaml"
+)
 # notebooks that go beyond the paper, where the study has their section
 BEYOND = [] if CHEAP else [name for name in STUDY.beyond if name not in KEPT]
 MODELS = [] if CHEAP else done("03_label_essays", TAUGHT) + done("04_train_student", RUNS)
@@ -83,16 +87,16 @@ rule html:
     output:
         "html/index.html",
     shell:
-        "'{sys.executable}' -m cyborg_utils site {PROFILE}"
+        "{PYTHON} -m cyborg_utils site {PROFILE}"
 
 
-# ---- notebooks of one run: what decides their numbers, which runs they need the step before for, and what must be there after them
+# ---- notebooks of one run: what decides their numbers, the step before, and what must be there after them
 STEPS_OF_RUN = {
-    "02_finetune_teacher": (TEACHER, "", "--promise teacher/{wildcards.run}/adapter"),
-    "03_label_essays": (TEACHER, "02_finetune_teacher", "--promise {SCORES}/teacher_{wildcards.run}.csv"),
+    "02_finetune_teacher": (TEACHER, [], "--promise teacher/{wildcards.run}/adapter"),
+    "03_label_essays": (TEACHER, ["done/02_finetune_teacher_{run}.json"], "--promise {SCORES}/teacher_{wildcards.run}.csv"),
     "04_train_student": (
         STUDENT,
-        "03_label_essays",
+        lambda wildcards: done("03_label_essays", [wildcards.run]) if wildcards.run in TAUGHT else [],
         "--promise {SCORES}/students_{wildcards.run}.csv --watch students/{wildcards.run}",
     ),
 }
@@ -106,7 +110,7 @@ for step, (decides, before, promises) in STEPS_OF_RUN.items():
             notebook(step),
             decides,
             done("01_prepare_data"),
-            lambda wildcards, before=before: done(before, [wildcards.run]) if before and wildcards.run in TAUGHT else [],
+            before,
         output:
             done(step, ["{run}"]),
         params:

@@ -51,9 +51,11 @@ def project(folder: Path) -> Path:
         return folder
     for name in ("params", "notebooks"):
         shutil.copytree(HOME / name, folder / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    rules = yaml.safe_load((HOME / "params" / "schema.yaml").read_text(encoding="utf-8"))["properties"]
     study = yaml.safe_load((HOME / "params" / "smoke.yaml").read_text(encoding="utf-8"))
-    study = {name: value for name, value in study.items() if not rules[name].get("extra")}
+    from cyborg_utils.core.parameters import SECTIONS
+
+    beyond = {name for name, section in SECTIONS.items() if section.beyond_paper}
+    study = {name: value for name, value in study.items() if name not in beyond}
     (folder / "params" / f"{PROFILE}.yaml").write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
     tiny = [sys.executable, str(HOME / "tests" / "tiny_models.py"), str(folder / "build" / "tiny")]
     subprocess.run(tiny, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(HOME)})

@@ -16,6 +16,7 @@ import nbformat
 import pytest
 
 from cyborg_utils.core import config
+from cyborg_utils.core.parameters import SECTIONS
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PROFILES = config.profiles()
@@ -78,8 +79,8 @@ def make_study(project: Path) -> Callable[[str], None]:
     def make(profile: str, **changes: dict) -> None:
         study = yaml.safe_load((CHECKOUT / "params" / "ellipse.yaml").read_text(encoding="utf-8"))
         study["runs"] = [{"fraction": 0.1, "seeds": [1]}]
-        schema = yaml.safe_load((CHECKOUT / "params" / "schema.yaml").read_text(encoding="utf-8"))["properties"]
-        study = {name: value for name, value in study.items() if not schema[name].get("extra")}  # the paper's notebooks only
+        beyond = {name for name, section in SECTIONS.items() if section.beyond_paper}
+        study = {name: value for name, value in study.items() if name not in beyond}  # the paper's notebooks only
         for section, values in changes.items():
             study[section] = study.get(section, {}) | values if isinstance(values, dict) else values
         (project / "params" / f"{profile}.yaml").write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")

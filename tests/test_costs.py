@@ -29,7 +29,7 @@ def test_money_by_hand():
 
 def test_a_price_that_is_not_its_sources_is_the_studys():
     table = PRICES.table().set_index("input")
-    assert table.loc["minutes_per_score", "source"] == cost.SOURCES["minutes_per_score"][2]
+    assert table.loc["minutes_per_score", "source"] == cost.SOURCES["minutes_per_score"][1]
     assert table.loc["wage_per_hour", "source"] == "set by the study"
     assert set(table.index) == set(cost.SOURCES)
 

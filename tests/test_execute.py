@@ -55,8 +55,6 @@ def test_parameters_of_a_run(study, make_notebook):
     [
         (SIGNIFICANCE + "\nextra = 1", None, r"05_test_significance needs extra, which the study does not give"),
         (SIGNIFICANCE.replace("margin: float = 1.0", ""), None, r"has no parameter margin; it has profile, resamples"),
-        (SIGNIFICANCE.replace("1.0", "'a'"), None, r"margin: 0\.05 is of type float, not str"),
-        (SIGNIFICANCE.replace("1.0", "[1.0]"), None, r"margin: 0\.05 is of type float, not list"),
         (SIGNIFICANCE, config.Run(0.1, 1), r"is executed once a study, without --fraction and --seed"),
         (SIGNIFICANCE + "\nfraction = 0.1\nseed = 1", None, r"needs --fraction and --seed"),
         (SIGNIFICANCE + "\nlimit = 2 * margin", None, r"may hold literals only, not `limit = 2 \* margin`"),
@@ -67,30 +65,6 @@ def test_parameters_that_do_not_fit_are_refused(study, make_notebook, cell, run,
     make_notebook("05_test_significance", cell)
     with pytest.raises(CyborgError, match=words):
         execute.compose("05_test_significance", "try", run)
-
-
-@pytest.mark.parametrize(
-    "value, default, wanted",
-    [
-        (1, 0.5, 1.0),
-        ([1, 5, 0.5], [1, 6, 1], [1, 5, 0.5]),
-        ([], ["a"], []),
-        (["x"], [], ["x"]),
-        ({"a": 1}, {}, {"a": 1}),
-        (True, False, True),
-    ],
-)
-def test_types_that_fit(value, default, wanted):
-    fitted = execute._fitting(value, default, "here")
-    assert fitted == wanted and type(fitted) is type(wanted)
-
-
-@pytest.mark.parametrize(
-    "value, default", [("2e-5", 0.1), (1.0, 1), (True, 1), (1, True), ("a", ["a"]), ([1], ["a"]), ([True], [1]), (None, 1)]
-)
-def test_types_that_do_not_fit(value, default):
-    with pytest.raises(CyborgError, match="here: .* is of type"):
-        execute._fitting(value, default, "here")
 
 
 def test_a_notebook_without_a_parameters_cell_is_refused(project):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import yaml
 
 from cyborg_utils.core import config, paths, provenance
 from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.parameters import PrepareData
 from cyborg_utils.data import corpora
 from cyborg_utils.extensions.scoring import bundle, cards, evaluation
 from cyborg_utils.run import cli
@@ -123,8 +125,7 @@ def test_a_card_tells_what_was_measured(finished):
 
 
 def test_every_corpus_and_registered_model_has_its_source():
-    schema = yaml.safe_load(paths.params_file("schema").read_text(encoding="utf-8"))
-    assert set(schema["properties"]["prepare_data"]["properties"]["corpus"]["enum"]) == set(cards.SOURCES)
+    assert set(get_args(PrepareData.model_fields["corpus"].annotation)) == set(cards.SOURCES)
     assert cards._hub_id("all-minilm-l6-v2") == "sentence-transformers/all-MiniLM-L6-v2"
     assert cards._hub_id("smollm2-135m-instruct") == "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert cards._hub_id("google/electra-base-discriminator@abc") == "google/electra-base-discriminator"

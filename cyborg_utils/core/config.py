@@ -1,32 +1,55 @@
 """A YAML file in `params/` is one study: read it, check it, and hand each notebook its section.
 
 Sections are named after notebooks (`finetune_teacher` belongs to `02_finetune_teacher.ipynb`), their keys are that
-notebook's parameters. The rules stand in `params/schema.yaml`.
+notebook's parameters. `parameters.py` declares them.
 """
 
 from __future__ import annotations
 
 import ast
-import functools
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import nbformat
+import pydantic
 import yaml
 
 from cyborg_utils.core import paths
 from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.parameters import SECTIONS, Section, StudyFile
 from cyborg_utils.core.scale import Scale
 
 MOST = 20_000  # values of a study file, as often as its aliases (`*name`) repeat them; ours have some hundred
 SHOWN = 10  # mistakes told in full
-# jsonschema takes 3.0 for an integer, and it would be part of a run's name
-CHECKER = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=CHECKER)
+# pydantic's kinds of mistakes in plain words, filled in from its context; those that are not here keep its own
+WORDS = {
+    "missing": "{name!r} is a required property",
+    "extra_forbidden": "{name!r} was unexpected; remove it, or check its spelling",
+    "invalid_key": "{name!r} was unexpected: the names of parameters are text",
+    "literal_error": "{value} is not one of {expected}",
+    "greater_than": "{value} is not more than {gt:g}; give a larger number",
+    "greater_than_equal": "{value} is less than the minimum of {ge:g}",
+    "less_than": "{value} is not less than {lt:g}; give a smaller number",
+    "less_than_equal": "{value} is greater than the maximum of {le}",
+    "too_short": "{value} is too short: give at least {min_length}",
+    "too_long": "{value} is too long: give at most {max_length}",
+    "string_pattern_mismatch": "{value} must match {pattern}",
+    "value_error": "{value} {error}",
+} | {
+    f"{kind}_type": "{value} is not of type " + repr(name)
+    for kind, name in {
+        "int": "integer",
+        "float": "number",
+        "bool": "boolean",
+        "string": "text",
+        "list": "list",
+        "dict": "mapping",
+        "model": "mapping",
+    }.items()
+}
 
 
 @dataclass(frozen=True)
@@ -94,13 +117,13 @@ class Study:
 
 def profiles() -> list[str]:
     """The studies in `params/`, by name."""
-    return sorted(file.stem for file in paths.params_file("x").parent.glob("*.yaml") if file.stem not in ("schema", "artefacts"))
+    return sorted(file.stem for file in paths.params_file("x").parent.glob("*.yaml") if file.stem != "artefacts")
 
 
 def load(profile: str) -> Study:
     """Read and check `params/<profile>.yaml` (or a path to a YAML file).
 
-    What a section leaves out and the schema gives a `default` for is filled in, so that every notebook gets all its parameters.
+    What a section leaves out is filled in with its default, so that every notebook gets all its parameters.
     Raises CyborgError naming file, key and remedy for a missing file, broken YAML, a key that stands twice or is unknown, a wrong
     type, and a number that is none.
     """
@@ -108,29 +131,25 @@ def load(profile: str) -> Study:
     if not path.is_file():
         known = ", ".join(profiles())
         raise CyborgError(f"{paths.shown(path)}: no such study. Known profiles: {known}. Copy one of them to start your own.")
-    content = _read(path)
-    schema = _schema(paths.params_file("schema").read_text(encoding="utf-8"))
-    errors = sorted(Validator(schema).iter_errors(content), key=lambda e: list(map(str, e.path)))
-    if errors:
-        told = [f"{paths.shown(path)}: {_explain(error)}" for error in errors[:SHOWN]]
-        told += [f"and {len(errors) - SHOWN} more"] if len(errors) > SHOWN else []
-        raise CyborgError("\n".join([*told, "What a study may say stands in params/schema.yaml."]))
-    runs = tuple(Run(float(row["fraction"]), seed) for row in content["runs"] for seed in row["seeds"])
+    try:
+        content = StudyFile.model_validate(_read(path))
+    except pydantic.ValidationError as error:
+        mistakes = sorted(error.errors(include_url=False), key=lambda mistake: [*map(str, mistake["loc"])])
+        messages = [f"{paths.shown(path)}: {_explain(mistake)}" for mistake in mistakes[:SHOWN]]
+        messages += [f"and {len(mistakes) - SHOWN} more"] if len(mistakes) > SHOWN else []
+        raise CyborgError("\n".join([*messages, "What a study may say stands in params/schema.json."])) from None
+    runs = tuple(Run(row.fraction, seed) for row in content.runs for seed in row.seeds)
     names = [run.name for run in runs]
     if len(set(names)) < len(names):  # 0.1234567 and 0.1234568 would share a name, and so their files
         raise CyborgError(f"{paths.shown(path)}: runs: a fraction and seed stand twice. Give each pair once.")
     if odd := [name for name in names if not re.fullmatch(r"u[\d.]+_s\d+", name)]:
         raise CyborgError(f"{paths.shown(path)}: runs: {odd[0]}: this fraction is too small. Give one of at least 0.000001.")
-    rules = {name: rule for name, rule in schema["properties"].items() if rule["type"] == "object"}
-    extras = frozenset(name for name, rule in rules.items() if rule.get("extra") and name in content)
+    extras = frozenset(name for name in content.model_fields_set & set(SECTIONS) if SECTIONS[name].beyond_paper)
     sections = {
-        name: {key: one["default"] for key, one in rule["properties"].items() if "default" in one} | content.get(name, {})
-        for name, rule in rules.items()
-        if name in extras or not rule.get("extra")
+        name: getattr(content, name).model_dump() for name, kind in SECTIONS.items() if name in extras or not kind.beyond_paper
     }
-    own = [row for row in content["runs"] if "epochs" in row]
-    epochs = {Run(float(row["fraction"]), seed): row["epochs"] for row in own for seed in row["seeds"]}
-    study = Study(path.stem, content["title"], content.get("note", ""), runs, sections, extras, epochs)
+    epochs = {Run(row.fraction, seed): row.epochs for row in content.runs if row.epochs is not None for seed in row.seeds}
+    study = Study(path.stem, content.title, content.note, runs, sections, extras, epochs)
     try:
         _ = study.scale  # an impossible scale is reported now, not in notebook 01
     except CyborgError as error:
@@ -157,9 +176,25 @@ def parameters(path: Path) -> dict[str, Any]:
     return found
 
 
-@functools.cache
-def _schema(text: str) -> dict[str, Any]:
-    return yaml.safe_load(text)
+class Settings:
+    """Some of a section's parameters, as a frozen dataclass of a model; see `settings`."""
+
+    @classmethod
+    def of(cls, section: Mapping[str, Any], **own: Any):
+        """From a study's section, which also says other things, and what it does not say."""
+        return cls(**{one.name: section[one.name] for one in fields(cls) if one.name in section} | own)
+
+
+def settings(section: type[Section], names: Iterable[str], **own: type) -> type[Settings]:
+    """A dataclass of `own` fields and the parameters `names` of a section, with the section's defaults.
+
+    A default counts only where all behind it have one too.
+    """
+    chosen, rows, required = [section.model_fields[name] for name in names], [], False
+    for name, one in reversed([*zip(names, chosen, strict=True)]):
+        required |= one.is_required()
+        rows.append((name, one.annotation) if required else (name, one.annotation, field(default=one.default)))
+    return make_dataclass("Settings", [*own.items(), *reversed(rows)], bases=(Settings,), frozen=True)
 
 
 def _read(path: Path) -> Any:
@@ -209,14 +244,21 @@ def _values(content: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
             yield from _values(value, (*place, str(key)[:60]))
 
 
-def _explain(error: jsonschema.ValidationError) -> str:
-    place = ".".join(str(key)[:60] for key in error.path) or "top level"
+def _explain(mistake: Mapping[str, Any]) -> str:
+    """Place, mistake and remedy in plain words."""
+    kind, place, value = mistake["type"], [str(key)[:60] for key in mistake["loc"]], mistake["input"]
+    name = place.pop() if kind in ("missing", "extra_forbidden", "invalid_key") else ""
+    told = {"name": name, "value": _short(repr(value)), **mistake.get("ctx", {})}
     hint = ""
-    if error.validator == "type" and isinstance(error.instance, str):
+    if kind in ("int_type", "float_type") and isinstance(value, str):
         try:
-            float(error.instance)
+            float(value)
             hint = ' YAML reads a number such as 2e-5 as text: write "2.0e-05".'
         except ValueError:
             pass
-    message = error.message if len(error.message) <= 300 else f"{error.message[:120]} ... {error.message[-120:]}"
-    return f"{place}: {message}.{hint}"
+    message = WORDS[kind].format(**told) if kind in WORDS else f"{told['value']}: {mistake['msg']}"
+    return f"{'.'.join(place) or 'top level'}: {message}.{hint}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:120]} ... {text[-120:]}"

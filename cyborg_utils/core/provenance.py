@@ -12,7 +12,6 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -37,14 +36,13 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def fingerprint(settings: dict[str, Any], *, data: Any = None, code: tuple[ModuleType, ...] = ()) -> str:
-    """16 hex digits that change when settings, data (anything JSON can hold) or the source of a module changes.
+def fingerprint(settings: dict[str, Any], *, data: Any = None) -> str:
+    """16 hex digits that change when settings or data (anything JSON can hold) change; see `models/recipes.py` for code.
 
     A checkpoint or a finished part is taken up again only where its fingerprint is the present one.
     """
     content = json.dumps([settings, data], sort_keys=True, default=str)
-    sources = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in code)
-    return hashlib.sha256((content + sources).encode()).hexdigest()[:16]
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:

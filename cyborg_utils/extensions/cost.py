@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from cyborg_utils.core import config
 from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.parameters import Cost
 from cyborg_utils.plots.style import label
 from cyborg_utils.stats.comparisons import across_seeds
 from cyborg_utils.stats.learning_curve import Fitted, Runs
@@ -25,26 +27,19 @@ from cyborg_utils.study.arms import human as human_levels
 from cyborg_utils.study.scores import ARM
 
 ASSUMED = "assumption"
-SOURCES = {  # unit, the value that the source speaks of, the source
-    "minutes_per_score": ("minutes", 3.0, "two readers of about three minutes an essay: Stross, New York Times, 9 June 2012"),
-    "wage_per_hour": ("money an hour", 25.0, f"{ASSUMED}: with the employer's share"),
-    "double_share": ("share of essays", 1.0, f"{ASSUMED}: every essay is scored by two people"),
-    "setup_minutes": ("minutes, once", 480.0, f"{ASSUMED}: two people learn the rubric for half a day"),
-    "price_core_hour": ("money an hour", 0.04, "EC2 m7g.large on demand, us-east-1, June 2026: 0.0816 for two cores"),
-    "price_gpu_hour": ("money an hour", 3.0, f"{ASSUMED}: one data-centre GPU"),
+SOURCES = {  # unit, and the source of the default in `parameters.Cost`
+    "minutes_per_score": ("minutes", "two readers of about three minutes an essay: Stross, New York Times, 9 June 2012"),
+    "wage_per_hour": ("money an hour", f"{ASSUMED}: with the employer's share"),
+    "double_share": ("share of essays", f"{ASSUMED}: every essay is scored by two people"),
+    "setup_minutes": ("minutes, once", f"{ASSUMED}: two people learn the rubric for half a day"),
+    "price_core_hour": ("money an hour", "EC2 m7g.large on demand, us-east-1, June 2026: 0.0816 for two cores"),
+    "price_gpu_hour": ("money an hour", f"{ASSUMED}: one data-centre GPU"),
 }
 
 
 @dataclass(frozen=True)
-class Prices:
+class Prices(config.settings(Cost, SOURCES)):
     """What people and computers are paid; units as in `SOURCES`."""
-
-    minutes_per_score: float
-    wage_per_hour: float
-    double_share: float
-    setup_minutes: float
-    price_core_hour: float
-    price_gpu_hour: float
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -69,9 +64,9 @@ class Prices:
         """Each price with unit and source; a price that is not the source's is the study's own."""
         rows = []
         for field in fields(self):
-            unit, value, source = SOURCES[field.name]
+            unit, source = SOURCES[field.name]
             given = getattr(self, field.name)
-            rows.append((field.name, given, unit, source if given == value else "set by the study"))
+            rows.append((field.name, given, unit, source if given == field.default else "set by the study"))
         return pd.DataFrame(rows, columns=["input", "value", "unit", "source"])
 
 

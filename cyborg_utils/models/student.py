@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,33 +21,18 @@ from torch import nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoTokenizer, set_seed
 
-from cyborg_utils.core import atomic, dtype, provenance
+from cyborg_utils.core import atomic, config, dtype, provenance
 from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.parameters import TrainStudent
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.models import cpu_attention, trainer, weights
+from cyborg_utils.models import cpu_attention, recipes, trainer, weights
 from cyborg_utils.models.mean_penalty import ConstrainedTrainer, MeanConstraint
 from cyborg_utils.models.trainer import LengthTrainer, arguments, checkpoint
 
-RECIPE = 2  # raise it when a change of this file or `batching` changes the numbers: finished Students are then trained anew
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a Student is trained; from a study's `train_student` section."""
-
-    model: str
-    head: str  # "regression" or "classification"
-    epochs: int
-    min_steps: int  # updates that even a small training set gets (by more epochs)
-    learning_rate: float
-    batch_size: int
-    max_tokens: int  # longer essays are cut; so they are at the model's own limit
-
-    @classmethod
-    def of(cls, section: Mapping[str, Any], *, model: str, head: str) -> Settings:
-        """From a study's section, for one of its models and heads."""
-        known = {field.name: section[field.name] for field in fields(cls) if field.name in section}
-        return cls(**known, model=model, head=head)
+# How one Student is trained: its model and head, and the keys of a study's `train_student` section that are not lists of them
+Settings = config.settings(
+    TrainStudent, ("epochs", "min_steps", "learning_rate", "batch_size", "max_tokens"), model=str, head=str
+)
 
 
 class _Network(nn.Module):
@@ -202,7 +186,7 @@ def train(
     A set has columns text and value, or for several scores one `value.<name>` each (regression only). A classifier learns
     p_1 .. p_K, the distribution over levels.
 
-    The Student is kept in `folder`. Where settings, data and `RECIPE` are the same, a finished Student is not trained again, and
+    The Student is kept in `folder`. Where settings, data and recipe are the same, a finished Student is not trained again, and
     an interrupted one resumes from its last epoch. The last epoch is kept: no development essay is used to choose one.
     A `constraint` keeps the Student's mean score near people's (regression only; the loss includes the penalty).
     Returns the Student and its training curve (stage, epoch, loss, seconds).
@@ -211,7 +195,11 @@ def train(
         raise CyborgError(f"a mean constraint needs head regression, not {settings.head}: levels have no gradient")
     set_seed(seed)
     data = [part.drop(columns="source").round(6).to_numpy().tolist() for part in sets]
-    said = asdict(settings) | {"seed": seed, "recipe": RECIPE} | ({"constraint": constraint.mark()} if constraint else {})
+    said = (
+        asdict(settings)
+        | {"seed": seed, "recipe": recipes.STUDENT.version}
+        | ({"constraint": constraint.mark()} if constraint else {})
+    )
     mark = provenance.fingerprint(said, data=data)
     finished = folder / "student.json"
     if finished.is_file() and json.loads(finished.read_text())["mark"] == mark and not weights.cut_short(folder):

@@ -13,8 +13,8 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict
 from os.path import commonprefix
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_t
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
-from cyborg_utils.core import atomic, dtype, provenance
+from cyborg_utils.core import atomic, config, dtype, provenance
 from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.parameters import FinetuneTeacher
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.models import cpu_attention, trainer, weights
+from cyborg_utils.models import cpu_attention, recipes, trainer, weights
 from cyborg_utils.models.prompt import Prompt
 from cyborg_utils.models.trainer import LengthTrainer, arguments, checkpoint
 from cyborg_utils.stats import metrics
@@ -38,29 +39,12 @@ from cyborg_utils.stats import metrics
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
 LORA_TARGETS = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "all-linear": "all-linear"}
-RECIPE = 1  # raise it when a change of this file, `prompt` or `batching` changes the numbers: finished work is then done anew
 FAILED = 0.2  # QWK on dev up to which a fine-tuning has failed: "slight" agreement (Landis & Koch 1977)
 LARGE = 2e9  # parameters from which activations are recomputed in the backward pass (gradient checkpointing)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How a Teacher is fine-tuned; the keys of a study's `finetune_teacher` section."""
-
-    model: str
-    epochs: int  # passes over U; 0 = zero-shot
-    learning_rate: float
-    batch_size: int  # essays an update
-    lora_rank: int
-    lora_targets: str  # "attention" or "all-linear"
-    target_sd: float  # levels; 0 = plain cross-entropy
-    max_tokens: int  # of the essay
-    quantization: str = "none"  # or "nf4" (QLoRA; needs CUDA and bitsandbytes)
-
-    @classmethod
-    def of(cls, section: Mapping[str, Any]) -> Settings:
-        """From a study's section, which also says other things (how many attempts there are)."""
-        return cls(**{field.name: section[field.name] for field in fields(cls) if field.name in section})
+# How a Teacher is fine-tuned: the keys of a study's `finetune_teacher` section, but for how many attempts there are
+Settings = config.settings(FinetuneTeacher, [name for name in FinetuneTeacher.model_fields if name != "attempts"])
 
 
 class Teacher:
@@ -219,7 +203,7 @@ def finetune(
 
     train, dev: columns essay_id, text, assignment, level (for traits, one `level.<trait>` each). The adapter is saved in
     `folder/adapter`. `folder/checkpoints` holds a checkpoint an epoch, from which an interrupted run resumes. A finished run is
-    not repeated. Both hold only where settings, data and `RECIPE` are the same.
+    not repeated. Both hold only where settings, data and recipe are the same.
     The best epoch is chosen by the QWK of the most likely level, since that is the score a Student learns (r can be high while
     the Teacher still gives nearly everyone the middle score). Returns one row an epoch: attempt, epoch, train_loss, qwk, r, smd,
     loss (dev), seconds (of its updates), best (in the last attempt, whose adapter is kept).
@@ -236,7 +220,7 @@ def finetune(
         own = seed + 1000 * (attempt - 1)
         told = {"rubric": template.rubric} | ({"traits": template.traits} if template.traits else {})
         told |= ({} if template.chat else {"chat": False}) | ({"template": template.template} if template.template else {})
-        mark = provenance.fingerprint(asdict(settings) | told | {"seed": own, "recipe": RECIPE}, data=data)
+        mark = provenance.fingerprint(asdict(settings) | told | {"seed": own, "recipe": recipes.TEACHER.version}, data=data)
         failed = folder / f"failed_{mark}.csv"  # the next attempt replaces the adapter, and the last one's is kept
         curve = (
             pd.read_csv(failed)

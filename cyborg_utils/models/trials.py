@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from cyborg_utils.core import atomic, dtype, provenance
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import corpora
-from cyborg_utils.models import baseline, cyborg_data, student, trainer
+from cyborg_utils.models import baseline, cyborg_data, recipes, student, trainer
 from cyborg_utils.stats.calibration import match_on_dev
 
 RIDGE = "ridge"  # the classical Student; any other kind is the name of an encoder
@@ -47,8 +47,9 @@ def run(
     read = provenance.fingerprint({}, data=texts)
     for trial in tqdm(trials, desc=show, unit="Student", mininterval=2):
         data = [part.drop(columns="source").round(6).to_numpy().tolist() for part in trial.sets]
-        how = {} if kind == RIDGE else vars(settings) | {"seed": trial.seed, "recipe": student.RECIPE}
-        mark = provenance.fingerprint({"kind": kind, "texts": read} | how, data=data, code=(baseline,) if kind == RIDGE else ())
+        own = vars(settings) | {"seed": trial.seed, "recipe": recipes.STUDENT.version}
+        how = {"recipe": recipes.RIDGE.version} if kind == RIDGE else own
+        mark = provenance.fingerprint({"kind": kind, "texts": read} | how, data=data)
         file = folder / f"{mark}.npz"
         if not file.is_file():
             started = time.monotonic()
@@ -114,6 +115,6 @@ def embeddings(
         with dtype.autocast(pupil.device):
             return pupil.network.pooled(**inputs).cpu().numpy()
 
-    mark = provenance.fingerprint(vars(pupil.settings) | {"recipe": student.RECIPE}, data=rows)
+    mark = provenance.fingerprint(vars(pupil.settings) | {"recipe": recipes.STUDENT.version}, data=rows)
     vectors = trainer.in_parts(work, trainer.token_batches([*map(len, rows)], 16384), folder, mark, every=1, show=show)
     return vectors, trainer.seconds(folder)

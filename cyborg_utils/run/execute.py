@@ -1,6 +1,6 @@
 """Execute one notebook of a study: `cyborg run 02_finetune_teacher demo --fraction 0.1 --seed 1`.
 
-What papermill alone lets pass is refused or repaired here: an unknown or missing parameter, a wrong type, a killed kernel whose
+What papermill alone lets pass is refused or repaired here: an unknown or missing parameter, a killed kernel whose
 cells all read "completed", a half-written copy, absolute paths of this machine, and a lost race for the kernel's ports.
 """
 
@@ -43,7 +43,8 @@ ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 def compose(notebook: str, profile: str, run: config.Run | None = None) -> dict[str, Any]:
     """The parameters of a notebook: the study's section, its profile, and fraction and seed for a notebook of one run.
 
-    Raises CyborgError for a name that the notebook does not know, one that the study does not give, and a wrong type.
+    Raises CyborgError for a name that the notebook does not know and one that the study does not give; wrong
+    types are refused by `config.load`.
     """
     path = paths.notebook(notebook)
     known = config.parameters(path)
@@ -60,21 +61,7 @@ def compose(notebook: str, profile: str, run: config.Run | None = None) -> dict[
         raise CyborgError(f"{file}: {path.stem} has no parameter {', '.join(unknown)}; it has {', '.join(known)}.")
     if missing := [name for name in known if name not in given]:
         raise CyborgError(f"{file}: {path.stem} needs {', '.join(missing)}, which the study does not give.")
-    return {name: _fitting(given[name], known[name], f"{file}: {path.stem}: {name}") for name in known}
-
-
-def _fitting(value: Any, default: Any, place: str) -> Any:
-    """The value, if it is of its default's type. In a list a number may be of either kind; alone it becomes a float."""
-    if isinstance(default, float) and type(value) is int:
-        return float(value)
-    if type(value) is not type(default):
-        hint = ' (YAML reads 2e-5 as text: write "2.0e-05")' if isinstance(value, str) else ""
-        raise CyborgError(f"{place}: {value!r} is of type {type(value).__name__}, not {type(default).__name__}{hint}.")
-    if isinstance(default, list) and default:
-        for item in value:
-            if type(item) is not type(default[0]) and not {type(item), type(default[0])} <= {int, float}:
-                _fitting(item, default[0], place)
-    return value
+    return {name: given[name] for name in known}
 
 
 # ---------------------------------------------------------------- execution

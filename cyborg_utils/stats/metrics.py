@@ -314,7 +314,7 @@ def qwk_of_people(essays: pd.DataFrame, scale: Scale) -> float:
 
 
 def human_agreement(ratings: ArrayLike, scale: Scale) -> pd.DataFrame:
-    """How well people agree, the ceiling of a machine's agreement: `agreement_metrics` of every two raters, on essays both scored.
+    """How well people agree, a machine's ceiling: `agreement_metrics` of every pair of raters, on the essays that both scored.
 
     `ratings` (n, raters) on the scale, NaN where a rater did not score an essay. One row a pair: first, second (their columns,
     from 1) and `agreement_metrics` with the first as "human", the second as "machine"; but its SMD is over the pooled SD,
