@@ -12,7 +12,7 @@ import pytest
 
 from cyborg_utils.core import config, paths
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.run import execute, tidy
+from cyborg_utils.run import execute, freshness, lock, tidy
 
 RECORD = """
 from pathlib import Path
@@ -142,9 +142,9 @@ def test_a_whole_execution(study, project, make_notebook):
     assert set(made) == {"made.txt", "results/try/notebooks/98_try.ipynb", "results/try/records/98_try.json"}
 
     # what is changed or removed afterwards is found, and nothing else
-    assert execute.forget_changed("try") == []
+    assert freshness.forget_changed("try") == []
     (project / "made.txt").write_text("y")
-    assert execute.forget_changed("try") == ["98_try: made.txt was changed; this step is done again."]
+    assert freshness.forget_changed("try") == ["98_try: made.txt was changed; this step is done again."]
     assert not done.exists()
 
 
@@ -267,9 +267,9 @@ def test_registered_artefacts_must_be_written(study, make_notebook, no_kernel, m
 def test_two_at_once_are_refused(study, make_notebook, no_kernel, monkeypatch):
     monkeypatch.setattr(execute, "PATIENCE", 0.2)
     make_notebook("98_try", "profile = 'demo'")
-    lock = paths.build("try", "running", "98_try.lock")
+    file = paths.build("try", "running", "98_try.lock")
     with (
-        execute.locked(lock, "it"),
+        lock.locked(file, "it"),
         pytest.raises(CyborgError, match=rf"98_try of the study 'try' is being executed already .*{os.getpid()}"),
     ):
         execute.execute("98_try", "try")
@@ -278,21 +278,21 @@ def test_two_at_once_are_refused(study, make_notebook, no_kernel, monkeypatch):
 
 
 def test_a_lock_held_on_another_machine_names_it(tmp_path, monkeypatch):
-    with execute.locked(tmp_path / "lock", "it"):
+    with lock.locked(tmp_path / "lock", "it"):
         with pytest.raises(CyborgError, match=rf"it is being executed already .process {os.getpid()} or one"):
-            execute.locked(tmp_path / "lock", "it").__enter__()
-        monkeypatch.setattr(execute.socket, "gethostname", lambda: "another")
+            lock.locked(tmp_path / "lock", "it").__enter__()
+        monkeypatch.setattr(lock.socket, "gethostname", lambda: "another")
         with pytest.raises(CyborgError, match=rf".process {os.getpid()} of \S+ or one"):
-            execute.locked(tmp_path / "lock", "it").__enter__()
+            lock.locked(tmp_path / "lock", "it").__enter__()
 
 
 def test_a_file_system_without_locks_is_told_as_such(tmp_path, monkeypatch):
     def refuses(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(execute.fcntl, "flock", refuses)
+    monkeypatch.setattr(lock.fcntl, "flock", refuses)
     with pytest.raises(CyborgError, match="lock: this file system has no locks .*No locks available"):
-        execute.locked(tmp_path / "lock", "it").__enter__()
+        lock.locked(tmp_path / "lock", "it").__enter__()
 
 
 def test_the_command_ends_with_code_1_and_one_message(study):
