@@ -100,6 +100,7 @@ def finished(project, plan, make_study, monkeypatch):
 
 LAST = {"overview": 1, "html": 1}
 JUDGED = {"test_significance": 1, "analyze_bias": 1, "audit_scores": 1, **LAST}
+PAPER = {"title", "note", "runs", "prepare_data", "finetune_teacher", "train_student", "test_significance", "analyze_bias"}
 BEYOND = {"beyond": 1}  # the study that is `finished` asks for one notebook more
 TRAINED = {"train_student": 2, **JUDGED, **BEYOND}
 
@@ -203,6 +204,28 @@ def test_a_clone_says_nothing_of_a_notebook_whose_results_are_there(cloned):
     assert "12_score_essays" not in workflow._without(cloned)[0]
     artefacts.write_record(cloned, "12_score_essays", parameters=values | {"confidence": 0.5})
     assert "12_score_essays" in workflow._without(cloned)[0]
+
+
+@pytest.mark.parametrize("needs, planned", [({}, True), ({"trains_unless": {"draws": 5}}, True), ({"trains_unless": {}}, False)])
+def test_a_new_notebook_touches_three_files(plan, cloned, make_study, make_notebook, project, needs, planned):
+    """The notebook (which declares the models it needs), its section in the schema, and its artefacts."""
+    notebook = make_notebook("extensions/15_count_words", "profile: str = 'demo'\ndraws: int = 1")
+    content = nbformat.read(notebook, as_version=4)
+    content.metadata["cyborg"] = needs
+    nbformat.write(content, notebook)
+    schema = project / "params" / "schema.yaml"
+    section = "  count_words: {type: object, extra: true, additionalProperties: false, properties: {draws: {type: integer, default: 5}}}"
+    schema.write_text(schema.read_text(encoding="utf-8") + f"\n{section}\n", encoding="utf-8")
+    registry = project / "params" / "artefacts.yaml"
+    entry = "table_words: {kind: table, notebook: 15_count_words, paper: ours, title: Words, tolerance: {default: 0}}"
+    registry.write_text(registry.read_text(encoding="utf-8") + f"\n{entry}\n", encoding="utf-8")
+    file = project / "params" / f"{cloned}.yaml"
+    study = {name: values for name, values in yaml.safe_load(file.read_text(encoding="utf-8")).items() if name in PAPER}
+    file.write_text(yaml.safe_dump(study | {"count_words": {}}), encoding="utf-8")
+    assert execute.compose("15_count_words", cloned) == {"profile": cloned, "draws": 5}
+    assert artefacts.expected("15_count_words") == ["table_words"]
+    assert "done/15_count_words.json" in workflow.command(cloned) and plan(cloned)["beyond"] == 1
+    assert ("done/15_count_words.json" in workflow.command(cloned, keep=True)) == planned
 
 
 # ---- essays and rubrics that change

@@ -90,9 +90,9 @@ def execute(
     """Execute a notebook in a fresh kernel of this Python and return its executed copy, which is replaced only by a whole one.
 
     `values` are the notebook's parameters where no study gives them; by default `compose` takes them from the study.
-    An execution succeeds if no cell failed, the kernel lived, the record and every artefact that the registry expects were written
-    anew, and the `promised` data are there. `done` (a JSON file) then lists the fingerprints of all of them, and of the `watched`
-    files that exist.
+    An execution succeeds if no cell failed, the kernel lived, the record and every artefact that the registry expects were
+    written anew, and the `promised` data are there. `done` (a JSON file) then lists the fingerprints of all of them, and of the
+    `watched` files that exist.
     Raises CyborgError otherwise: the earlier copy stays, and the failed one lies in `build/<profile>/failed`.
     """
     path = paths.notebook(notebook)

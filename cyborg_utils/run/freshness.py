@@ -64,9 +64,9 @@ def forget_changed(profile: str) -> list[str]:
 def forget_changed_essays(profile: str) -> list[str]:
     """Drop every step of a study whose essays have changed since its record of 01; one message then, else none.
 
-    Essays have changed where the study's files (essays, rubric) or the settings of its splits are not the recorded ones. All stamps
-    go, and the records of its models, without which their scores are not `kept`. A file that is not here changes nothing: a
-    prepared study does not need it any more.
+    Essays have changed where the study's files (essays, rubric) or the settings of its splits are not the recorded ones. All
+    stamps go, and the records of its models, without which their scores are not `kept`. A file that is not here changes nothing:
+    a prepared study does not need it any more.
     """
     record = _record(profile, "01_prepare_data")
     if not record:

@@ -77,8 +77,8 @@ def command(
     return [*call, "--quiet", *(("host", "rules") if cluster else ("all",))]  # jobs of a cluster do not speak here
 
 
-# By default glibc returns the memory of large tensors to the system at once and takes it anew, page by page. On a CPU that cost up
-# to two thirds of the time (`make bench`). With these settings it keeps the memory, in huge pages. Other systems ignore them.
+# By default glibc returns the memory of large tensors to the system at once and takes it anew, page by page. On a CPU that cost
+# up to two thirds of the time (`make bench`). With these settings it keeps the memory, in huge pages. Other systems ignore them.
 ALLOCATOR = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
 
 
