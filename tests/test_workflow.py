@@ -214,7 +214,7 @@ def test_a_new_notebook_touches_three_files(plan, cloned, make_study, make_noteb
     content.metadata["cyborg"] = needs
     nbformat.write(content, notebook)
     schema = project / "params" / "schema.yaml"
-    section = "  count_words: {type: object, extra: true, additionalProperties: false, properties: {draws: {type: integer, default: 5}}}"
+    section = "  count_words: {type: object, extra: true, properties: {draws: {type: integer, default: 5}}}"
     schema.write_text(schema.read_text(encoding="utf-8") + f"\n{section}\n", encoding="utf-8")
     registry = project / "params" / "artefacts.yaml"
     entry = "table_words: {kind: table, notebook: 15_count_words, paper: ours, title: Words, tolerance: {default: 0}}"
