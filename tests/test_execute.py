@@ -12,7 +12,7 @@ import pytest
 
 from cyborg_utils.core import config, paths
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.run import execute, tidy
+from cyborg_utils.run import execute, freshness, lock, tidy
 
 RECORD = """
 from pathlib import Path
@@ -35,7 +35,7 @@ SIGNIFICANCE = "profile: str = 'demo'\nresamples: int = 100\nconfidence: float =
 
 def test_parameters_come_from_profile_and_section(study, make_notebook):
     make_notebook("05_test_significance", SIGNIFICANCE)
-    assert execute.compose("05_test_significance", "try") == {
+    assert config.compose("05_test_significance", "try") == {
         "profile": "try",
         "resamples": 10000,
         "confidence": 0.95,
@@ -46,7 +46,7 @@ def test_parameters_come_from_profile_and_section(study, make_notebook):
 
 def test_parameters_of_a_run(study, make_notebook):
     make_notebook("03_label_essays", "profile = 'demo'\nfraction = 0.5\nseed = 9")
-    values = execute.compose("03_label_essays", "try", config.Run(0.1, 1))
+    values = config.compose("03_label_essays", "try", config.Run(0.1, 1))
     assert values == {"profile": "try", "fraction": 0.1, "seed": 1}
 
 
@@ -64,7 +64,7 @@ def test_parameters_of_a_run(study, make_notebook):
 def test_parameters_that_do_not_fit_are_refused(study, make_notebook, cell, run, words):
     make_notebook("05_test_significance", cell)
     with pytest.raises(CyborgError, match=words):
-        execute.compose("05_test_significance", "try", run)
+        config.compose("05_test_significance", "try", run)
 
 
 def test_a_notebook_without_a_parameters_cell_is_refused(project):
@@ -116,9 +116,9 @@ def test_a_whole_execution(study, project, make_notebook):
     assert set(made) == {"made.txt", "results/try/notebooks/98_try.ipynb", "results/try/records/98_try.json"}
 
     # what is changed or removed afterwards is found, and nothing else
-    assert execute.forget_changed("try") == []
+    assert freshness.forget_changed("try") == []
     (project / "made.txt").write_text("y")
-    assert execute.forget_changed("try") == ["98_try: made.txt was changed; this step is done again."]
+    assert freshness.forget_changed("try") == ["98_try: made.txt was changed; this step is done again."]
     assert not done.exists()
 
 
@@ -241,9 +241,9 @@ def test_registered_artefacts_must_be_written(study, make_notebook, no_kernel, m
 def test_two_at_once_are_refused(study, make_notebook, no_kernel, monkeypatch):
     monkeypatch.setattr(execute, "PATIENCE", 0.2)
     make_notebook("98_try", "profile = 'demo'")
-    lock = paths.build("try", "running", "98_try.lock")
+    file = paths.build("try", "running", "98_try.lock")
     with (
-        execute.locked(lock, "it"),
+        lock.locked(file, "it"),
         pytest.raises(CyborgError, match=rf"98_try of the study 'try' is being executed already .*{os.getpid()}"),
     ):
         execute.execute("98_try", "try")
@@ -252,21 +252,21 @@ def test_two_at_once_are_refused(study, make_notebook, no_kernel, monkeypatch):
 
 
 def test_a_lock_held_on_another_machine_names_it(tmp_path, monkeypatch):
-    with execute.locked(tmp_path / "lock", "it"):
+    with lock.locked(tmp_path / "lock", "it"):
         with pytest.raises(CyborgError, match=rf"it is being executed already .process {os.getpid()} or one"):
-            execute.locked(tmp_path / "lock", "it").__enter__()
-        monkeypatch.setattr(execute.socket, "gethostname", lambda: "another")
+            lock.locked(tmp_path / "lock", "it").__enter__()
+        monkeypatch.setattr(lock.socket, "gethostname", lambda: "another")
         with pytest.raises(CyborgError, match=rf".process {os.getpid()} of \S+ or one"):
-            execute.locked(tmp_path / "lock", "it").__enter__()
+            lock.locked(tmp_path / "lock", "it").__enter__()
 
 
 def test_a_file_system_without_locks_is_told_as_such(tmp_path, monkeypatch):
     def refuses(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(execute.fcntl, "flock", refuses)
+    monkeypatch.setattr(lock.fcntl, "flock", refuses)
     with pytest.raises(CyborgError, match="lock: this file system has no locks .*No locks available"):
-        execute.locked(tmp_path / "lock", "it").__enter__()
+        lock.locked(tmp_path / "lock", "it").__enter__()
 
 
 def test_the_command_ends_with_code_1_and_one_message(study):

@@ -13,7 +13,7 @@ import yaml
 from conftest import CHECKOUT
 
 from cyborg_utils.core import config, paths
-from cyborg_utils.run import execute, workflow
+from cyborg_utils.run import workflow
 from cyborg_utils.study import artefacts, scores
 
 DEMO = config.load("demo")
@@ -24,7 +24,7 @@ OF_THE_DEMO = [file.stem for file in paths.notebooks() if file.stem[3:] in DEMO.
 def test_a_notebook_opened_by_hand_is_that_of_the_demo(notebook):
     """What its parameters cell says is what the study `demo` gives it."""
     own, (run,) = config.parameters(paths.notebook(notebook)), DEMO.runs
-    assert own == execute.compose(notebook, "demo", run if "fraction" in own else None)
+    assert own == config.compose(notebook, "demo", run if "fraction" in own else None)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def run_and_check(profile: str, capfd: pytest.CaptureFixture) -> None:
         assert (record["notebook"], record["run"]) == (notebook, run) and record["seconds"] > 0
         named = next((one for one in (*study.runs, *study.full_runs) if one.name == run), None)
         if notebook != "14_audit_scores":  # its record tells the scale in words, since the file may be anybody's
-            assert record["parameters"] == execute.compose(notebook, profile, named)  # or `KEEP=1` would not know it again
+            assert record["parameters"] == config.compose(notebook, profile, named)  # or `KEEP=1` would not know it again
         for name in artefacts.expected(notebook, run):
             assert all(file.stat().st_size > 0 for file in artefacts.files(profile, name)), name
         copy = nbformat.read(paths.results(profile, "notebooks", f"{step}.ipynb"), as_version=4)

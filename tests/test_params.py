@@ -7,7 +7,6 @@ from conftest import PROFILES
 from cyborg_utils.core import config
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.parameters import SECTIONS
-from cyborg_utils.run import execute
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -35,7 +34,7 @@ def test_a_run_may_have_epochs_of_its_own(project, make_study):
     assert study.section("02_finetune_teacher", few) == usual
     assert study.section("02_finetune_teacher", many) == usual | {"epochs": 2} != usual
     assert study.section("04_train_student", many) == study.section("04_train_student")
-    assert execute.compose("02_finetune_teacher", "try", many)["epochs"] == 2
+    assert config.compose("02_finetune_teacher", "try", many)["epochs"] == 2
 
 
 def test_what_a_study_leaves_out_comes_from_its_default(project, make_study):

@@ -10,7 +10,7 @@ from conftest import CHECKOUT
 
 from cyborg_utils.core import config
 from cyborg_utils.data import corpora, download
-from cyborg_utils.run import execute, workflow
+from cyborg_utils.run import workflow
 from tools import readme
 
 TEXT = (CHECKOUT / "README.md").read_text(encoding="utf-8")
@@ -33,7 +33,7 @@ def test_the_example_of_a_study_of_ones_own_prepares_essays(project: Path, monke
     for step in workflow.steps(study):
         notebook, _, run = step.partition("_u")
         named = next((one for one in (*study.runs, *study.full_runs) if one.name == f"u{run}"), None)
-        assert execute.compose(notebook, "mine", named)["profile"] == "mine"
+        assert config.compose(notebook, "mine", named)["profile"] == "mine"
 
 
 def test_every_corpus_that_must_be_fetched_has_its_command():

@@ -16,7 +16,7 @@ from conftest import CHECKOUT
 from cyborg_utils.core import atomic, paths, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.models import student, trainer
-from cyborg_utils.run import execute
+from cyborg_utils.run import freshness
 from cyborg_utils.study import artefacts
 
 DEAD = 2**22 + 1  # above the highest process number that Linux gives
@@ -194,10 +194,10 @@ def test_a_step_is_done_again_when_its_essays_or_weights_are_changed(project, ti
     shutil.copytree(tiny_models["llama"], folder)
 
     def forgotten() -> bool:
-        return bool(execute.forget_changed("try")) and not done.exists()
+        return bool(freshness.forget_changed("try")) and not done.exists()
 
     def stamp() -> None:
-        execute._stamp(done, {}, [folder])
+        freshness.stamp(done, {}, [folder])
 
     weight = folder / "model.safetensors"
     stamp()

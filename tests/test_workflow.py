@@ -13,10 +13,10 @@ import yaml
 from conftest import CHECKOUT, PROFILES
 from snakemake.cli import main as snakemake
 
-from cyborg_utils.core import config, paths, provenance
+from cyborg_utils.core import config, parameters, paths, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data import corpora
-from cyborg_utils.run import execute, freshness, site, workflow
+from cyborg_utils.run import freshness, site, workflow
 from cyborg_utils.study import artefacts
 
 NOTEBOOKS = {entry["notebook"] for entry in artefacts.registry().values()}
@@ -65,10 +65,10 @@ def test_every_study_has_all_its_steps(plan, profile):
 def test_every_notebook_takes_its_parameters_from_every_study(profile, notebook):
     if notebook[3:] not in config.load(profile).sections and notebook != "00_overview":
         with pytest.raises(CyborgError, match="which the study does not give"):
-            execute.compose(notebook, profile)
+            config.compose(notebook, profile)
         return
     of_run = notebook[:2] in ("02", "03", "04")
-    values = execute.compose(notebook, profile, config.load(profile).runs[0] if of_run else None)
+    values = config.compose(notebook, profile, config.load(profile).runs[0] if of_run else None)
     assert values["profile"] == profile
     assert ("seed" in values) == of_run
 
@@ -100,6 +100,7 @@ def finished(project, plan, make_study, monkeypatch):
 
 LAST = {"overview": 1, "html": 1}
 JUDGED = {"test_significance": 1, "analyze_bias": 1, "audit_scores": 1, **LAST}
+PAPER = {"title", "note", "runs", "prepare_data", "finetune_teacher", "train_student", "test_significance", "analyze_bias"}
 BEYOND = {"beyond": 1}  # the study that is `finished` asks for one notebook more
 TRAINED = {"train_student": 2, **JUDGED, **BEYOND}
 
@@ -163,7 +164,7 @@ def cloned(project, plan, make_study):
         scores = [paths.results("try", "scores", f"{kind}_{run.name}.csv")] if kind else []
         for file in scores:
             artefacts.write(file, "essay_id\n1\n")
-        values = execute.compose(notebook, "try", run)
+        values = config.compose(notebook, "try", run)
         artefacts.write_record("try", notebook, run.name, parameters=values, inputs=scores)
     return "try"
 
@@ -195,7 +196,7 @@ def test_a_clone_with_models_or_with_a_run_to_train_scores_and_attacks(plan, clo
 
 
 def test_a_clone_says_nothing_of_a_notebook_whose_results_are_there(cloned):
-    values = execute.compose("12_score_essays", cloned)
+    values = config.compose("12_score_essays", cloned)
     artefacts.write_record(cloned, "12_score_essays", parameters=values)
     assert "12_score_essays" in workflow._without(cloned)[0]  # its tables are not there
     for file in (file for name in artefacts.expected("12_score_essays") for file in artefacts.files(cloned, name)):
@@ -203,6 +204,35 @@ def test_a_clone_says_nothing_of_a_notebook_whose_results_are_there(cloned):
     assert "12_score_essays" not in workflow._without(cloned)[0]
     artefacts.write_record(cloned, "12_score_essays", parameters=values | {"confidence": 0.5})
     assert "12_score_essays" in workflow._without(cloned)[0]
+
+
+@pytest.mark.parametrize("needs, planned", [({}, True), ({"trains_unless": {"draws": 5}}, True), ({"trains_unless": {}}, False)])
+def test_a_new_notebook_touches_three_files(plan, cloned, make_study, make_notebook, project, monkeypatch, needs, planned):
+    """The notebook (which declares the models it needs), its section in `core/parameters`, and its artefacts."""
+    notebook = make_notebook("extensions/15_count_words", "profile: str = 'demo'\ndraws: int = 1")
+    content = nbformat.read(notebook, as_version=4)
+    content.metadata["cyborg"] = needs
+    nbformat.write(content, notebook)
+
+    class CountWords(parameters.Section):
+        beyond_paper = True
+        draws: int = 5
+
+    class File(parameters.StudyFile):
+        count_words: CountWords = parameters.left_out("its notebook is executed only where it is given")
+
+    monkeypatch.setattr(config, "StudyFile", File)
+    monkeypatch.setattr(config, "SECTIONS", parameters.SECTIONS | {"count_words": CountWords})
+    registry = project / "params" / "artefacts.yaml"
+    entry = "table_words: {kind: table, notebook: 15_count_words, paper: ours, title: Words}"
+    registry.write_text(registry.read_text(encoding="utf-8") + f"\n{entry}\n", encoding="utf-8")
+    file = project / "params" / f"{cloned}.yaml"
+    study = {name: values for name, values in yaml.safe_load(file.read_text(encoding="utf-8")).items() if name in PAPER}
+    file.write_text(yaml.safe_dump(study | {"count_words": {}}), encoding="utf-8")
+    assert config.compose("15_count_words", cloned) == {"profile": cloned, "draws": 5}
+    assert artefacts.expected("15_count_words") == ["table_words"]
+    assert "done/15_count_words.json" in workflow.command(cloned) and plan(cloned)["beyond"] == 1
+    assert ("done/15_count_words.json" in workflow.command(cloned, keep=True)) == planned
 
 
 # ---- essays and rubrics that change
@@ -243,7 +273,7 @@ def test_changed_essays_and_rubrics_are_noticed(own_essays, plan, cloned, projec
 
 @pytest.mark.parametrize("change, said", [({"dev": 0.3}, "dev"), ({"scale": [1, 8, 1]}, "scale"), ({}, ""), ({"groups": []}, "")])
 def test_changed_splits_are_noticed_and_other_groups_keep_the_scores(own_essays, cloned, make_study, change, said):
-    values = execute.compose("01_prepare_data", cloned)
+    values = config.compose("01_prepare_data", cloned)
     inputs = json.loads(artefacts.record_file(cloned, "01_prepare_data").read_text())["inputs"]
     artefacts.write_record(cloned, "01_prepare_data", parameters=values)
     record = artefacts.record_file(cloned, "01_prepare_data")
@@ -283,6 +313,8 @@ def test_scores_made_with_other_settings_are_not_kept(plan, cloned, make_study, 
 def test_scores_changed_since_their_record_are_not_kept(plan, cloned, kind, left):
     paths.results(cloned, "scores", f"{kind}_u10_s1.csv").write_text("essay_id\n2\n")
     assert len(freshness.kept(cloned)) == left
+    if kind == "teacher":  # 03 is done again, so it needs the adapter, which a clone does not have
+        assert plan(cloned, keep=True)["finetune_teacher"] == 1
 
 
 # ---- what the caller is told

@@ -197,6 +197,30 @@ def settings(section: type[Section], names: Iterable[str], **own: type) -> type[
     return make_dataclass("Settings", [*own.items(), *reversed(rows)], bases=(Settings,), frozen=True)
 
 
+def compose(notebook: str, profile: str, run: Run | None = None) -> dict[str, Any]:
+    """The parameters of a notebook: the study's section, its profile, and fraction and seed for a notebook of one run.
+
+    Raises CyborgError for a name that the notebook does not know and one that the study does not give; wrong
+    types are refused by `load`.
+    """
+    path = paths.notebook(notebook)
+    known = parameters(path)
+    file = paths.shown(paths.params_file(profile))
+    if ("fraction" in known) != (run is not None):
+        advice = "needs --fraction and --seed" if run is None else "is executed once a study, without --fraction and --seed"
+        raise CyborgError(f"{path.stem}: this notebook {advice}.")
+    given = {"profile": profile, **({"fraction": run.fraction, "seed": run.seed} if run else {})}
+    section = load(profile).section(path.stem, run)
+    if clash := sorted(set(given) & set(section)):
+        raise CyborgError(f"{file}: {', '.join(clash)}: these come from the profile and the list of runs, not from a section.")
+    given |= section
+    if unknown := sorted(set(given) - set(known)):
+        raise CyborgError(f"{file}: {path.stem} has no parameter {', '.join(unknown)}; it has {', '.join(known)}.")
+    if missing := [name for name in known if name not in given]:
+        raise CyborgError(f"{file}: {path.stem} needs {', '.join(missing)}, which the study does not give.")
+    return {name: given[name] for name in known}
+
+
 def _read(path: Path) -> Any:
     """The content of a YAML file, whose keys all stand once and whose numbers are numbers."""
     try:

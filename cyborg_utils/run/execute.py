@@ -6,18 +6,14 @@ cells all read "completed", a half-written copy, absolute paths of this machine,
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import re
-import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import nbformat
 import papermill
@@ -26,42 +22,15 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets import Int
 from traitlets.config import Config
 
-from cyborg_utils.core import atomic, config, paths, provenance
+from cyborg_utils.core import atomic, config, paths
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.run import tidy
+from cyborg_utils.run import freshness, tidy
+from cyborg_utils.run.lock import locked
 from cyborg_utils.study import artefacts
 
 TRIES = 3  # of a kernel that dies before its first cell
-PATIENCE = 15.0  # seconds to wait for a step's lock: a kernel whose runner was killed notices that within a second or two
-LARGE = 64_000_000  # bytes
+PATIENCE = 15.0  # seconds to wait for a step's lock: a kernel needs a second or two to notice that its runner was killed
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-
-
-# ---------------------------------------------------------------- parameters
-
-
-def compose(notebook: str, profile: str, run: config.Run | None = None) -> dict[str, Any]:
-    """The parameters of a notebook: the study's section, its profile, and fraction and seed for a notebook of one run.
-
-    Raises CyborgError for a name that the notebook does not know and one that the study does not give; wrong
-    types are refused by `config.load`.
-    """
-    path = paths.notebook(notebook)
-    known = config.parameters(path)
-    file = paths.shown(paths.params_file(profile))
-    if ("fraction" in known) != (run is not None):
-        advice = "needs --fraction and --seed" if run is None else "is executed once a study, without --fraction and --seed"
-        raise CyborgError(f"{path.stem}: this notebook {advice}.")
-    given = {"profile": profile, **({"fraction": run.fraction, "seed": run.seed} if run else {})}
-    section = config.load(profile).section(path.stem, run)
-    if clash := sorted(set(given) & set(section)):
-        raise CyborgError(f"{file}: {', '.join(clash)}: these come from the profile and the list of runs, not from a section.")
-    given |= section
-    if unknown := sorted(set(given) - set(known)):
-        raise CyborgError(f"{file}: {path.stem} has no parameter {', '.join(unknown)}; it has {', '.join(known)}.")
-    if missing := [name for name in known if name not in given]:
-        raise CyborgError(f"{file}: {path.stem} needs {', '.join(missing)}, which the study does not give.")
-    return {name: given[name] for name in known}
 
 
 # ---------------------------------------------------------------- execution
@@ -79,27 +48,27 @@ def execute(
 ) -> Path:
     """Execute a notebook in a fresh kernel of this Python and return its executed copy, which is replaced only by a whole one.
 
-    A success is: no cell failed, the kernel lived, the record and every artefact that the registry expects were written by this
-    execution, and the `promised` data are there. Then `done` (a JSON file) names them all with their fingerprints, and those of
-    the `watched` that are there.
-    `values` are the notebook's parameters where no study gives them (`compose` does otherwise).
-    Otherwise raises CyborgError, keeps the earlier copy and leaves the failed one in `build/<profile>/failed`.
+    `values` are the notebook's parameters where no study gives them; by default `config.compose` takes them from the study.
+    An execution succeeds if no cell failed, the kernel lived, the record and every artefact that the registry expects were
+    written anew, and the `promised` data are there. `done` (a JSON file) then lists the fingerprints of all of them, and of the
+    `watched` files that exist.
+    Raises CyborgError otherwise: the earlier copy stays, and the failed one lies in `build/<profile>/failed`.
     """
     path = paths.notebook(notebook)
     run_name = run.name if run else ""
     stem = f"{path.stem}_{run_name}" if run else path.stem
-    values = compose(notebook, profile, run) if values is None else values
+    values = config.compose(notebook, profile, run) if values is None else values
     record = artefacts.record_file(profile, path.stem, run_name)
     written = [record, *(file for name in artefacts.expected(path.stem, run_name) for file in artefacts.files(profile, name))]
     lock = paths.build(profile, "running", f"{stem}.lock")
     with locked(lock, f"{stem} of the study {profile!r}", patience=PATIENCE) as handle:
-        before = [_state(file) for file in written]
+        before = [freshness.state(file) for file in written]
         working = paths.build(profile, "running", f"{stem}.ipynb")
         try:
             executed = _execute(path, working, values, profile, handle)
-            if missing := [
-                paths.shown(file) for file, state in zip(written, before, strict=True) if _state(file) in (None, state)
-            ]:
+            now = [freshness.state(file) for file in written]
+            pairs = zip(written, before, now, strict=True)
+            if missing := [paths.shown(file) for file, old, new in pairs if new in (None, old)]:
                 raise CyborgError(f"ended without error, but did not write {', '.join(missing)}.")
             if missing := [paths.shown(file) for file in promised if not Path(file).exists()]:
                 raise CyborgError(f"ended without error, but there is no {', '.join(missing)}.")
@@ -110,12 +79,12 @@ def execute(
         working.unlink(missing_ok=True)
         paths.build(profile, "failed", f"{stem}.ipynb").unlink(missing_ok=True)
         if done:
-            _stamp(done, values, [*promised, *(file for file in watched if Path(file).exists()), copy, *written])
+            freshness.stamp(done, values, [*promised, *(file for file in watched if Path(file).exists()), copy, *written])
     return copy
 
 
 def _set_aside(working: Path, failed: Path) -> str:
-    """Move a failed copy where it stays; words that say where, none where there is no copy or no room for it."""
+    """Move a failed copy to its place. Returns a line that names it; "" where there is no copy, or no room for it."""
     try:
         failed.parent.mkdir(parents=True, exist_ok=True)
         os.replace(working, failed)
@@ -125,7 +94,7 @@ def _set_aside(working: Path, failed: Path) -> str:
 
 
 class LockedKernels(AsyncKernelManager):
-    """Kernels that hold the step's lock too: one that outlives its runner for a moment keeps the step closed that long."""
+    """Kernels that also hold the step's lock: a kernel that outlives its runner for a moment keeps the step closed."""
 
     lock = Int().tag(config=True)
 
@@ -134,7 +103,7 @@ class LockedKernels(AsyncKernelManager):
 
 
 def _execute(path: Path, working: Path, values: dict[str, Any], profile: str, lock: int) -> nbformat.NotebookNode:
-    """Run papermill, again where the kernel never began; every other end is a CyborgError with its cause in plain words."""
+    """Run papermill, and again if the kernel never began. Every other failure is a CyborgError that names its cause."""
     os.environ.update(
         JUPYTER_PREFER_ENV_PATH="1",  # the kernel `python3` of this environment, before one that a user installed elsewhere
         IPYTHONDIR=str(paths.build(profile, "running", "ipython")),  # no start-up files of the user
@@ -163,7 +132,7 @@ def _execute(path: Path, working: Path, values: dict[str, Any], profile: str, lo
                 )
         except PapermillExecutionError as error:
             raise CyborgError(_cause(error)) from error
-        except Exception as error:  # a kernel that died, did not start or lost its port: all sorts
+        except Exception as error:  # kernel died, failed to start, or lost its port
             if advice := atomic.remedy(error):
                 raise CyborgError(f"{paths.shown(working)}: {advice}") from error
             begun = _cells_begun(working)
@@ -180,92 +149,19 @@ def _execute(path: Path, working: Path, values: dict[str, Any], profile: str, lo
 
 
 def _cells_begun(working: Path) -> int:
-    """How many code cells were begun. The cell that killed the kernel counts: papermill marks it as completed all the same."""
+    """Number of code cells that were begun. The cell that killed the kernel counts: papermill marks it as completed, too."""
     try:
         cells = nbformat.read(working, as_version=4).cells
-    except (OSError, nbformat.reader.NotJSONError):  # none, or cut short
+    except (OSError, nbformat.reader.NotJSONError):  # no copy, or a truncated one
         return 0
     return sum(c.cell_type == "code" and c.metadata.get("papermill", {}).get("status", "pending") != "pending" for c in cells)
 
 
 def _cause(error: PapermillExecutionError) -> str:
+    """What went wrong in a cell: the message of a CyborgError, else the error with the end of its traceback."""
     if error.ename == "CyborgError":
         return str(error.evalue)
     if advice := atomic.remedy(str(error.evalue)):
         return f"{error.ename} in code cell {error.exec_count}: {tidy.without_machine(str(error.evalue))}: {advice}"
     lines = [line for line in ANSI.sub("", "\n".join(error.traceback)).splitlines() if line.strip()]
     return f"{error.ename} in code cell {error.exec_count}: {error.evalue}\n" + "\n".join(f"  | {line}" for line in lines[-12:])
-
-
-def _state(file: Path) -> tuple[int, int] | None:
-    """What changes when a file is written anew; None where there is none."""
-    return (file.stat().st_ino, file.stat().st_mtime_ns) if file.is_file() else None
-
-
-@contextmanager
-def locked(path: Path, what: str, *, patience: float = 0) -> Iterator[int]:
-    """Hold a lock that ends with this process, however it ends, and with those that inherit its handle, which it yields.
-
-    CyborgError where another process holds it for longer than `patience` seconds.
-    """
-    with atomic.told(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("a+")
-    with handle:
-        until = time.monotonic() + patience
-        while not _has(handle):
-            if time.monotonic() > until:
-                handle.seek(0)
-                process, _, host = handle.read().strip().partition(" ")
-                where = f" of {host}" if host not in ("", socket.gethostname()) else ""
-                raise CyborgError(f"{what} is being executed already (process {process}{where} or one it started).")
-            time.sleep(0.1)
-        with suppress(OSError):  # the number is only for a reader; the disk may be full
-            handle.truncate(0)
-            handle.write(f"{os.getpid()} {socket.gethostname()}")
-            handle.flush()
-        yield handle.fileno()
-
-
-def _has(handle: IO[str]) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # the latter on some network file systems
-        return False
-    except OSError as error:
-        raise CyborgError(f"{paths.shown(handle.name)}: this file system has no locks ({error}); mount it with them.") from error
-    return True
-
-
-# ---------------------------------------------------------------- what is left behind
-
-
-def _stamp(done: Path, values: dict[str, Any], files: Iterable[str | Path]) -> None:
-    """The finished step as Snakemake sees it: its parameters, and what it made with fingerprints."""
-    content = {"parameters": values, "made": {paths.shown(file): _digest(Path(file)) for file in files}}
-    artefacts.write(done, json.dumps(content, indent=1) + "\n")
-
-
-def _digest(path: Path) -> str:
-    """Fingerprint of a file; of a folder that of its essays and weights, large ones (they would take seconds) by their size."""
-    if path.is_file():
-        return provenance.sha256(path)[:16]
-    files = [file for file in path.rglob("*") if file.suffix in (".arrow", ".safetensors") and not file.name.startswith("cache-")]
-    sizes = {str(file.relative_to(path)): file.stat().st_size for file in files if "checkpoints" not in file.parts}
-    return provenance.fingerprint(
-        {name: size if size > LARGE else provenance.sha256(path / name) for name, size in sizes.items()}
-    )
-
-
-def forget_changed(profile: str) -> list[str]:
-    """Drop the stamp of every step whose files are gone or were changed since (by hand, by git); one line of words for each."""
-    told = []
-    for stamp in sorted(paths.build(profile, "done").glob("*.json")):
-        made = json.loads(stamp.read_text(encoding="utf-8"))["made"]
-        for name, digest in made.items():
-            file = paths.home() / name
-            if not file.exists() or (digest and _digest(file) != digest):
-                told.append(f"{stamp.stem}: {name} {'was changed' if file.exists() else 'is gone'}; this step is done again.")
-                stamp.unlink()
-                break
-    return told

@@ -17,7 +17,7 @@ FOLDER_OF_LINK = re.compile(r"\]\((?:\.\./|extensions/)(?=\d\d_\w+\.ipynb)")
 
 
 def clean(notebook: nbformat.NotebookNode, source: Path, copy: Path) -> nbformat.NotebookNode:
-    """The notebook, tidied in place: outputs as above, papermill's metadata reduced to the parameters and relative paths."""
+    """Tidy the notebook in place and return it. Of papermill's metadata only the parameters and relative paths stay."""
     values = notebook.metadata.get("papermill", {}).get("parameters", {})
     notebook.metadata["papermill"] = {"input_path": paths.shown(source), "output_path": paths.shown(copy), "parameters": values}
     notebook.metadata.pop("widgets", None)
@@ -34,7 +34,7 @@ def clean(notebook: nbformat.NotebookNode, source: Path, copy: Path) -> nbformat
 
 
 def _settled(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
-    """Neighbouring streams joined, lines as a terminal leaves them (after the last carriage return), progress bars dropped."""
+    """Outputs with neighbouring streams joined, lines as a terminal shows them, and neither progress bars nor widgets."""
     joined: list[nbformat.NotebookNode] = []
     for output in outputs:
         if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):

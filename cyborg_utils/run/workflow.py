@@ -16,7 +16,7 @@ import yaml
 from cyborg_utils.core import atomic, config, paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.run import freshness
-from cyborg_utils.run.execute import forget_changed, locked
+from cyborg_utils.run.lock import locked
 from cyborg_utils.study import artefacts
 
 
@@ -54,12 +54,12 @@ def cluster_options(name: str, profile: str) -> list[str]:
 def command(
     profile: str, *, tables: bool = False, keep: bool = False, dry_run: bool = False, cores: str = "all", cluster: str = ""
 ) -> list[str]:
-    """The Snakemake call; with `keep` without the steps that are `freshness.kept`, and the notebooks `left_out` for that.
+    """The Snakemake call. With `keep` it leaves out the steps that are `freshness.kept`, and the notebooks `freshness.left_out`.
 
-    On this machine steps with a model go one at a time. With `cluster` the profile says what runs at once, and where.
+    On this machine steps with a model run one at a time. With `cluster` the profile says how many run at once, and where.
 
-    No Snakemake lock: `run` holds one of its own, which a killed run cannot leave behind. Every step is named as a target: a step
-    in the middle that is no longer done would else be left so while the last one is.
+    Snakemake takes no lock: `run` holds one of its own, which a killed run cannot leave behind. Every step is a target: otherwise
+    a step in the middle that is no longer done would stay so while the last one is done.
     """
     snakefile = paths.CHECKOUT / "Snakefile"
     known = freshness.kept(profile) if keep else []
@@ -76,8 +76,8 @@ def command(
     return [*call, "--quiet", *(("host", "rules") if cluster else ("all",))]  # jobs of a cluster do not speak here
 
 
-# glibc gives the memory of large tensors back to the system at once and takes it anew, page by page: on a CPU that cost up to two
-# thirds of the time (`make bench`). It keeps them now, in huge pages. Other systems ignore the variable.
+# By default glibc returns the memory of large tensors to the system at once and takes it anew, page by page. On a CPU that cost
+# up to two thirds of the time (`make bench`). With these settings it keeps the memory, in huge pages. Other systems ignore them.
 ALLOCATOR = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
 
 
@@ -89,16 +89,17 @@ def environment() -> dict[str, str]:
 
 
 def run(profile: str, *, tables: bool = False, keep: bool = False, cores: str = "all", cluster: str = "") -> bool:
-    """Execute what is not up to date, print each step's time and where to look; True if anything was done.
+    """Execute what is not up to date; print the time of each step and where the results are. True if anything was done.
 
-    Raises CyborgError where a step failed (its own message is printed before), or where this study is at work already.
+    Raises CyborgError if a step failed (its own message is printed before), or if this study is being executed already.
     """
-    study = config.load(profile)  # a mistake in it, or in the cluster's name, is told before anything starts
+    study = config.load(profile)  # a mistake in it, or in the cluster's name, is reported before anything starts
     _ = cluster and cluster_options(cluster, profile)
     started = time.time()
     with locked(paths.build(profile, "running", "workflow.lock"), f"the study {profile!r}") as handle:
         atomic.sweep(paths.build(profile)), atomic.sweep(paths.results(profile))
-        for line in [*freshness.forget_changed_essays(profile), *forget_changed(profile), *(_without(profile) if keep else [])]:
+        messages = [*freshness.forget_changed_essays(profile), *freshness.forget_changed(profile)]
+        for line in [*messages, *(_without(profile) if keep else [])]:
             print(line)
         print(f"{study.title}\n{len(study.runs)} run(s); results in {paths.shown(paths.results(profile))}\n", flush=True)
         before = _stamps(profile)
@@ -120,20 +121,20 @@ def run(profile: str, *, tables: bool = False, keep: bool = False, cores: str = 
 
 
 def _without(profile: str) -> list[str]:
-    """A line on the notebooks that `keep` leaves out, but for those whose results are there."""
+    """A message that names the notebooks that `keep` leaves out and whose results are missing; none where there are none."""
     missing = [name for name, there in freshness.left_out(profile, freshness.kept(profile)).items() if not there]
-    told = (
+    message = (
         f"Left out with KEEP=1: {', '.join(missing)}. They train models of their own, or load some that are not on this machine."
     )
-    return [f"{told} `make reproduce PROFILE={profile}` makes these models and does them too."] if missing else []
+    return [f"{message} `make reproduce PROFILE={profile}` makes these models and does them too."] if missing else []
 
 
 def _stamps(profile: str) -> dict[str, int]:
-    return {stamp.stem: stamp.stat().st_mtime_ns for stamp in sorted(paths.build(profile, "done").glob("*.json"))}
+    return {stamp.stem: stamp.stat().st_mtime_ns for stamp in freshness.stamps(profile)}
 
 
 def _tell(profile: str, new: list[str], seconds: float) -> None:
-    """The closing words: steps with their seconds and memory, and where to look."""
+    """Print the seconds and memory of each new step, and where the results are."""
     page = paths.shown(paths.build(profile, "html", "index.html"))
     if not new:
         print(f"Nothing to do: every notebook of the study {profile!r} is up to date.\nLook at {page}")
