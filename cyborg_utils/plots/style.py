@@ -110,9 +110,10 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
         others = set(plt.get_fignums())
         try:
             with plt.style.context(SHEET):
-                figure = draw(*args, **kwargs)
+                result = draw(*args, **kwargs)
+                figure = result[0] if isinstance(result, tuple) else result  # TODO(change-over): tuples only
                 figure.draw_without_rendering()  # ticks are made late: make them while the style holds
-                return figure
+                return result
         finally:
             for number in set(plt.get_fignums()) - others:
                 plt.close(number)
