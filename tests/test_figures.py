@@ -152,24 +152,24 @@ def test_reliability():
 def test_qwk_by_fraction():
     full = {"arm": "full", "n_human": 1800, "fraction": 1.0, "qwk": 0.7, "low": 0.66, "high": 0.74}
     rows = [{**ARM, "arm": arm, "n_human": n, "fraction": n / 1800} for arm in ("human", "cyborg") for n in (180, 450)]
-    figure = forest_plots.qwk_by_fraction(pd.DataFrame([*rows, full]), seeds=pd.DataFrame(rows))
+    figure = forest_plots.qwk_by_fraction(pd.DataFrame([*rows, full]), seeds=pd.DataFrame(rows))[0]
     ax = figure.axes[0]
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["180\n10%", "450\n25%"]
     band = ax.patches[0]
     assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((0.66, 0.74)) and band.get_width() == 1
     assert {"All human scores", "Human scores only", "Cyborg"} <= set(texts(figure))
-    one = forest_plots.qwk_by_fraction(pd.DataFrame([ARM])).axes[0]
+    one = forest_plots.qwk_by_fraction(pd.DataFrame([ARM]))[0].axes[0]
     assert [tick.get_text() for tick in one.get_xticklabels()] == ["180\n10%"]
 
 
 def test_arm_forest():
     frame = pd.DataFrame([ARM, {**ARM, "arm": "full", "qwk": 0.7, "low": 0.65, "high": np.nan}])
     seeds = pd.DataFrame({"arm": ["cyborg"] * 3, "qwk": [0.6, 0.61, 0.65]})
-    figure = forest_plots.arm_forest(frame, seeds=seeds)
+    figure = forest_plots.arm_forest(frame, seeds=seeds)[0]
     assert lines(figure.axes[0])[0] == (0, 0.57, 0.66)
     assert {"Cyborg", "All human scores", "0.620  [0.570, 0.660]", "0.700"} <= set(texts(figure))
     assert [0.6, 0.61, 0.65] in [line.get_xdata().tolist() for line in figure.axes[0].lines]
-    panels = forest_plots.arm_forest(pd.concat([frame.assign(at="10 %"), frame.iloc[:1].assign(at="25 %")]), panel="at")
+    panels = forest_plots.arm_forest(pd.concat([frame.assign(at="10 %"), frame.iloc[:1].assign(at="25 %")]), panel="at")[0]
     assert [ax.get_title(loc="left") for ax in panels.axes] == ["10 %", "25 %"] and len(lines(panels.axes[1])) == 1
 
 
@@ -180,7 +180,7 @@ def test_arm_forest_has_room_for_the_students_of_the_paper():
     arms = pd.DataFrame([{**ARM, "arm": arm} for arm in style.LOOKS])
     figure = forest_plots.arm_forest(
         pd.concat([arms.assign(panel=name) for name in (*names, "ridge, regression")]), panel="panel"
-    )
+    )[0]
     assert [ax.get_title(loc="left").replace("\n", " ") for ax in figure.axes] == [*names, "ridge, regression"]
     places = [ax.get_window_extent() for ax in figure.axes]
     assert all(place.width > figure.dpi and place.height > figure.dpi for place in places)  # an inch
@@ -198,7 +198,7 @@ def test_difference_forest():
     row = {"system": "cyborg", "baseline": "human", "difference": 0.08, "low": 0.02, "high": 0.13, "p_holm": 0.0004}
     row |= {"tost_low": 0.03, "tost_high": 0.12, "margin": 0.05, "equivalence": "undecided"}
     frame = pd.DataFrame([row, {**row, "baseline": "full", "difference": -0.01, "p_holm": np.nan}])
-    figure = forest_plots.difference_forest(frame)
+    figure = forest_plots.difference_forest(frame)[0]
     shown = {
         "Cyborg − Human scores only",
         "Cyborg − All human scores",
@@ -212,11 +212,11 @@ def test_difference_forest():
     assert (0, 0.02, 0.13) in lines(figure.axes[0]) and (0, 0.03, 0.12) in lines(figure.axes[0])
     filled = [line.get_markerfacecolor() for line in figure.axes[0].lines[1:]]
     assert filled == [style.LOOKS["cyborg"].color, "white"]  # significant, and not known
-    assert len(forest_plots.difference_forest(frame.iloc[:1])._suptitle.get_text())
+    assert len(forest_plots.difference_forest(frame.iloc[:1])[0]._suptitle.get_text())
 
 
 def test_smd_forest(gaps):
-    figure = forest_plots.smd_forest(gaps)
+    figure = forest_plots.smd_forest(gaps)[0]
     ax = figure.axes[0]
     shown = texts(figure)
     assert {"All essays  (n = 300)", "Gender", "Grade level", "12  (n = 5)", "not recorded  (n = 5)", "too few"} <= set(shown)
@@ -233,20 +233,20 @@ def test_smd_forest(gaps):
 
 def test_smd_forest_of_stages_with_a_missing_group(gaps):
     both = pd.concat([gaps.assign(stage="teacher"), gaps[gaps["group"] != "Male"].assign(stage="cyborg", n=290)])
-    figure = forest_plots.smd_forest(both, stage="stage", value="dsm")
+    figure = forest_plots.smd_forest(both, stage="stage", value="dsm")[0]
     assert len(lines(figure.axes[0])) == 2 * len(gaps) - 1
     assert {"Teacher", "Cyborg", "All essays  (n = 290–300)"} <= set(texts(figure)) and "biased" not in texts(figure)
     assert figure.axes[0].get_xlabel().startswith("DSM")
-    assert len(lines(forest_plots.smd_forest(gaps.iloc[:1]).axes[0])) == 1
+    assert len(lines(forest_plots.smd_forest(gaps.iloc[:1])[0].axes[0])) == 1
     undefined = gaps.iloc[:1].assign(smd=np.nan, smd_low=np.nan, smd_high=np.nan)
-    assert forest_plots.smd_forest(undefined).axes[0].get_xlim()[0] < -0.1
+    assert forest_plots.smd_forest(undefined)[0].axes[0].get_xlim()[0] < -0.1
 
 
 def test_group_bars(gaps):
-    figure = forest_plots.group_bars(gaps)
+    figure = forest_plots.group_bars(gaps)[0]
     assert [bar.get_width() for bar in figure.axes[0].patches] == gaps["n"].tolist()
     assert {"300", "Gender", "All essays"} <= set(texts(figure))
-    means = forest_plots.group_bars(gaps, value="smd", low="smd_low", high="smd_high", number=".2f", xlabel="SMD")
+    means = forest_plots.group_bars(gaps, value="smd", low="smd_low", high="smd_high", number=".2f", xlabel="SMD")[0]
     assert len(lines(means.axes[0])) == len(gaps) and "Female  (n =" in " ".join(texts(means))
 
 
@@ -269,7 +269,7 @@ def test_lengths_and_truncation():
 
 def test_conditional_bias_curves(essays):
     table = fairness.conditional_bias(essays, groups=["groups.gender", "groups.grade_level"], seed=1, resamples=100)
-    figure = forest_plots.conditional_bias_curves(table)
+    figure = forest_plots.conditional_bias_curves(table)[0]
     gender, grade = figure.axes
     assert {"Gender", "Grade level", "Female", "Male", "All essays", "Human score", "12"} <= set(texts(figure))
     assert "not recorded" not in texts(figure)
@@ -277,28 +277,55 @@ def test_conditional_bias_curves(essays):
     assert any(np.array_equal(line.get_ydata(), cells["bias"]) for line in gender.lines)  # enough essays in every cell
     hollow = [line for line in grade.lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())]
     assert len(hollow) == 1  # the five essays of grade 12
-    gaps = forest_plots.conditional_bias_curves(table[table["attribute"].isin(["all", "gender"])], value="gap")
+    gaps = forest_plots.conditional_bias_curves(table[table["attribute"].isin(["all", "gender"])], value="gap")[0]
     assert len(gaps.axes) == 1 and gaps.axes[0].patches
-    alone = forest_plots.conditional_bias_curves(table[table["attribute"] == "all"])
-    assert len(alone.axes) == 1 and forest_plots.conditional_bias_curves(table[table["attribute"] == "all"].iloc[:1]).axes
+    alone = forest_plots.conditional_bias_curves(table[table["attribute"] == "all"])[0]
+    assert len(alone.axes) == 1 and forest_plots.conditional_bias_curves(table[table["attribute"] == "all"].iloc[:1])[0].axes
 
 
 def test_variance_sources():
     frame = pd.DataFrame({"arm": ["human", "cyborg"], "seeds": [3, 1], "test_sd": [0.02, 0.03], "seed_sd": [0.06, np.nan]})
-    figure = forest_plots.variance_sources(frame)
+    figure = forest_plots.variance_sources(frame)[0]
     ax = figure.axes[0]
     assert [bar.get_width() for bar in ax.patches] == [0.02, 0.03, 0.06, 0]
     assert {"Human scores only", "Cyborg", "one seed: not known", "3 seeds", "1 seed"} <= set(texts(figure))
     np.testing.assert_allclose(ax.lines[0].get_xdata()[0], np.hypot(0.02, 0.06 / np.sqrt(3)))
     assert ax.patches[2].get_hatch() and not ax.patches[0].get_hatch()
-    assert forest_plots.variance_sources(frame.iloc[1:]).axes
+    assert forest_plots.variance_sources(frame.iloc[1:])[0].axes
+
+
+def test_forest_plots_say_their_numbers_in_words(gaps, essays):
+    full = {**ARM, "arm": "full", "qwk": 0.7, "low": 0.65, "high": np.nan}
+    _, alt = forest_plots.arm_forest(pd.DataFrame([ARM, full]), xlabel="QWK")
+    assert alt == "QWK, with intervals: Cyborg 0.620 [0.570, 0.660]; All human scores 0.700."
+    _, alt = forest_plots.arm_forest(pd.DataFrame([ARM]).assign(panel="ridge, regression"), panel="panel", xlabel="QWK")
+    assert alt == "QWK, with intervals: ridge, regression, Cyborg 0.620 [0.570, 0.660]."
+    assert (
+        forest_plots.qwk_by_fraction(pd.DataFrame([ARM]))[1] == "QWK by number of human scores: Cyborg, 180 human scores, 0.620."
+    )
+    row = {"system": "cyborg", "baseline": "human", "difference": 0.08, "low": 0.02, "high": 0.13}
+    _, alt = forest_plots.difference_forest(pd.DataFrame([row]), xlabel="Difference")
+    assert alt == "Difference, with intervals: Cyborg minus Human scores only +0.080 [+0.020, +0.130]."
+    male = gaps[gaps["group"] == "Male"].assign(smd=-0.2, smd_low=-0.3, smd_high=-0.1)
+    assert forest_plots.smd_forest(male)[1] == "SMD, with intervals: gender Male -0.20 [-0.30, -0.10]."
+    assert (
+        "SMD, with intervals: Teacher, gender Male -0.20" in forest_plots.smd_forest(male.assign(arm="teacher"), stage="arm")[1]
+    )
+    assert forest_plots.group_bars(gaps.iloc[:1])[1] == "Essays by group: all all 300."
+    curves = fairness.conditional_bias(essays, groups=["groups.gender"], seed=1, resamples=100)
+    assert "Gap to the other groups at equal score, in points: gender Female " in forest_plots.conditional_bias_curves(curves)[1]
+    assert forest_plots.conditional_bias_curves(curves[curves["attribute"] == "all"])[1].endswith("a line for each group.")
+    frame = pd.DataFrame({"arm": ["human"], "seeds": [1], "test_sd": [0.02], "seed_sd": [np.nan]})
+    assert forest_plots.variance_sources(frame)[1] == (
+        "SD of QWK from two sources: Human scores only: test essays 0.020, seeds not known."
+    )
 
 
 def test_nothing_is_cut_off_and_sizes_fit_a_page(gaps):
     for figure in (
-        forest_plots.smd_forest(gaps),
-        forest_plots.arm_forest(pd.DataFrame([ARM])),
-        forest_plots.qwk_by_fraction(pd.DataFrame([ARM])),
+        forest_plots.smd_forest(gaps)[0],
+        forest_plots.arm_forest(pd.DataFrame([ARM]))[0],
+        forest_plots.qwk_by_fraction(pd.DataFrame([ARM]))[0],
     ):
         width, height = figure.get_size_inches()
         assert width <= style.DOUBLE and height <= 9
@@ -323,5 +350,5 @@ def test_models_are_named_without_their_commits():
     assert style.unpinned(f"{pinned}, regression; x@y.org") == "google/electra-base-discriminator, regression; x@y.org"
     assert style.label("Hispanic/Latino") == "Hispanic/Latino" and style.label("cyborg") == "Cyborg"
     frame = pd.DataFrame([ARM]).assign(panel=f"{pinned}, regression")
-    (ax,) = forest_plots.arm_forest(frame, panel="panel").axes
+    (ax,) = forest_plots.arm_forest(frame, panel="panel")[0].axes
     assert ax.get_title(loc="left") == "google/electra-base-discriminator,\nregression"

@@ -36,7 +36,7 @@ def qwk_by_fraction(
     value: str = "qwk",
     full: str = "full",
     title: str = "Agreement by number of human scores",
-) -> Figure:
+) -> tuple[Figure, str]:
     """QWK against the number of human scores; one row an arm and number: arm, n_human, qwk, low, high (fraction).
 
     The arm `full` (its n_human is of no account) is a band over the whole width. `seeds` has the single runs as small dots: arm,
@@ -66,7 +66,8 @@ def qwk_by_fraction(
     ax.yaxis.set_major_locator(ticks(8))
     ax.set(xlabel="Essays with a human score", ylabel="QWK with human scores", title=title)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right center")
-    return figure
+    each = [f"{label(row['arm'])}, {row[n]:,.0f} human scores, {row[value]:.3f}" for row in frame.to_dict("records")]
+    return figure, _alt("QWK by number of human scores", each)
 
 
 @styled
@@ -78,7 +79,7 @@ def arm_forest(
     panel: str | None = None,
     xlabel: str = "QWK with human scores (test essays)",
     title: str = "Agreement by arm",
-) -> Figure:
+) -> tuple[Figure, str]:
     """An estimate with its interval per arm: arm, `value`, low, high; `panel` names a column that is spread over panels.
 
     `seeds` has the single runs as small dots: arm, `value` (and the panel column). More than two panels go on in a next row.
@@ -109,7 +110,12 @@ def arm_forest(
     for ax in lowest(axes, len(sets)):
         ax.set_xlabel(xlabel)
     figure.suptitle(title, x=0.01, ha="left")
-    return figure
+    prefix = frame[panel].astype(str).map(label) + ", " if panel else pd.Series("", index=frame.index)
+    each = [
+        f"{where}{label(row['arm'])} {_estimate(row[value], row['low'], row['high'], '.3f')}"
+        for where, row in zip(prefix, frame.to_dict("records"), strict=True)
+    ]
+    return figure, _alt(f"{xlabel}, with intervals", each)
 
 
 @styled
@@ -150,7 +156,7 @@ def difference_forest(
     *,
     xlabel: str = "Difference in QWK (same test essays)",
     title: str = "What differs, and what is equivalent",
-) -> Figure:
+) -> tuple[Figure, str]:
     """Differences with intervals, one row a comparison, as `comparisons.compare` gives them.
 
     Thin line: the interval; thick: the shorter one that decides equivalence; band: the margin of equivalence. Filled marker:
@@ -180,7 +186,11 @@ def difference_forest(
     ax.xaxis.set_major_locator(ticks(7))
     ax.grid(axis="y", visible=False)
     figure.suptitle(textwrap.fill(title, 80), x=0.01, ha="left")
-    return figure
+    each = [
+        f"{name.replace('−', 'minus')} {_estimate(row['difference'], row['low'], row['high'], '+.3f')}"
+        for name, row in zip(names, frame.to_dict("records"), strict=True)
+    ]
+    return figure, _alt(f"{xlabel}, with intervals", each)
 
 
 @styled
@@ -192,7 +202,7 @@ def smd_forest(
     value: str = "smd",
     xlabel: str | None = None,
     title: str = "Gap between machine and human scores by group of writers",
-) -> Figure:
+) -> tuple[Figure, str]:
     """SMD with interval by group, as `fairness.smd_by_group` gives it; `stage` names a column (arms, stages) drawn side by side.
 
     Band: +-limit (wider for the whole sample). Hollow marker: shown, not judged (too few essays, or no group). With a single
@@ -230,7 +240,13 @@ def smd_forest(
     ax.set(xlabel=xlabel or AXIS.get(value, value), title=title, xlim=(left, right))
     if stage is not None:
         figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(sets)))
-    return figure
+    each = [
+        f"{label(key)}, " * (stage is not None)
+        + f"{row['attribute']} {row['group']} {_estimate(row[value], row[f'{value}_low'], row[f'{value}_high'], '+.2f')}"
+        for key, part in sets.items()
+        for row in part.to_dict("records")
+    ]
+    return figure, _alt(f"{xlabel or value.upper()}, with intervals", each)
 
 
 @styled
@@ -243,7 +259,7 @@ def group_bars(
     number: str = ",.0f",
     xlabel: str = "Essays",
     title: str = "Who wrote the essays",
-) -> Figure:
+) -> tuple[Figure, str]:
     """A bar a group: attribute, group, `value`, and n for the axis where there is one; `low` and `high` name interval columns."""
     places, bottom = _group_places(frame)
     figure, ax = plt.subplots(figsize=(SINGLE * 1.35, 0.8 + 0.17 * bottom))
@@ -259,13 +275,14 @@ def group_bars(
     _group_axis(ax, frame, places, bottom, sizes=value != "n")
     ax.set(xlabel=xlabel, title=title)
     ax.margins(x=0.1)
-    return figure
+    each = [f"{row['attribute']} {row['group']} {_known(row[value], number)}" for row in frame.to_dict("records")]
+    return figure, _alt(f"{xlabel} by group", each)
 
 
 @styled
 def conditional_bias_curves(
     frame: pd.DataFrame, *, value: str = "bias", title: str = "Error of the machine at equal human score"
-) -> Figure:
+) -> tuple[Figure, str]:
     """Mean error against human score, a line a group and a panel an attribute, as `fairness.conditional_bias` gives it.
 
     Dashed: all essays together; hollow and not joined: too few essays to judge. What leaves the picture ends in an arrow. `value`
@@ -321,13 +338,20 @@ def conditional_bias_curves(
     figure.supxlabel("Human score", fontsize=7.5)
     figure.supylabel("Machine − human, in points" if value == "bias" else "Group − others, in points", fontsize=7.5)
     figure.suptitle(title, x=0.01, ha="left")
-    return figure
+    overall = frame[frame["score"].isna() & (frame["attribute"] != "all")]
+    each = [
+        f"{row['attribute']} {row['group']} {_estimate(row['gap'], row['gap_low'], row['gap_high'], '+.2f')}"
+        for row in overall.to_dict("records")
+    ]
+    shown = "Mean error" if value == "bias" else "Gap to the other groups"
+    alt = f"{shown} against human score, a line for each group"
+    return figure, _alt(f"{alt}. Gap to the other groups at equal score, in points", each) if each else f"{alt}."
 
 
 @styled
 def variance_sources(
     frame: pd.DataFrame, *, xlabel: str = "SD of QWK", title: str = "Two sources of chance: test essays and training"
-) -> Figure:
+) -> tuple[Figure, str]:
     """What other test essays and what another training would change; one row an arm: arm, seeds, test_sd, seed_sd.
 
     As `comparisons.across_seeds` gives them (SDs of one run). Diamond: the standard error of the mean over the seeds, from both.
@@ -353,7 +377,26 @@ def variance_sources(
     ax.xaxis.set_major_locator(ticks(5))
     ax.grid(axis="y", visible=False)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return figure
+    each = [
+        f"{label(row['arm'])}: test essays {_known(row['test_sd'], '.3f')}, seeds {_known(row['seed_sd'], '.3f')}"
+        for row in frame.to_dict("records")
+    ]
+    return figure, _alt(f"{xlabel} from two sources", each)
+
+
+def _alt(shown: str, each: list[str]) -> str:
+    """Alternative text of a figure: what it shows, and its numbers."""
+    return f"{shown}: {'; '.join(each)}."
+
+
+def _known(value: float, form: str) -> str:
+    return format(value, form) if np.isfinite(value) else "not known"
+
+
+def _estimate(value: float, low: float, high: float, form: str) -> str:
+    """An estimate with its interval, in words where it is not known."""
+    interval = f" [{low:{form}}, {high:{form}}]" if np.isfinite([low, high]).all() else ""
+    return _known(value, form) + interval
 
 
 def _heading(attribute: str) -> str:
