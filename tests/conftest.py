@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -14,6 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import hypothesis
 import nbformat
 import pytest
+from filelock import FileLock
 
 from cyborg_utils.core import config
 
@@ -88,8 +90,17 @@ def make_study(project: Path) -> Callable[[str], None]:
 
 
 @pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders of tiny random models by name (tests/tiny_models.py), made once a session."""
+def tiny_models(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> dict[str, Path]:
+    """Folders of tiny random models by name (tests/tiny_models.py), made once a session, for all its workers. Read them only."""
     from tiny_models import make
 
-    return make(tmp_path_factory.mktemp("tiny"))
+    if worker_id == "master":  # not in parallel
+        return make(tmp_path_factory.mktemp("tiny"))
+    shared = tmp_path_factory.getbasetemp().parent  # of all workers
+    with FileLock(shared / "tiny.lock"):
+        found = shared / "tiny.json"
+        if not found.is_file():
+            folder = shared / "tiny"
+            folder.mkdir()
+            found.write_text(json.dumps({name: str(path) for name, path in make(folder).items()}), encoding="utf-8")
+    return {name: Path(path) for name, path in json.loads(found.read_text(encoding="utf-8")).items()}
