@@ -90,11 +90,11 @@ def make_study(project: Path) -> Callable[[str], None]:
 
 
 @pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> dict[str, Path]:
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of tiny random models by name (tests/tiny_models.py), made once a session, for all its workers. Read them only."""
     from tiny_models import make
 
-    if worker_id == "master":  # not in parallel
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # one process
         return make(tmp_path_factory.mktemp("tiny"))
     shared = tmp_path_factory.getbasetemp().parent  # of all workers
     with FileLock(shared / "tiny.lock"):
