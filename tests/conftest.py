@@ -27,6 +27,11 @@ hypothesis.settings.register_profile("here", derandomize=True, database=None, de
 hypothesis.settings.load_profile("here")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole studies first, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: item.path.name not in ("test_notebooks.py", "test_cluster.py", "test_faults.py"))
+
+
 @pytest.fixture(autouse=True)
 def _same_environment():
     """Environment variables that a test's code sets are gone after it."""
