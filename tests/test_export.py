@@ -29,6 +29,7 @@ def make(tiny_models):
     return pupil
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["bert", "mpnet", "modernbert"])
 def test_every_encoder_gives_the_same_numbers(make, tmp_path, model):
     pupil = make(model)

@@ -288,6 +288,7 @@ def test_a_fine_tuning_that_fails_is_done_again(trained, essays, settings, tmp_p
     assert seeds[-1] == 2003
 
 
+@pytest.mark.slow
 def test_the_curve_is_that_of_the_adapter_when_fewer_attempts_are_allowed(essays, settings, tmp_path, monkeypatch):
     call = {"train": essays[:16], "dev": essays[16:], "template": TEMPLATE, "settings": settings, "seed": 3, "folder": tmp_path}
     monkeypatch.setattr(teacher, "FAILED", 1.0)

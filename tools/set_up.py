@@ -37,9 +37,9 @@ def pip(*arguments: str) -> int:
     count, line = 0, ""
     with subprocess.Popen(call, cwd=HOME, stdout=subprocess.PIPE, text=True, errors="replace") as process:
         for line in process.stdout:
-            count += line.startswith("Collecting ")
+            count += line.startswith(("Collecting ", "Processing "))
             if sys.stdout.isatty():
-                step = f"{count} packages found, " + " ".join(line.split()[:2])
+                step = f"{count or 1}. " + " ".join(line.split()[:2])
                 print(f"\r\033[K  {step[:76]}", end="", flush=True)
     if sys.stdout.isatty():
         print("\r\033[K", end="", flush=True)
