@@ -19,7 +19,7 @@ export TOKENIZERS_PARALLELISM = false
 # export LD_PRELOAD = libtcmalloc_minimal.so.4
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce tables site verify test test-slow test-all lint check-lock audit lab cluster-env bench lock clean distclean FORCE
+.PHONY: help reproduce tables site verify test test-slow test-all lint check-lock audit lab cluster-env bench lock clean distclean
 
 help:  ## this list
 	@echo "make TARGET [PROFILE=demo]      a profile is a study: $(sort $(filter-out schema artefacts,$(basename $(notdir $(wildcard params/*.yaml)))))"
@@ -32,6 +32,8 @@ STALE := $(if $(shell $(PY) tools/set_up.py --check $(ASKED) 2>/dev/null),,FORCE
 $(READY): requirements.lock pyproject.toml $(STALE)
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit("Python 3.11 or newer is needed, this is %d.%d. Name another: make PYTHON=python3.12" % v if v < (3, 11) else "Python %d.%d is too new: not every package of requirements.lock has a wheel for it yet. Name another: make PYTHON=python3.13" % v if v > (3, 13) else 0)'
 	@$(PYTHON) tools/set_up.py $(PIP_OPTIONS)
+
+FORCE:
 
 reproduce: $(READY)  ## run a study: all notebooks, tables, figures and pages; goes on where an earlier call stopped
 	@$(PY) -m cyborg_utils.run.workflow $(PROFILE) --cores $(CORES) $(if $(KEEP),--keep) $(if $(CLUSTER),--cluster $(CLUSTER))
