@@ -19,19 +19,21 @@ export TOKENIZERS_PARALLELISM = false
 # export LD_PRELOAD = libtcmalloc_minimal.so.4
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce tables site verify test lint audit lab cluster-env bench lock clean distclean
+.PHONY: help reproduce tables site verify test test-slow test-all lint check-lock audit lab cluster-env bench lock clean distclean
 
 help:  ## this list
 	@echo "make TARGET [PROFILE=demo]      a profile is a study: $(sort $(filter-out artefacts,$(basename $(notdir $(wildcard params/*.yaml)))))"
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-$(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is %d.%d. Name another: make PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
-	@echo "Setting up .venv from requirements.lock (once; it takes some minutes) ..."
-	@test -x $(PY) || $(PYTHON) -m venv .venv
-	@$(PY) -m pip install -qq --disable-pip-version-check $(PIP_OPTIONS) -r requirements.lock
-	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --editable .
-	@touch $@
+# .venv is made anew where it is unfinished, was moved, does not run, or has another Python than `make PYTHON=...` names
+ASKED := $(if $(filter command,$(firstword $(origin PYTHON))),$(PYTHON))
+STALE := $(if $(shell $(PY) tools/set_up.py --check $(ASKED) 2>/dev/null),,FORCE)
+
+$(READY): requirements.lock pyproject.toml $(STALE)
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit("Python 3.11 or newer is needed, this is %d.%d. Name another: make PYTHON=python3.12" % v if v < (3, 11) else "Python %d.%d is too new: not every package of requirements.lock has a wheel for it yet. Name another: make PYTHON=python3.13" % v if v > (3, 13) else 0)'
+	@$(PYTHON) tools/set_up.py $(PIP_OPTIONS)
+
+FORCE:
 
 reproduce: $(READY)  ## run a study: all notebooks, tables, figures and pages; goes on where an earlier call stopped
 	@$(PY) -m cyborg_utils reproduce $(PROFILE) --cores $(CORES) $(if $(KEEP),--keep) $(if $(CLUSTER),--cluster $(CLUSTER))
@@ -45,24 +47,34 @@ site: $(READY)  ## the executed notebooks of a study as HTML pages in build/PROF
 verify: $(READY)  ## compare a study's tables with the committed ones, within the tolerances of params/artefacts.yaml
 	@$(PY) -m cyborg_utils verify $(PROFILE)
 
-test: $(READY)  ## the test suite
-	@$(PY) -m pytest
+test: $(READY)  ## the fast tests, in parallel; under 3 minutes on two cores, no study is trained
+	@$(PY) -m pytest -n auto --dist loadgroup -m "not slow"
 
-lint: $(READY)  ## ruff on code and notebooks, notebooks without outputs, a dry run of every study
+test-slow: $(READY)  ## the slow tests: studies on tiny models, faults, a cluster, damaged files
+	@$(PY) -m pytest -n auto --dist loadgroup -m slow
+
+test-all: $(READY)  ## all tests
+	@$(PY) -m pytest -n auto --dist loadgroup
+
+lint: $(READY)  ## ruff on code and notebooks, the rooms' import rule, notebooks without outputs, a dry run of every study
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
-	@$(PY) -m nbstripout --verify --keep-id notebooks/*.ipynb
+	@.venv/bin/lint-imports --no-cache
+	@$(PY) -m nbstripout --verify --keep-id notebooks/*.ipynb notebooks/extensions/*.ipynb
 	@mkdir -p build
 	@for file in $(filter-out params/artefacts.yaml,$(wildcard params/*.yaml)); do \
 		$(PY) -m cyborg_utils reproduce $$(basename $$file .yaml) --dry-run > build/dry-run.log 2>&1 || { cat build/dry-run.log; exit 1; }; \
 		echo "dry run of $$file: $$(grep -m1 -E '^total|^Nothing to be done' build/dry-run.log)"; \
 	done
 
+check-lock: $(READY)  ## does requirements.lock install on Python 3.11 to 3.13, Linux and macOS? (by resolution); skipped without network
+	@$(PY) tools/check_lock.py
+
 audit:  ## known vulnerabilities of the versions in requirements.lock (pip-audit, in build/.audit); skipped without network
 	@$(PYTHON) tools/audit_lock.py
 
 lab: $(READY)  ## JupyterLab on the notebooks
-	@.venv/bin/jupyter-lab notebooks
+	@$(PY) -m jupyterlab notebooks
 
 cluster-env: $(READY)  ## what CLUSTER=slurm and CLUSTER=kubernetes need besides: Snakemake's plugins
 	@$(PY) -m pip install -qq --disable-pip-version-check $(PIP_OPTIONS) --constraint requirements.lock --editable '.[cluster]'
@@ -71,8 +83,9 @@ bench: $(READY)  ## tokens per second of Teacher and Student, and the paired boo
 	@$(PY) benchmarks/resampling.py
 	@$(PY) benchmarks/speed.py
 
-lock: $(READY)  ## write requirements.lock and environment.yml from pyproject.toml and what .venv holds
-	@$(PY) tools/lock.py
+lock: $(READY)  ## write requirements.lock for every Python and platform from pyproject.toml; UPGRADE=1 takes newer versions
+	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11.0 --extra dev --no-annotate --custom-compile-command "make lock" \
+		$(if $(UPGRADE),--upgrade) pyproject.toml -o requirements.lock
 
 clean:  ## remove what a study made and can make again (build/PROFILE: data, adapters, checkpoints, pages); results stay
 	@case '$(PROFILE)' in ''|[!A-Za-z0-9_]*|*[!A-Za-z0-9_.-]*) echo "PROFILE='$(PROFILE)' is not the name of a study"; exit 1;; esac

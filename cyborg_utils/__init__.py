@@ -1,1 +1,1 @@
-"""Shared tools of the Cyborg Data notebooks. Each file has one role; see the README's "Where things are"."""
+"""Shared tools of the Cyborg Data notebooks. Each file has one role; see CONTRIBUTING.md for the rooms."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -14,6 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import hypothesis
 import nbformat
 import pytest
+from filelock import FileLock
 
 from cyborg_utils.core import config
 from cyborg_utils.core.parameters import SECTIONS
@@ -24,6 +26,11 @@ PROFILES = config.profiles()
 # The same examples each time, no file kept, and no limit of time for one example: the machine may be busy.
 hypothesis.settings.register_profile("here", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("here")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole studies first, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: item.path.name not in ("test_notebooks.py", "test_cluster.py", "test_faults.py"))
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +97,16 @@ def make_study(project: Path) -> Callable[[str], None]:
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders of tiny random models by name (tests/tiny_models.py), made once a session."""
+    """Folders of tiny random models by name (tests/tiny_models.py), made once a session, for all its workers. Read them only."""
     from tiny_models import make
 
-    return make(tmp_path_factory.mktemp("tiny"))
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # one process
+        return make(tmp_path_factory.mktemp("tiny"))
+    shared = tmp_path_factory.getbasetemp().parent  # of all workers
+    with FileLock(shared / "tiny.lock"):
+        found = shared / "tiny.json"
+        if not found.is_file():
+            folder = shared / "tiny"
+            folder.mkdir()
+            found.write_text(json.dumps({name: str(path) for name, path in make(folder).items()}), encoding="utf-8")
+    return {name: Path(path) for name, path in json.loads(found.read_text(encoding="utf-8")).items()}

@@ -139,6 +139,8 @@ def executing(home: Path, step: str) -> int:
     return int(lock.read_text().partition(" ")[0] or 0) if lock.is_file() else 0
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("slurm")
 @pytest.mark.skipif(bool(SLURM), reason=SLURM)
 def test_a_study_on_slurm_outlives_killed_jobs_and_gives_the_tables_of_a_local_run(small_study, tmp_path):
     local = tmp_path / "local"

@@ -46,6 +46,7 @@ def test_who_is_constrained(dev):
         MeanConstraint.on(dev[:0], weight=1.0)
 
 
+@pytest.mark.slow
 def test_the_mean_moves_to_that_of_the_development_essays(labelled, dev, tiny_models, tmp_path):
     means = {}
     for weight in (0.0, 20.0):
@@ -116,6 +117,7 @@ def test_the_penalty_knows_of_a_change_at_once():
     assert penalty_of(net, members, 1) == pytest.approx(0.8**2) and net.shift.grad.item() == pytest.approx(2 * 0.8)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_like_an_undisturbed_one(labelled, dev, tiny_models, tmp_path, monkeypatch):
     limit = MeanConstraint.on(dev, weight=5.0, groups=["kind"])
     options = {"seed": 3, "constraint": limit}

@@ -130,6 +130,7 @@ def test_saving_links_what_is_ready_and_writes_what_was_changed(data):
     assert corpora.load("mine")[:] == prepared.dataset[:10] and not saved.samefile(ready)
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind_not_even_by_a_killed_process(data):
     preparing = paths.home() / "build" / ".preparing"
     call = "import os, test_corpora_stream as t; from pathlib import Path; kept = t.corpora.build(t.own(Path({!r}))); {}"
@@ -152,6 +153,7 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read from /proc")
 def test_memory_does_not_grow_with_the_texts(data):
     """400 essays of 1,000 and of 100,000 letters: 40 MB of text more, less than 20 MB of memory more."""

@@ -13,18 +13,21 @@ from conftest import CHECKOUT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name as canonical
 
+from tools import check_lock, readme
+
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYTHONS = {tuple(map(int, python.split("."))) for python, _ in check_lock.PAIRS}
 DIRECT = [Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
-LOCK = (CHECKOUT / "requirements.lock").read_text(encoding="utf-8")
-PINS = dict(line.split("==") for line in LOCK.splitlines() if line and not line.startswith("#"))
+LOCK = [
+    Requirement(line) for line in (CHECKOUT / "requirements.lock").read_text(encoding="utf-8").splitlines() if line[:1] != "#"
+]
+HERE = [pin for pin in LOCK if pin.marker is None or pin.marker.evaluate()]
+PINS = {pin.name: str(pin.specifier).removeprefix("==") for pin in HERE}
 
 
 def test_the_lock_pins_every_direct_dependency_within_its_bounds():
     for requirement in DIRECT:
         assert PINS[canonical(requirement.name)] in requirement.specifier, requirement
-    head = LOCK.split("# What these need")[0]
-    listed = {line.split("==")[0] for line in head.splitlines() if "==" in line}
-    assert listed == {canonical(requirement.name) for requirement in DIRECT}
 
 
 def test_the_lock_is_complete():
@@ -37,19 +40,53 @@ def test_the_lock_is_complete():
 
 
 def test_the_lock_is_sorted_and_free_of_builds_and_addresses():
-    for part in LOCK.split("# What these need"):
-        names = [line.split("==")[0] for line in part.splitlines() if "==" in line]
-        assert names == sorted(set(names))
-    assert not any(sign in line for line in LOCK.splitlines() if not line.startswith("#") for sign in "+@/ ")
+    names = [pin.name for pin in LOCK]
+    assert names == sorted(names) and len(HERE) == len(PINS)  # one version of each package here
+    for pin in LOCK:
+        (only,) = pin.specifier
+        assert only.operator == "==" and not set("+*@/ ") & set(only.version) and pin.url is None, pin
+    assert not [
+        name for name in names if name.startswith(("nvidia", "cuda", "triton"))
+    ]  # pip takes those that its torch asks for
 
 
-def test_conda_has_the_same_direct_dependencies():
+def test_conda_has_the_same_packages():
     listed = yaml.safe_load((CHECKOUT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     (through_pip,) = (entry["pip"] for entry in listed if isinstance(entry, dict))
     assert f"python{PROJECT['requires-python']}" in listed
-    assert "--editable ." in through_pip
-    pinned = {line for line in through_pip if not line.startswith("--")}
-    assert pinned == {f"{name}=={PINS[name]}" for name in (canonical(requirement.name) for requirement in DIRECT)}
+    assert through_pip == ["-r requirements.lock", "--editable ."]
+
+
+def test_every_python_that_is_promised_is_checked_and_no_other():
+    oldest, newest = min(PYTHONS), max(PYTHONS)
+    assert PROJECT["requires-python"] == f">={oldest[0]}.{oldest[1]},<{newest[0]}.{newest[1] + 1}"
+    makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+    assert f"v < {oldest[:2]}" in makefile and f"v > {newest[:2]}" in makefile
+    workflow = yaml.safe_load((CHECKOUT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8"))
+    asked = workflow["jobs"]["fast"]["strategy"]["matrix"]["python"]
+    assert asked == [f"{major}.{minor}" for major, minor in sorted({version[:2] for version in PYTHONS})]
+
+
+def test_a_lock_that_does_not_install_or_lacks_a_package_fails(monkeypatch, capsys):
+    names = check_lock.locked(check_lock.LOCK.read_text(encoding="utf-8"))
+    monkeypatch.setattr(check_lock, "resolve", lambda python, platform: (names, ""))
+    assert check_lock.main() == 0 and f"{len(names)} packages, 11 of 11 pairs" in capsys.readouterr().out
+    monkeypatch.setattr(
+        check_lock, "resolve", lambda python, platform: (set(), "no wheel") if python == "3.13" else (names | {"forgotten"}, "")
+    )
+    assert check_lock.main() == 1
+    told = capsys.readouterr().out
+    assert "lock: Python 3.13 on aarch64-apple-darwin: no wheel" in told and "0 of 11 pairs" in told
+    assert "lock: Python 3.11.2 on x86_64-manylinux_2_28: forgotten is needed but not locked" in told
+
+
+def test_a_lock_that_cannot_be_checked_is_a_skip(monkeypatch, capsys):
+    monkeypatch.setattr(check_lock, "PAIRS", check_lock.PAIRS[:1])
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    assert check_lock.main() == 0
+    assert capsys.readouterr().out.startswith("lock: skipped: no package index can be reached.")
 
 
 def test_what_is_installed_here_is_what_is_locked():
@@ -109,9 +146,10 @@ def test_every_import_is_a_direct_dependency(file, ours):
     assert set().union(*map(imported, cells)) - ours == set()
 
 
-def test_the_tables_of_the_readme_are_those_of_the_results():
+def test_the_numbers_of_the_readme_and_of_docs_are_those_of_the_results():
     changed = subprocess.run(["git", "status", "--porcelain", "results"], cwd=CHECKOUT, capture_output=True, text=True)
     if changed.returncode or changed.stdout.strip():
         pytest.skip("results were computed anew here; the README speaks of the committed ones")
-    done = subprocess.run([sys.executable, "tools/readme.py", "--check"], cwd=CHECKOUT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    for page in readme.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert readme.written(text) == text, f"{page.name}: run tools/readme.py"

@@ -269,6 +269,7 @@ def test_a_file_system_without_locks_is_told_as_such(tmp_path, monkeypatch):
         lock.locked(tmp_path / "lock", "it").__enter__()
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_code_1_and_one_message(study):
     call = [sys.executable, "-m", "cyborg_utils", "run", "97_no", "try"]
     ended = subprocess.run(call, capture_output=True, text=True, check=False)

@@ -31,6 +31,7 @@ def make(tiny_models):
     return pupil
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["bert", "mpnet", "modernbert"])
 def test_every_encoder_gives_the_same_numbers(make, tmp_path, model):
     pupil = make(model)
@@ -45,12 +46,14 @@ def test_every_encoder_gives_the_same_numbers(make, tmp_path, model):
     assert [file.name for file in tmp_path.iterdir()] == ["a.onnx"]
 
 
+@pytest.mark.slow
 def test_a_classifier_keeps_its_levels(make, tmp_path):
     pupil = make("electra", "classification")
     given, level = onnx.attached(pupil, onnx.export(pupil, tmp_path / "a.onnx")).predict(TEXTS)
     assert set(given) <= set(SCALE.scores) and (level == pupil.predict(TEXTS)[1]).mean() > 0.8
 
 
+@pytest.mark.slow
 def test_int8_is_smaller_and_close(make, tmp_path):
     pupil = make("electra")
     whole = onnx.exported(_saved(pupil, tmp_path), tmp_path)

@@ -71,6 +71,7 @@ def test_columns_and_values():
     assert whole["dsm"] == whole["dsm_low"] == whole["dsm_high"] == 0 and (table["denominator"] == "human").all()
 
 
+@pytest.mark.slow
 def test_intervals_are_those_of_a_plain_bootstrap():
     frame = essays(n=300)
     row = judge(frame, resamples=4_000).iloc[2]

@@ -23,6 +23,8 @@ from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.models import weights
 from cyborg_utils.run import execute
 
+pytestmark = pytest.mark.slow
+
 RECORD = """
 from cyborg_utils.study import artefacts
 artefacts.write_record(profile, "98_try", parameters={})

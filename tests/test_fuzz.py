@@ -9,6 +9,8 @@ from test_benchmarks import script
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data import corpora
 
+pytestmark = pytest.mark.slow
+
 fuzz = script("fuzz")
 SEED, CASES = 2025, 2_000  # not the seed of the recorded run
 

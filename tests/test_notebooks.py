@@ -68,6 +68,7 @@ def run_and_check(profile: str, capfd: pytest.CaptureFixture) -> None:
     assert {file: file.stat().st_mtime_ns for file in paths.results(profile).rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_the_smoke_study_and_the_same_from_a_clone(tiny_project, capfd):
     run_and_check("smoke", capfd)
     shutil.rmtree(paths.build("smoke"))  # a clone has no build, and here no models to train with either
@@ -98,6 +99,7 @@ def small_persuade(tiny_project: Path) -> list[dict]:
     return essays
 
 
+@pytest.mark.slow
 def test_the_papers_study_on_a_small_file_in_its_layout(small_persuade, capfd):
     run_and_check("persuade", capfd)
     given = scores.teachers("persuade")

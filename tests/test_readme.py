@@ -1,23 +1,32 @@
-"""The README keeps its word: its example is a study, its list of files is complete and in order, its tables name their runs."""
+"""README and docs keep their word: the example is a study, commands are there, every link leads somewhere."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import corpus_samples
+import pytest
 from conftest import CHECKOUT
 
-from cyborg_utils.core import config
+from cyborg_utils.core import config, paths
 from cyborg_utils.data import corpora, download
 from cyborg_utils.run import workflow
 from tools import readme
 
-TEXT = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+PAGES = [
+    CHECKOUT / "README.md",
+    CHECKOUT / "CONTRIBUTING.md",
+    CHECKOUT / "CHANGELOG.md",
+    *sorted((CHECKOUT / "docs").glob("*.md")),
+]
+DOCS = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 
 
 def test_the_example_of_a_study_of_ones_own_prepares_essays(project: Path, monkeypatch):
-    (example,) = re.findall(r"^```yaml\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", DOCS, flags=re.MULTILINE | re.DOTALL)
     (project / "params" / "mine.yaml").write_text(example, encoding="utf-8")
     kinds = {"score": [1, 2, 3, 4, 5, 6], "task": ["a", "b"], "gender": ["F", "M", ""]}
     rows = [
@@ -38,8 +47,39 @@ def test_the_example_of_a_study_of_ones_own_prepares_essays(project: Path, monke
 
 def test_every_corpus_that_must_be_fetched_has_its_command():
     for name in download.CORPORA:
-        assert f".venv/bin/cyborg download {name} " in TEXT
-    assert not re.findall(r"(?<!\.venv/bin/)python -m cyborg_utils", TEXT)
+        assert f".venv/bin/cyborg download {name} " in DOCS
+    assert "python -m cyborg_utils" not in DOCS  # one form of a command: the console script
+
+
+def test_the_readme_is_short_and_names_every_room():
+    assert len(README.splitlines()) <= 90
+    rooms = {folder.name for folder in (CHECKOUT / "cyborg_utils").iterdir() if (folder / "__init__.py").is_file()}
+    assert rooms == set(re.findall(r"^\| `(\w+)` \|", README, flags=re.MULTILINE))
+
+
+def words(page: Path) -> str:
+    """A page's Markdown without code; a notebook's Markdown cells."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        text = "\n\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown")
+    return re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page, as GitHub makes them from its headings."""
+    lines = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).strip().replace(" ", "-") for line in lines}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *paths.notebooks()], ids=lambda page: page.stem)
+def test_every_link_leads_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", words(page)):
+        target, _, anchor = link.partition("#")
+        if target.startswith(("http:", "https:", "mailto:", "attachment:")):
+            continue
+        file = (page.parent / target).resolve() if target else page
+        assert file.exists() and file.is_relative_to(CHECKOUT), link
+        assert not anchor or file.suffix != ".md" or anchor in headings(file), link
 
 
 def test_a_finding_names_the_run_it_is_about():

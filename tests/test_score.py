@@ -179,6 +179,7 @@ def test_parts_of_other_options_are_not_taken_up(scorer, folder, given, tmp_path
     assert np.allclose(read(tmp_path / "out.csv")["high"] - read(tmp_path / "out.csv")["low"], 2.0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_command(folder, given, tmp_path, monkeypatch, capsys):
     call = ["score", str(given), "--student", str(folder), "-o", str(tmp_path / "out.csv"), "--id", "essay_id"]
     cli.main([*call, "--onnx", "--confidence", "0.8"])

@@ -293,6 +293,7 @@ def test_the_audit_writes_nowhere_else(project, tmp_path, monkeypatch):
     assert sorted(project.parent.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_the_command_line_refuses_a_bad_study_before_it_writes(project):
     before = sorted(project.rglob("*"))
     for command in (["reproduce"], ["run", "01_prepare_data"]):

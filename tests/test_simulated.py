@@ -139,6 +139,7 @@ def test_each_ability_shows_in_its_own_feature(ability: str):
     assert strong > weak * (1.02 if weak > 0 else 1) + 0.01, (weak, strong)
 
 
+@pytest.mark.slow
 def test_ridge_learns_the_corpus_from_500_and_much_less_from_60():
     many, few = [], []
     for seed in (1, 2):
@@ -198,6 +199,7 @@ def test_habits_change_the_surface_and_nothing_else():
     assert not re.search(r"\band\b|\bbecause\b|\w{3}(?<!morn)(?<!even)(?<!noth)ing\b", spoken)
 
 
+@pytest.mark.slow
 def test_a_scorer_becomes_biased_against_learners_and_the_truth_shows_it():
     frame = pd.DataFrame(simulated.essays(3000, 11))
     test = frame[2000:]

@@ -175,6 +175,7 @@ def test_each_trait_is_read_where_its_answer_would_stand(trait_reader, essays):
     torch.testing.assert_close(trait_reader.logits([prompts[0]] * 2)[1], found[0], atol=1e-5, rtol=1e-5)  # all is shared
 
 
+@pytest.mark.slow
 def test_a_teacher_of_traits_learns_and_scores_each(essays, settings, tmp_path):
     frame = essays.assign(**{"level.Ideas": essays["level"], "level.Order": 5 - essays["level"], "level.Words": 2})
     one = dataclasses.replace(settings, epochs=6, target_sd=0.0)
@@ -238,6 +239,7 @@ def test_a_finished_run_is_not_repeated(trained, essays, settings, monkeypatch):
     assert (folder / "adapter" / "teacher.json").is_file()  # the finished one stays until another has been made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["in epoch 2", "while writing the second checkpoint"])
 def test_a_stopped_run_ends_like_an_undisturbed_one(trained, essays, settings, tmp_path, monkeypatch, when):
     undisturbed, curve = trained
@@ -262,6 +264,7 @@ def test_a_stopped_run_ends_like_an_undisturbed_one(trained, essays, settings, t
     assert adapters[0] == adapters[1]
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_that_fails_is_done_again(trained, essays, settings, tmp_path, monkeypatch):
     """Here all fail, since nothing is above a QWK of 1: the last one is kept, none is repeated, and a further one may follow."""
     _, first = trained
@@ -288,6 +291,7 @@ def test_a_fine_tuning_that_fails_is_done_again(trained, essays, settings, tmp_p
     assert seeds[-1] == 2003
 
 
+@pytest.mark.slow
 def test_the_curve_is_that_of_the_adapter_when_fewer_attempts_are_allowed(essays, settings, tmp_path, monkeypatch):
     call = {"train": essays[:16], "dev": essays[16:], "template": TEMPLATE, "settings": settings, "seed": 3, "folder": tmp_path}
     monkeypatch.setattr(teacher, "FAILED", 1.0)

@@ -358,6 +358,7 @@ def test_a_failed_step_is_a_failure(pretended):
         workflow.run("try")
 
 
+@pytest.mark.slow
 def test_a_study_that_is_at_work_is_not_started_twice(pretended, project):
     """The lock outlives the caller for as long as Snakemake runs, and is free when that has ended."""
     call = "import sys; from cyborg_utils.run import cli, workflow; {}; cli.main(['reproduce', 'try'])"

@@ -1,21 +1,24 @@
-"""Write the result tables of README.md from results/: `.venv/bin/python tools/readme.py`. With --check, only say if they differ.
+"""Write the numbers of README.md and docs/results.md from results/: `.venv/bin/python tools/readme.py`.
 
-A block stands between `<!-- ellipse -->` and `<!-- end -->`: a study, `bench` (the speed) or `found` (one sentence a notebook).
+A block stands between `<!-- ellipse -->` and `<!-- end -->`: a study, `bench` (the speed), `found` (one sentence a notebook) or
+`claim` (the README's one sentence). With --check, it only says which page differs.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
 
 import pandas as pd
 
-from cyborg_utils.core import config
+from cyborg_utils.core import config, paths
 from cyborg_utils.study import arms, artefacts
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+HOME = Path(__file__).resolve().parent.parent
+PAGES = (HOME / "README.md", HOME / "docs" / "results.md")
 LABELS = {
     "human": "`human`: {u:,} human scores",
     "cyborg": "`cyborg`: + {rest:,} scores, the Teacher's most likely",
@@ -47,10 +50,10 @@ def study(profile: str) -> str:
     for row in own.itertuples():
         counts = {"u": int(row.n_human), "rest": whole - int(row.n_human), "all": whole}
         gap = arms.pick(gaps, student=model, head=head, fraction=row.fraction, labels=row.arm, resolved=True)
-        share = "".join("{:.0%} ({:.0%} to {:.0%})".format(*found) for found in gap[["gap_closed", "low", "high"]].to_numpy())
-        told = f"{row.low:.3f} to {row.high:.3f} ({row.interval_of})"
+        share = "".join("{:.0%} ({:.0%} to {:.0%})".format(*values) for values in gap[["gap_closed", "low", "high"]].to_numpy())
+        interval = f"{row.low:.3f} to {row.high:.3f} ({row.interval_of})"
         lines.append(
-            f"| {row.fraction:.0%} | {LABELS[row.arm].format(**counts)} | {row.seeds} | {row.qwk:.3f} | {told} | {share} |"
+            f"| {row.fraction:.0%} | {LABELS[row.arm].format(**counts)} | {row.seeds} | {row.qwk:.3f} | {interval} | {share} |"
         )
     return "\n".join(lines)
 
@@ -60,14 +63,32 @@ def found(profile: str = "ellipse") -> str:
     lines = []
     for number, (notebook, question) in enumerate(QUESTIONS.items(), 1):
         file = artefacts.record_file(profile, notebook, "")
-        folder, said = "notebooks", "*Not run on these essays yet.*"
+        page, sentence = os.path.relpath(paths.notebook(notebook), paths.CHECKOUT), "*Not run on these essays yet.*"
         if file.is_file():
             record = json.loads(file.read_text(encoding="utf-8"))
-            said = record["measured"].get("finding", "See the notebook.")
-            said += _whose(record) if notebook == "13_attack_scorer" and "run u" not in said else ""
-            folder = f"results/{profile}/notebooks"
-        lines.append(f"{number}. **{question}** {said} ([{notebook[:2]}]({folder}/{notebook}.ipynb))")
+            sentence = record["measured"].get("finding", "See the notebook.")
+            sentence += _whose(record) if notebook == "13_attack_scorer" and "run u" not in sentence else ""
+            page = f"results/{profile}/notebooks/{notebook}.ipynb"
+        lines.append(f"{number}. **{question}** {sentence} ([{notebook[:2]}](../{page}))")
     return "\n".join(lines)
+
+
+def claim(profile: str = "ellipse") -> str:
+    """One sentence: QWK with few human scores, with the Teacher's beside them, and with all human scores."""
+    study = config.load(profile)
+    model, head = study.headline
+    qwk, gaps = arms.systems(artefacts.read_table(profile, "table_qwk")), artefacts.read_table(profile, "table_gap_closed")
+    fraction = min(run.fraction for run in study.runs)
+    few, cyborg = (arms.pick(qwk, student=model, head=head, fraction=fraction, arm=arm).iloc[0] for arm in ("human", "cyborg"))
+    full = arms.pick(qwk, student=model, head=head, arm="full").iloc[0]
+    gap = arms.pick(gaps, student=model, head=head, fraction=fraction, labels="cyborg").iloc[0]
+    rest = int(full["n_human"] - few["n_human"])
+    return (
+        "*On 500 real test essays ([ELLIPSE](https://github.com/scrosseye/ELLIPSE-Corpus), nine half-point levels), a Student of "
+        f"22M parameters reaches a QWK of {few['qwk']:.3f} with {few['n_human']:,.0f} human scores, {cyborg['qwk']:.3f} with "
+        f"{rest:,} scores of a 0.5B-parameter Teacher beside them, and {full['qwk']:.3f} with {full['n_human']:,.0f} human "
+        f"scores: the Teacher closes {gap['gap_closed']:.0%} of the gap (95 % interval {gap['low']:.0%} to {gap['high']:.0%}).*"
+    )
 
 
 def _whose(record: dict) -> str:
@@ -78,27 +99,29 @@ def _whose(record: dict) -> str:
 
 def bench() -> str:
     """The table of `make bench` and the line that says where it ran."""
-    parts = (README.parent / "results" / "bench" / "speed.md").read_text(encoding="utf-8").strip().split("\n\n")
+    parts = (HOME / "results" / "bench" / "speed.md").read_text(encoding="utf-8").strip().split("\n\n")
     return "\n\n".join(parts[1:])
 
 
 def written(text: str) -> str:
-    """The README with every block made anew."""
+    """A page with every block made anew."""
 
     def block(hit: re.Match) -> str:
         name = hit.group(1)
-        made = bench() if name == "bench" else found() if name == "found" else study(name)
-        return f"<!-- {name} -->\n{made}\n<!-- end -->"
+        own = {"bench": bench, "found": found, "claim": claim}
+        return f"<!-- {name} -->\n{own[name]() if name in own else study(name)}\n<!-- end -->"
 
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", block, text, flags=re.DOTALL)
 
 
 def main() -> None:
-    old = README.read_text(encoding="utf-8")
-    new = written(old)
-    if "--check" in sys.argv:
-        sys.exit("README.md: its tables are not those of results/. Run tools/readme.py." if new != old else 0)
-    README.write_text(new, encoding="utf-8")
+    for page in PAGES:
+        old = page.read_text(encoding="utf-8")
+        new = written(old)
+        if "--check" not in sys.argv:
+            page.write_text(new, encoding="utf-8")
+        elif new != old:
+            sys.exit(f"{page.relative_to(HOME)}: its numbers are not those of results/. Run tools/readme.py.")
 
 
 if __name__ == "__main__":
