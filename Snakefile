@@ -95,7 +95,7 @@ rule prepare_data:
     params:
         section=section("prepare_data"),
     shell:
-        "{EXECUTE} 01_prepare_data {PROFILE} --done {output} --promise essays --promise {SCORES}/split.csv"
+        "{EXECUTE} 01_prepare_data {PROFILE} --done {output} --promise essays --promise {SCORES}/essays.csv"
 
 
 rule finetune_teacher:
