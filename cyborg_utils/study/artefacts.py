@@ -5,6 +5,7 @@ A name ends in `_<run>` (`table_students_u10_s1`) where the registry says `per_r
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import re
@@ -39,7 +40,12 @@ ENDINGS = {"table": (".csv",), "figure": (".png", ".alt.txt"), "text": (".txt",)
 
 def registry() -> dict[str, dict[str, Any]]:
     """All artefacts by name, as in `params/artefacts.yaml`."""
-    return yaml.safe_load((paths.home() / "params" / "artefacts.yaml").read_text(encoding="utf-8"))
+    return _parsed((paths.home() / "params" / "artefacts.yaml").read_text(encoding="utf-8"))
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed(text: str) -> dict[str, dict[str, Any]]:  # a third of a second each time
+    return yaml.safe_load(text)
 
 
 def artefact(name: str, kind: str | None = None) -> dict[str, Any]:
@@ -63,6 +69,13 @@ def expected(notebook: str, run: str = "") -> list[str]:
         for name, entry in registry().items()
         if entry["notebook"] == notebook and not entry.get("optional")
     ]
+
+
+def needs(notebook: str, study: config.Study) -> str:
+    """What a rebuild of a notebook's artefacts needs in a study: "scores", "essays" or "model" (`needs` in the registry)."""
+    told = next((entry["needs"] for entry in registry().values() if entry["notebook"] == notebook and "needs" in entry), "scores")
+    need, _, setting = told.partition(" if ")
+    return "scores" if setting and not study.section(notebook).get(setting) else need
 
 
 def files(profile: str, name: str) -> list[Path]:
