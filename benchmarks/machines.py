@@ -33,7 +33,9 @@ KEYS = ["fraction", "labels", "student", "head"]
 def committed(profile: str, kind: str, commit: str, ending: str = ".csv") -> dict[str, str]:
     """A study's committed files of one kind ("tables", "records"), by name without its ending."""
     folder = paths.shown(paths.results(profile, kind))
-    names = [name for name in rebuild.git("ls-tree", "-r", "--name-only", commit, "--", folder).splitlines() if name.endswith(ending)]
+    names = [
+        name for name in rebuild.git("ls-tree", "-r", "--name-only", commit, "--", folder).splitlines() if name.endswith(ending)
+    ]
     return {name.rsplit("/", 1)[-1].removesuffix(ending): rebuild.git("show", f"{commit}:./{name}") for name in names}
 
 

@@ -107,7 +107,9 @@ def test_how_far_another_machine_moves_the_numbers_is_counted():
 
 def test_noise_is_pooled_by_rater_over_what_training_reaches():
     machines = script("machines")
-    values = pd.DataFrame({"student": ["minilm", "minilm", "ridge", "ridge", "teacher"], "head": [*["regression"] * 4, "expected"]})
+    values = pd.DataFrame(
+        {"student": ["minilm", "minilm", "ridge", "ridge", "teacher"], "head": [*["regression"] * 4, "expected"]}
+    )
     values = values.assign(variance=[0.01, 0.04, 0.0, 0.09, 0.25], degrees=[2, 1, 2, 2, 2])
     rows = {row[1]: row[3:] for row in machines.pooled(values, "qwk", "seeds")}
     assert rows["student"] == (pytest.approx(0.02**0.5), 3) and rows["ridge"] == (pytest.approx(0.3), 2)

@@ -36,7 +36,9 @@ def study(rng, *, seeds=1, scale=1.0, drop=None):
         for attribute, group in GROUPS:
             value = noisy(0.05, "smd" if attribute == "all" else "group smd", rater)
             smd.append((row.fraction, row.student, row.head, row.labels, "matched", attribute, group, value))
-    smd = pd.DataFrame(smd, columns=[*columns[:4], "scores", "attribute", "group", "smd"]).assign(seeds=seeds, verdict="undecided")
+    smd = pd.DataFrame(smd, columns=[*columns[:4], "scores", "attribute", "group", "smd"]).assign(
+        seeds=seeds, verdict="undecided"
+    )
     pairs, gaps = [], []
     teacher = qwk[qwk["student"] == "teacher"].set_index("head")["qwk"]
     for student in ("minilm", "ridge"):
@@ -93,8 +95,14 @@ def test_shuffled_targets_are_caught():
         return metrics.qwk(scale.level(scores[300:]), level, levels=scale.size)
 
     def told(value):
-        table = pd.DataFrame({"fraction": [0.1], "student": "ridge", "head": "regression", "labels": "human", "qwk": value, "seeds": 1})
-        empty = {"comparisons": pd.DataFrame(), "gap_closed": pd.DataFrame({"resolved": pd.Series(dtype=bool)}), "smd": pd.DataFrame(columns=["scores", "head", "labels"])}
+        table = pd.DataFrame(
+            {"fraction": [0.1], "student": "ridge", "head": "regression", "labels": "human", "qwk": value, "seeds": 1}
+        )
+        empty = {
+            "comparisons": pd.DataFrame(),
+            "gap_closed": pd.DataFrame({"resolved": pd.Series(dtype=bool)}),
+            "smd": pd.DataFrame(columns=["scores", "head", "labels"]),
+        }
         return claims.of_tables({"qwk": table, **empty}, SD, headline=HEADLINE)
 
     right, shuffled = trained(scores), trained(rng.permutation(scores))

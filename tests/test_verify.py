@@ -116,7 +116,8 @@ def test_the_command_ends_with_the_right_code(folders, make_study, monkeypatch, 
     with pytest.raises(SystemExit) as ended:
         verify.main()
     assert ended.value.code == code
-    assert f"2 tables and the data of 1 figures rebuilt from the scores of HEAD in 0 s, {code} difference(s)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 tables and the data of 1 figures rebuilt from the scores of HEAD" in said and f"{code} difference(s)" in said
 
 
 # ---- rebuilding
@@ -150,7 +151,9 @@ def test_tables_are_rebuilt_from_the_committed_scores_without_essays_or_models(p
             file.unlink()
     read = "from cyborg_utils.study import artefacts, scores\nmean = scores.essays(profile)[['score']].mean() / 3"
     write = "artefacts.save_table(profile, 'table_audit', mean.to_frame().T)\n"
-    make_notebook("14_audit_scores", parameters, read, write + "artefacts.write_record(profile, '14_audit_scores', parameters={})")
+    make_notebook(
+        "14_audit_scores", parameters, read, write + "artefacts.write_record(profile, '14_audit_scores', parameters={})"
+    )
     paths.results("try", "scores").mkdir(parents=True)
     for name in ("essays",):
         shutil.copy(CHECKOUT / "results" / "demo" / "scores" / f"{name}.csv", paths.results("try", "scores"))
@@ -164,7 +167,10 @@ def test_tables_are_rebuilt_from_the_committed_scores_without_essays_or_models(p
     before = {file: file.read_bytes() for file in project.rglob("results/**/*") if file.is_file()}
     report = verify.compare("try")
     assert report.ok, report.differences
-    assert "1 tables and the data of 0 figures rebuilt" in report.text and "04_train_student (needs a model): table_students" in report.text
+    assert (
+        "1 tables and the data of 0 figures rebuilt" in report.text
+        and "04_train_student (needs a model): table_students" in report.text
+    )
     assert before == {file: file.read_bytes() for file in project.rglob("results/**/*") if file.is_file()}
     subprocess.run(["git", "-C", str(project), "checkout", "-q", "."], check=True)
     artefacts.save_table("try", "table_audit", mean.to_frame().T + 1e-7)

@@ -108,9 +108,7 @@ def left_out(profile: str, committed: Path, notebooks: list[str]) -> list[str]:
             by_notebook.setdefault(notebook, []).append(name)
     study = config.load(profile)
     why = {"essays": "needs the corpus's own files", "model": "needs a model", "scores": "has no committed record"}
-    return [
-        f"  {name} ({why[artefacts.needs(name, study)]}): {', '.join(names)}" for name, names in sorted(by_notebook.items())
-    ]
+    return [f"  {name} ({why[artefacts.needs(name, study)]}): {', '.join(names)}" for name, names in sorted(by_notebook.items())]
 
 
 def _exact(profile: str, against: str) -> Report:

@@ -73,7 +73,7 @@ def of_tables(tables: dict[str, pd.DataFrame], sd: SD, *, headline: tuple[str, s
         verdict = f"{row.equivalence}, {'beyond' if row.p_holm < 0.05 else 'not beyond'} chance"
         name = f"difference, {row.fraction:.0%} {row.system} - {row.baseline} ({row.student}, {row.head})"
         rows.append(("difference", name, row.difference, both / row.seeds, verdict))
-    for row in tables["gap_closed"].query("resolved").itertuples():
+    for row in tables["gap_closed"][tables["gap_closed"]["resolved"].eq(True)].itertuples():
         variance = sd["qwk", rater(row.student)] ** 2 / row.seeds
         across = variance * (row.gap**2 + row.gained**2 + (row.gained - row.gap) ** 2)
         name = f"gap closed, {row.fraction:.0%} {row.labels} ({row.student}, {row.head})"
