@@ -56,7 +56,7 @@ def test_every_difference_is_named(now, words):
 
 @pytest.fixture
 def folders(project):
-    """Two folders with the same tables and figure; a function that writes a table anew in the second, which the next lines compare."""
+    """Two folders with the same tables and figure; the second is the project's own, where tables are written."""
     artefacts.save_table("try", "table_corpus", pd.DataFrame({"split": ["train", "test"], "essays": [90, 10]}))
     artefacts.save_table("try", "table_qwk", pd.DataFrame({"arm": ["human"], "qwk": [0.61]}))
     words = paths.results("try", "figures", "figure_arms.alt.txt")
@@ -138,7 +138,7 @@ def test_nothing_committed_is_not_a_pass(project, make_study):
 
 
 def test_tables_are_rebuilt_from_the_committed_scores_without_essays_or_models(project, make_study, make_notebook):
-    """From what a fresh clone holds. A changed score changes its table, the cell is named, and nothing of the project is written."""
+    """From what a fresh clone holds; a cell that differs is named, and nothing of the project is written."""
     make_study("try")
     entry = {"kind": "table", "title": "t", "paper": "ours"}
     registry = {"table_audit": entry | {"notebook": "14_audit_scores"}}

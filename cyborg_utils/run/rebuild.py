@@ -44,7 +44,7 @@ def rebuilt(profile: str, *, commit: str = "HEAD") -> Iterator[tuple[Path, list[
     """A temporary project folder with the study made again, and the notebooks that were executed; removed afterwards.
 
     `committed/` in it holds the committed results as they are. `params` and `notebooks` are this project's; scores, records and
-    what is not made again are the commit's. Raises CyborgError where the commit holds no scores of the study, or a notebook fails.
+    what is not made again are the commit's. Raises CyborgError where the commit holds no scores, or a notebook fails.
     """
     with tempfile.TemporaryDirectory(prefix="cyborg-rebuild-") as name:
         folder = Path(name).resolve()

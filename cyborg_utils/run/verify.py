@@ -1,8 +1,8 @@
 """Committed results, verified: rebuilt from the scores, exactly; or, after models were trained again, claim by claim.
 
-`python -m cyborg_utils.run.verify demo` makes every table and figure that follows from the committed scores anew, without a model,
-and says which cell differs by more than 1e-9. With `--retrained` the present tables, of models trained again, are held against the
-committed ones as `study.claims` describes. Exit code 1 where anything differs.
+`python -m cyborg_utils.run.verify demo` makes every table and figure that follows from the committed scores anew, without a
+model, and says which cell differs by more than 1e-9. With `--retrained` the present tables, of models trained again, are held against
+the committed ones as `study.claims` describes. Exit code 1 where anything differs.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def differences(committed: pd.DataFrame, now: pd.DataFrame) -> list[str]:
 
 
 def gap(old: object, new: object) -> float:
-    """Distance of two cells, relative where they are larger than 1: 0 for two undefined ones or the same words, inf for others."""
+    """Distance of two cells, relative above 1: 0 for two undefined ones or the same words, inf for others."""
     if pd.isna(old) or pd.isna(new):
         return 0.0 if pd.isna(old) and pd.isna(new) else math.inf
     try:

@@ -116,7 +116,7 @@ def run(profile: str, *, tables: bool = False, keep: bool = False, cores: str = 
         raise CyborgError(
             f"Stopped after {time.time() - started:.0f} s; {len(new)} step(s) were finished. The same command goes on from here."
         )
-    if "00_overview" in new:
+    if "00_overview" in new and artefacts.record_file(profile, "00_overview").is_file():
         summary.write(profile)
     _tell(profile, new, time.time() - started)
     return bool(new)

@@ -1,8 +1,8 @@
 """The headline claims of a study whose models were trained again, held against the committed ones.
 
 Training is never the same twice: another processor, thread count or library ends in other weights. So a claim need not come out
-the same, only within what training noise leaves. The noise is measured (`results/robustness/noise.csv`, by `benchmarks/machines.py`):
-SDs of one trained model's QWK and SMD over seeds and between machines, for Teacher, Student and classical Student. A study that
+the same, only within what training noise leaves. The noise is measured (`results/robustness/noise.csv`, by
+`benchmarks/machines.py`): SDs of one trained model's QWK and SMD over seeds and between machines, for Teacher, Student and classical Student. A study that
 trains again on the same essays differs by training noise alone; the choice of test essays, which is the larger part of the
 intervals in its tables, cancels out.
 
@@ -12,7 +12,7 @@ With Var(arm) = SD^2 / seeds, the variance of a claim is
     difference      Var(system) + Var(baseline)
     gap closed      c = gained / gap with gained = cyborg - human and gap = full - human. For c of two trainings a and b,
                     (c_b - c_a) gap_a gap_b = gained_b gap_a - gained_a gap_b has mean 0 where nothing has changed, and variance
-                    sum over a, b of Var(cyborg) gap^2 + Var(full) gained^2 + Var(human) (gained - gap)^2   (as Fieller's interval)
+                    sum over a, b of Var(cyborg) gap^2 + Var(full) gained^2 + Var(human) (gained - gap)^2   (as Fieller's)
 
 A claim is outside its limit where |here - committed| > z sqrt(Var_a + Var_b), z = Phi^-1(1 - ALARM / (2 m)) for m claims. By
 Bonferroni's inequality, which holds for dependent claims too, at most ALARM of honest retrainings of a study raise any alarm. SDs
@@ -113,8 +113,8 @@ def held(committed: Path, here: Path, study: config.Study, sd: SD) -> pd.DataFra
     old, new = (essays.loc[essays["split"] == "test", ["essay_id", "score"]].reset_index(drop=True) for essays in files)
     if not old.equals(new):
         raise CyborgError(
-            f"{paths.shown(here / 'scores' / 'essays.csv')}: its test essays are not the committed ones, so that the claims cannot be "
-            "held against each other: the limits know of training noise only."
+            f"{paths.shown(here / 'scores' / 'essays.csv')}: its test essays are not the committed ones, so that "
+            "the claims cannot be held against each other: the limits know of training noise only."
         )
     names = ("qwk", "comparisons", "gap_closed", "smd")
     tables = [{name: _read(folder / "tables" / f"table_{name}.csv") for name in names} for folder in (committed, here)]

@@ -56,7 +56,7 @@ def essays(profile: str) -> pd.DataFrame:
     if listed.is_file() and not paths.build(profile, "essays").is_dir():
         names = pd.read_csv(listed, nrows=0).columns
         groups = [name for name in names if name.startswith("groups.")]
-        types = {name: float for name in names} | dict.fromkeys(["essay_id", "prompt", "split"], str) | {"level": int}
+        types = dict.fromkeys(names, float) | dict.fromkeys(["essay_id", "prompt", "split"], str) | {"level": int}
         types |= dict.fromkeys(groups, object)
         frame = pd.read_csv(listed, dtype=types, keep_default_na=False, na_values=[""], float_precision="round_trip")
         frame = frame.drop(columns="words")

@@ -64,8 +64,10 @@ def _gains(profile: str, student: str, head: str) -> list[str]:
     lines = []
     for row in pairs.itertuples():
         sure = "beyond chance" if row.p_holm < 0.05 and row.low * row.high > 0 else "not beyond chance"
-        line = f"With **{row.fraction:.0%}** human scores QWK is {row.qwk_baseline:.3f} on these alone and {row.qwk:.3f} on Cyborg Data: "
-        line += f"**{row.difference:+.3f}** [{row.low:+.3f}, {row.high:+.3f}], {sure} after Holm's correction"
+        line = (
+            f"With **{row.fraction:.0%}** human scores QWK is {row.qwk_baseline:.3f} on these alone and {row.qwk:.3f} on Cyborg "
+        )
+        line += f"Data: **{row.difference:+.3f}** [{row.low:+.3f}, {row.high:+.3f}], {sure} after Holm's correction"
         for gap in gaps[gaps["fraction"] == row.fraction].itertuples():
             line += (
                 f"; {gap.gap_closed:.0%} [{gap.low:.0%}, {gap.high:.0%}] of the gap to all human scores" if gap.resolved else ""
