@@ -4,7 +4,8 @@ The tables of a study that two machines made and committed, side by side. Writes
 column: cells, how many differ at all, the largest difference), machines.md (the column of each table that moves most), and
 machines.json. What changed in the code between the two commits counts as a difference too.
 
-It also writes robustness/noise.csv, for `make verify RETRAINED=1`: the SD of one trained model's QWK and SMD by rater, from three sources: seeds of the study `ellipse` (another U each, so if anything too large), seeds of the ablation of `demo` (the
+It also writes robustness/noise.csv, for `make verify RETRAINED=1`: the SD of one trained model's QWK and SMD by rater, from
+three sources: seeds of the study `ellipse` (another U each, so if anything too large), seeds of the ablation of `demo` (the
 Teacher), and the two machines (same seed, same U; SD = root mean square of the differences / sqrt 2).
 """
 

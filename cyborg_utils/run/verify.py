@@ -1,8 +1,8 @@
 """Committed results, verified: rebuilt from the scores, exactly; or, after models were trained again, claim by claim.
 
 `python -m cyborg_utils.run.verify demo` makes every table and figure that follows from the committed scores anew, without a
-model, and says which cell differs by more than 1e-9. With `--retrained` the present tables, of models trained again, are held against
-the committed ones as `study.claims` describes. Exit code 1 where anything differs.
+model, and says which cell differs by more than 1e-9. With `--retrained` the present tables, of models trained again, are held
+against the committed ones as `study.claims` describes. Exit code 1 where anything differs.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Training is never the same twice: another processor, thread count or library ends in other weights. So a claim need not come out
 the same, only within what training noise leaves. The noise is measured (`results/robustness/noise.csv`, by
-`benchmarks/machines.py`): SDs of one trained model's QWK and SMD over seeds and between machines, for Teacher, Student and classical Student. A study that
-trains again on the same essays differs by training noise alone; the choice of test essays, which is the larger part of the
-intervals in its tables, cancels out.
+`benchmarks/machines.py`): SDs of one trained model's QWK and SMD over seeds and between machines, for Teacher, Student and
+classical Student. A study that trains again on the same essays differs by training noise alone; the choice of test essays,
+which is the larger part of the intervals in its tables, cancels out.
 
 With Var(arm) = SD^2 / seeds, the variance of a claim is
 
