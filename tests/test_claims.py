@@ -83,7 +83,7 @@ def test_a_tenth_of_the_steps_is_caught():
 
 
 def test_shuffled_targets_are_caught():
-    """Real code, the classical Student: essays whose length tells the score; trained twice on the right targets, then on shuffled ones."""
+    """Real code, the classical Student: essays whose length tells the score; targets right, twice, then shuffled."""
     rng, scale = np.random.default_rng(1), Scale(1, 6, 1)
     scores = rng.integers(1, 7, 400).astype(float)
     words = ["well", "good", "essay", "reason", "because", "however", "town", "people"]

@@ -85,7 +85,8 @@ def of_tables(tables: dict[str, pd.DataFrame], sd: SD, *, headline: tuple[str, s
         kind, of = ("smd", "all essays") if overall else ("group smd", f"{row.attribute} {row.group}")
         name = f"SMD, {row.fraction:.0%} {row.arm} ({row.student}, {row.head}), {of}"
         rows.append((kind, name, row.smd, sd[kind, rater(row.student, row.head)] ** 2 / row.seeds, row.verdict))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame([dict(zip(COLUMNS, row, strict=False)) for row in rows], columns=COLUMNS)
+    return table.astype({"gained": float, "gap": float, "across": float})
 
 
 def compared(committed: pd.DataFrame, here: pd.DataFrame, *, alarm: float = ALARM) -> pd.DataFrame:
@@ -93,18 +94,20 @@ def compared(committed: pd.DataFrame, here: pd.DataFrame, *, alarm: float = ALAR
 
     A claim that is not made here any more is not ok.
     """
-    both = committed.merge(here[COLUMNS[1:]], on="claim", how="left", suffixes=("", "_here"))
-    variance = both["variance"] + both["variance_here"]
-    ratio = (both["across"] + both["across_here"]) / (both["gap"] * both["gap_here"]) ** 2
-    z = stats.norm.isf(alarm / (2 * len(both)))
-    table = both[["kind", "claim"]].assign(committed=both["value"], here=both["value_here"])
-    table["difference"] = table["here"] - table["committed"]
-    table["limit"] = z * variance.fillna(ratio) ** 0.5
-    unresolved = both["value_here"].isna() & (both["kind"] == "gap closed")  # a gap that is not shown: no share of it is claimed
-    table["ok"] = (table["difference"].abs() <= table["limit"]) | unresolved
-    flips = both["verdict_here"].notna() & (both["verdict"] != both["verdict_here"])
-    table["verdict"] = both["verdict"].where(~flips, both["verdict"] + " -> " + both["verdict_here"].fillna(""))
-    return table
+    old, new = committed.reset_index(drop=True), here.set_index("claim").reindex(committed["claim"]).reset_index(drop=True)
+    ratio = (old["across"] + new["across"]) / (old["gap"] * new["gap"]) ** 2
+    z = stats.norm.isf(alarm / (2 * len(old)))
+    difference, limit = new["value"] - old["value"], z * (old["variance"] + new["variance"]).fillna(ratio) ** 0.5
+    unclaimed = new["value"].isna() & (old["kind"] == "gap closed")  # a gap that is not shown: no share of it is claimed
+    flips = new["verdict"].notna() & (old["verdict"] != new["verdict"])
+    return old[["kind", "claim"]].assign(
+        committed=old["value"],
+        here=new["value"],
+        difference=difference,
+        limit=limit,
+        ok=(difference.abs() <= limit) | unclaimed,
+        verdict=old["verdict"].where(~flips, old["verdict"] + " -> " + new["verdict"].fillna("")),
+    )
 
 
 def held(committed: Path, here: Path, study: config.Study, sd: SD) -> pd.DataFrame:
