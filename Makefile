@@ -6,6 +6,8 @@ PIP_OPTIONS ?=
 # KEEP=1: train no model whose scores are in results/ with their record, so that a study goes on from a clone; notebooks beyond the
 # paper that need further models, or saved ones that are not on this machine, are then left out, and named
 KEEP ?=
+# RETRAINED=1: `make verify` after a study was trained again here; its claims must lie within what training noise leaves
+RETRAINED ?=
 # where the steps run: nowhere but here, or as jobs of a cluster (CLUSTER=slurm: see profiles/slurm/config.yaml)
 CLUSTER ?=
 # how many cores a study may use; steps that train or score with a model go one at a time and use all of them
@@ -19,7 +21,7 @@ export TOKENIZERS_PARALLELISM = false
 # export LD_PRELOAD = libtcmalloc_minimal.so.4
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce tables site verify test test-slow test-all lint check-lock audit lab cluster-env bench lock clean distclean
+.PHONY: help reproduce tables site verify exports summary test test-slow test-all lint check-lock audit lab cluster-env bench lock clean distclean
 
 help:  ## this list
 	@echo "make TARGET [PROFILE=demo]      a profile is a study: $(sort $(filter-out artefacts,$(basename $(notdir $(wildcard params/*.yaml)))))"
@@ -44,8 +46,14 @@ tables: $(READY)  ## only tables and figures (01, 05, 06, 14, 00) from the saved
 site: $(READY)  ## the executed notebooks of a study as HTML pages in build/PROFILE/html
 	@$(PY) -m cyborg_utils site $(PROFILE)
 
-verify: $(READY)  ## compare a study's tables with the committed ones, within the tolerances of params/artefacts.yaml
-	@$(PY) -m cyborg_utils verify $(PROFILE)
+verify: $(READY)  ## rebuild a study's tables and figures from the committed scores, exactly; RETRAINED=1: hold its claims against them
+	@$(PY) -m cyborg_utils verify $(PROFILE) $(if $(RETRAINED),--retrained)
+
+exports: $(READY)  ## tables as LaTeX and Markdown and figures as SVG, in build/PROFILE/exports; no model is trained
+	@$(PY) -m cyborg_utils exports $(PROFILE)
+
+summary: $(READY)  ## what a study found, on one page: results/PROFILE/summary.md
+	@$(PY) -m cyborg_utils summary $(PROFILE)
 
 test: $(READY)  ## the fast tests, in parallel; under 3 minutes on two cores, no study is trained
 	@$(PY) -m pytest -n auto --dist loadgroup -m "not slow"

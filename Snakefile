@@ -138,7 +138,7 @@ STEPS_OF_STUDY = {
         [f"done/{name}.json" for name in BEYOND],
     ],
 }
-PROMISES = {"01_prepare_data": " --promise essays --promise {SCORES}/split.csv"}
+PROMISES = {"01_prepare_data": " --promise essays --promise {SCORES}/essays.csv"}
 
 for step, reads in STEPS_OF_STUDY.items():
 

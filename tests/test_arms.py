@@ -249,3 +249,16 @@ def test_published_beside():
     verdicts = {fact.name: found.loc[fact.text, "verdict"] for fact in paper.FACTS}
     assert verdicts["human"] == "another study" and verdicts["gain"] == "same direction" and verdicts["shift"] == "undecided"
     assert verdicts["full"] == "not published" and verdicts["cyborg"] == "not run" and found["difference"].isna().all()
+
+
+def test_a_clone_without_essays_has_them_from_their_scores(project):
+    """`scores.essays` is the same to the last digit, from the prepared essays and from `essays.csv`."""
+    settings = config.load("demo").section("prepare_data") | {"options": {"essays": 60, "seed": 1}, "dev": 10, "test": 20}
+    prepared = corpora.build(settings)
+    essays = corpora.frame(prepared.dataset, text=True)
+    essays.loc[0, "groups.gender"] = None
+    scores.write_essays("try", essays)
+    listed = scores.essays("try")
+    wanted = essays.drop(columns=["text", "assignment"]).rename(columns={"level": "human_level"})
+    pd.testing.assert_frame_equal(listed, wanted, check_exact=True)
+    assert "text" not in scores.file("try", "essays").read_text(encoding="utf-8").splitlines()[0]

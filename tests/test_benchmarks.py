@@ -90,15 +90,27 @@ def test_scale_measures_a_process_and_tells_what_more_essays_would_take():
     assert "GiB" not in bench.told(pd.DataFrame(rows[:1], columns=["step", "student", *bench.MEASURES]))  # too few to tell
 
 
-def test_how_far_another_machine_moves_the_numbers_is_counted_by_tolerance():
+def test_how_far_another_machine_moves_the_numbers_is_counted():
     machines = script("machines")
-    old = pd.DataFrame({"arm": ["human", "full"], "qwk": [0.5, 0.7], "r": [0.5, float("nan")], "seconds": [1.0, 2.0]})
-    new = old.assign(qwk=[0.53, 0.71], r=[0.5, 0.4], seconds=[9.0, 9.0])
-    rows = machines.differences("t", old, new, {"default": 0, "qwk": 0.02, "seconds": float("inf")})
+    old = pd.DataFrame({"arm": ["human", "full"], "qwk": [0.5, 0.7], "r": [0.5, float("nan")], "p": [0.1, 0.2]})
+    new = old.assign(qwk=[0.53, 0.71], r=[0.5, 0.4], p=[0.1, 0.21])
+    rows = machines.differences("t", old, new)
     assert rows == [
-        ("t", "arm", 2, 0, 0.0, 0.0, 0),
-        ("t", "qwk", 2, 2, pytest.approx(0.03), 0.02, 1),
-        ("t", "r", 2, 1, float("inf"), 0.0, 1),
+        ("t", "arm", 2, 0, 0.0),
+        ("t", "qwk", 2, 2, pytest.approx(0.03)),
+        ("t", "r", 2, 1, float("inf")),
+        ("t", "p", 2, 1, pytest.approx(0.01)),
     ]
-    assert machines.nearest(pd.DataFrame(rows, columns=machines.COLUMNS))["column"].tolist() == ["r"]
-    assert machines.differences("t", old, new.iloc[:1], {})[0][-1] == 1
+    assert machines.most_moved(pd.DataFrame(rows, columns=machines.COLUMNS))["column"].tolist() == ["qwk"]
+    assert machines.differences("t", old, new.iloc[:1])[0][-1] == float("inf")
+
+
+def test_noise_is_pooled_by_rater_over_what_training_reaches():
+    machines = script("machines")
+    values = pd.DataFrame(
+        {"student": ["minilm", "minilm", "ridge", "ridge", "teacher"], "head": [*["regression"] * 4, "expected"]}
+    )
+    values = values.assign(variance=[0.01, 0.04, 0.0, 0.09, 0.25], degrees=[2, 1, 2, 2, 2])
+    rows = {row[1]: row[3:] for row in machines.pooled(values, "qwk", "seeds")}
+    assert rows["student"] == (pytest.approx(0.02**0.5), 3) and rows["ridge"] == (pytest.approx(0.3), 2)
+    assert rows["teacher-expected"] == (pytest.approx(0.5), 2)

@@ -9,10 +9,14 @@ from PIL import Image
 
 from cyborg_utils.core import atomic, paths
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.study import artefacts
+from cyborg_utils.study import artefacts, exports
 
 NOTEBOOKS = {file.stem for file in paths.notebooks()}
 FRAME = pd.DataFrame({"arm": ["human", "a|b & 5 %"], "qwk": [0.123456789, np.nan], "essays": [3, 1200], "fair": [True, False]})
+
+
+def exported(profile, name):
+    return (exports.folder(profile) / name).read_text(encoding="utf-8")
 
 
 def read(profile, kind, name):
@@ -29,12 +33,8 @@ def test_every_entry_of_the_registry_is_complete(name):
     assert entry["notebook"] in NOTEBOOKS
     assert name.startswith(entry["kind"])
     assert entry["title"] and entry["paper"]
-    assert not set(entry) - {"kind", "notebook", "title", "paper", "per_run", "optional", "alt", "tolerance"}
-    assert ("tolerance" in entry) == (entry["kind"] == "table")
+    assert not set(entry) - {"kind", "notebook", "title", "paper", "per_run", "optional", "alt", "needs"}
     assert ("alt" in entry) == (entry["kind"] == "figure")
-    if entry["kind"] == "table":
-        assert "default" in entry["tolerance"]
-        assert all(value >= 0 for value in entry["tolerance"].values())
 
 
 def test_every_committed_artefact_is_in_the_registry():
@@ -70,12 +70,12 @@ def test_expected_artefacts_carry_their_run():
 
 def test_a_table_for_machines_and_for_people(project):
     artefacts.save_table("try", "table_qwk", FRAME, digits=2)
-    assert read("try", "tables", "table_qwk.csv") == "arm,qwk,essays,fair\nhuman,0.123457,3,True\na|b & 5 %,,1200,False\n"
-    markdown = read("try", "tables", "table_qwk.md").splitlines()
+    assert read("try", "tables", "table_qwk.csv") == "arm,qwk,essays,fair\nhuman,0.123456789,3,True\na|b & 5 %,,1200,False\n"
+    markdown = exported("try", "table_qwk.md").splitlines()
     assert markdown[0] == artefacts.registry()["table_qwk"]["title"]
     assert markdown[4].split() == ["|", "human", "|", "0.12", "|", "3", "|", "yes", "|"]
     assert markdown[5].split() == ["|", "a\\|b", "&", "5", "%", "|", "–", "|", "1200", "|", "no", "|"]
-    latex = read("try", "tables", "table_qwk.tex")
+    latex = exported("try", "table_qwk.tex")
     assert r"a|b \& 5 \% & – & 1200 & no \\" in latex and r"\begin{tabular}{lrrl}" in latex
 
 
@@ -89,7 +89,7 @@ def test_the_commit_of_a_model_stands_in_the_csv_only(project):
     name = "owner/model@" + 5 * "0123abcd"
     shown = artefacts.save_table("try", "table_qwk", FRAME.assign(student=name))
     assert name in read("try", "tables", "table_qwk.csv") and set(artefacts.read_table("try", "table_qwk")["student"]) == {name}
-    for text in (read("try", "tables", "table_qwk.md"), read("try", "tables", "table_qwk.tex"), shown.to_html()):
+    for text in (exported("try", "table_qwk.md"), exported("try", "table_qwk.tex"), shown.to_html()):
         assert "owner/model" in text and "@" not in text
 
 
@@ -139,10 +139,11 @@ def test_a_figure_with_its_words_the_same_each_time(project):
     folder = paths.results("try", "figures")
     assert shown._repr_png_()[1] == {"width": 480, "alt": "Cyborg 0.6, human 0.5."}
     assert (folder / "figure_arms.alt.txt").read_text() == "Cyborg 0.6, human 0.5.\n"
-    first = {file.name: file.read_bytes() for file in folder.iterdir()}
+    first = {file.name: file.read_bytes() for place in (folder, exports.folder("try")) for file in place.iterdir()}
     assert set(first) == {"figure_arms.png", "figure_arms.svg", "figure_arms.alt.txt"}
+    assert not (folder / "figure_arms.svg").exists()  # vector graphics are exports, which git does not track
     artefacts.save_figure("try", "figure_arms", (drawn(), "Cyborg 0.6, human 0.5."))
-    assert first == {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert first == {file.name: file.read_bytes() for place in (folder, exports.folder("try")) for file in place.iterdir()}
 
 
 def test_a_saved_figure_is_closed_and_not_shown_twice(project):
@@ -153,16 +154,16 @@ def test_a_saved_figure_is_closed_and_not_shown_twice(project):
 
 def test_a_heavy_figure_is_made_light(project, monkeypatch):
     monkeypatch.setattr(artefacts, "PNG_LIMIT", 40_000)
-    monkeypatch.setattr(artefacts, "SVG_LIMIT", 40_000)
+    monkeypatch.setattr(exports, "SVG_LIMIT", 40_000)
     figure, axes = plt.subplots(figsize=(3, 3))
     axes.imshow(np.random.default_rng(1).random((300, 300, 3)), interpolation="nearest")
-    paths.results("try", "figures").mkdir(parents=True)
-    file = paths.results("try", "figures", "figure_arms.png")
-    file.with_suffix(".svg").touch()
+    exports.folder("try").mkdir(parents=True)
+    file, vector = paths.results("try", "figures", "figure_arms.png"), exports.folder("try") / "figure_arms.svg"
+    vector.touch()
     artefacts.save_figure("try", "figure_arms", figure)
     with Image.open(file) as picture:
         assert picture.width < 600  # fewer dots and colours, since noise in three colours cannot be packed
-    assert not file.with_suffix(".svg").exists()
+    assert not vector.exists()
 
 
 def test_a_text_artefact(project):

@@ -186,7 +186,7 @@ class ScoreTraits(Section):
 
 
 class AuditScores(Section):
-    """14: the study's own Student as anybody's scorer; for other files: `python -m cyborg_utils audit`."""
+    """14: the study's own Student as anybody's scorer; for other files: `cyborg audit`."""
 
     file: str = optional("", "predictions: CSV, TSV, Parquet or JSON Lines")
     labels: Labels = optional("cyborg", "which Student, without a file")

@@ -31,6 +31,7 @@ BASIC = {
     **{name: Value("float64") for name in ("score", "second_score", "true_score")},
     "level": Value("int64"),
 }
+COLUMNS = ["essay_id", "prompt", "score", "second_score", "true_score", "level", "split"]  # of `frame`, before groups and traits
 ROWS = "data-00000-of-00001.arrow"  # its name, and the state, as `Dataset.save_to_disk` has them
 STATE = {"_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": None}
 
@@ -104,7 +105,7 @@ def frame(dataset: Dataset, text: bool = False) -> pd.DataFrame:
 
     `text=True` adds text and assignment. Missing numbers are NaN, missing groups None.
     """
-    names = ["essay_id", "prompt", "score", "second_score", "true_score", "level", "split"] + ["text", "assignment"] * text
+    names = [*COLUMNS, *["text", "assignment"] * text]
     plain = dataset.with_format(None)
     flat = pd.DataFrame({name: plain[name][:] for name in names})
     for kind in ("groups", "traits"):

@@ -104,9 +104,28 @@ def cards(options: argparse.Namespace) -> int:
 def verify(options: argparse.Namespace) -> int:
     from cyborg_utils.run import verify as checks
 
-    tables, found = checks.verify(options.profile, against=options.against)
-    print("\n".join([*found, f"verify {options.profile}: {tables} committed tables, {len(found)} difference(s)"]))
-    return 1 if found else 0
+    report = checks.compare(options.profile, retrained=options.retrained, against=options.against)
+    print("\n".join([*report.differences, report.text]))
+    return 0 if report.ok else 1
+
+
+def exports(options: argparse.Namespace) -> int:
+    from cyborg_utils.run import exported
+    from cyborg_utils.study import exports as made
+
+    absent, folder = exported.export(options.profile), made.folder(options.profile)
+    count = {ending: len(list(folder.glob(f"*.{ending}"))) for ending in ("md", "tex", "svg")}
+    print(f"{paths.shown(folder)}: " + ", ".join(f"{number} .{ending}" for ending, number in count.items()))
+    if absent:
+        print(f"No SVG without their models (`make reproduce PROFILE={options.profile}` draws them): {', '.join(absent)}")
+    return 0
+
+
+def summary(options: argparse.Namespace) -> int:
+    from cyborg_utils.study import summary as page
+
+    print(paths.shown(page.write(options.profile)))
+    return 0
 
 
 def site(options: argparse.Namespace) -> int:
@@ -190,8 +209,16 @@ def parser() -> argparse.ArgumentParser:
     one = command(download, "fetch a corpus into data/, and check it", "cyborg download ellipse")
     one.add_argument("corpus", help="ellipse, asap2 or persuade")
     command(cards, "write the model cards and the data card of a study anew", "cyborg cards ellipse", profile="needed")
-    one = command(verify, "compare a study's results with the committed ones", "cyborg verify demo", profile="demo")
+    does = "rebuild a study's tables and figures from its committed scores, and compare them exactly"
+    one = command(verify, does, "cyborg verify demo", profile="demo")
+    one.add_argument(
+        "--retrained", action="store_true", help="hold the claims of models trained again against the committed ones"
+    )
     one.add_argument("--against", default="HEAD", help="the commit to compare with (default: HEAD)")
+    command(
+        exports, "tables as LaTeX and Markdown, figures as SVG, in build/PROFILE/exports", "cyborg exports demo", profile="demo"
+    )
+    command(summary, "write what a study found on one page, results/PROFILE/summary.md", "cyborg summary demo", profile="demo")
     command(site, "the executed notebooks of a study as pages in build/PROFILE/html", "cyborg site demo", profile="demo")
     return top
 

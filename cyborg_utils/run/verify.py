@@ -1,98 +1,133 @@
-"""Recomputed tables against the committed ones: `cyborg verify demo`. Says which cell differs, exits 1 if so.
+"""Committed results, verified: rebuilt from the scores, exactly; or, after models were trained again, claim by claim.
 
-How far a cell may differ stands in `params/artefacts.yaml`, column by column: results of a model change a little with processor,
-thread count and library build, counts and names do not.
+`cyborg verify demo` makes every table and figure that follows from the committed scores anew, without a
+model, and says which cell differs by more than 1e-9. With `--retrained` the present tables, of models trained again, are held
+against the committed ones as `study.claims` describes. Exit code 1 where anything differs.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
-from cyborg_utils.core import paths
-from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.study import artefacts
+from cyborg_utils.core import config, paths
+from cyborg_utils.run import rebuild
+from cyborg_utils.study import artefacts, claims
 
+EXACT = 1e-9  # relative above 1, else absolute
 SHOWN = 20  # differences printed for one table; the rest are counted
 
 
-def compare(committed: pd.DataFrame, now: pd.DataFrame, tolerance: dict[str, float]) -> list[str]:
+@dataclass(frozen=True)
+class Report:
+    """What was compared, in words, and every difference in words."""
+
+    text: str
+    differences: list[str]
+
+    @property
+    def ok(self) -> bool:
+        return not self.differences
+
+
+def compare(profile: str, *, retrained: bool = False, against: str = "HEAD") -> Report:
+    """Rebuild a study from the scores of a commit and compare exactly; with `retrained` compare the claims of present tables.
+
+    Raises CyborgError where the commit holds nothing of the study, and where a notebook fails.
+    """
+    return _retrained(profile, against) if retrained else _exact(profile, against)
+
+
+def differences(committed: pd.DataFrame, now: pd.DataFrame) -> list[str]:
     """Every difference of two tables in words; empty where they agree.
 
-    Rows are compared by place, and named by their first cell. Two undefined cells agree; numbers agree within the tolerance of
-    their column (`tolerance["default"]`, or 0, where it has none of its own); everything else must be the same. Columns that
-    appear, go or move, and another number of rows, are differences.
+    Rows are compared by place, and named by their first cell. Two undefined cells agree; numbers agree to `EXACT`; everything
+    else must be the same. Columns that appear, go or move, and another number of rows, are differences.
     """
     if list(committed.columns) != list(now.columns):
         return [f"columns: committed {', '.join(committed.columns)}; now {', '.join(now.columns)}"]
     if len(committed) != len(now):
         return [f"rows: committed {len(committed)}; now {len(now)}"]
-    found = []
-    for column in committed.columns:
-        most = allowed(column, tolerance)
-        if most == math.inf:
-            continue
-        for row, (old, new) in enumerate(zip(committed[column], now[column], strict=True)):
-            if gap(old, new) > most + 1e-9:
-                name = f"row {row + 1} ({committed.iloc[row, 0]}), column {column}"
-                found.append(f"{name}: committed {old}, now {new}, tolerance {most:g}")
-    return found
-
-
-def allowed(column: str, tolerance: dict[str, float]) -> float:
-    """How far a column's cells may differ; inf where it is not compared."""
-    return float(tolerance.get(column, tolerance.get("default", 0)))
+    return [
+        f"row {row + 1} ({committed.iloc[row, 0]}), column {column}: committed {old}, now {new}"
+        for column in committed.columns
+        for row, (old, new) in enumerate(zip(committed[column], now[column], strict=True))
+        if gap(old, new) > EXACT
+    ]
 
 
 def gap(old: object, new: object) -> float:
-    """Distance of two cells: 0 for two undefined ones, the same words or nine same digits; inf for other words."""
+    """Distance of two cells, relative above 1: 0 for two undefined ones or the same words, inf for others."""
     if pd.isna(old) or pd.isna(new):
         return 0.0 if pd.isna(old) and pd.isna(new) else math.inf
     try:
         old_number, new_number = float(old), float(new)
-        return 0.0 if math.isclose(old_number, new_number, rel_tol=1e-9) else abs(new_number - old_number)
+        return 0.0 if old_number == new_number else abs(new_number - old_number) / max(1.0, abs(old_number), abs(new_number))
     except (TypeError, ValueError):  # words
         return 0.0 if str(old) == str(new) else math.inf
 
 
-def committed(profile: str, kind: str, commit: str, ending: str = ".csv") -> dict[str, str]:
-    """A study's committed files of one kind ("tables", "records"), by name without its ending."""
-    folder = paths.shown(paths.results(profile, kind))
-    names = _git("ls-tree", "-r", "--name-only", commit, "--", folder).splitlines()
-    texts = {name: _git("show", f"{commit}:./{name}") for name in names if name.endswith(ending)}
-    return {name.rsplit("/", 1)[-1].removesuffix(ending): text for name, text in texts.items()}
+def between(committed: Path, now: Path, notebooks: list[str]) -> tuple[int, int, list[str]]:
+    """Numbers of tables and figures of these notebooks in two folders of results, and every difference in words.
 
-
-def verify(profile: str, *, against: str = "HEAD") -> tuple[int, list[str]]:
-    """Number of committed tables of a study, and every difference of the present ones from them (a missing or new table is one).
-
-    Raises CyborgError where the commit holds no table of the study.
+    A figure's data are its text alternative. A table or figure that only one folder holds is a difference.
     """
-    folder, tables = paths.shown(paths.results(profile, "tables")), committed(profile, "tables", against)
-    if not tables:
-        raise CyborgError(f"{folder}: the commit {against} holds no table to compare with.")
-    found = []
-    for table, text in tables.items():
-        name, file = f"{folder}/{table}.csv", paths.results(profile, "tables", f"{table}.csv")
-        if not file.is_file():
-            found.append(f"{name}: committed, but not there now")
-            continue
-        tolerance = artefacts.artefact(table, "table").get("tolerance", {})
-        differences = compare(pd.read_csv(io.StringIO(text)), pd.read_csv(file), tolerance)
-        found += [f"{name}: {line}" for line in differences[:SHOWN]]
-        if len(differences) > SHOWN:
-            found.append(f"{name}: and {len(differences) - SHOWN} more")
-    present = {file.stem for file in paths.results(profile, "tables").glob("*.csv")}
-    new = [f"{folder}/{name}.csv: there now, but not committed" for name in sorted(present - set(tables))]
-    return len(tables), found + new
+    counts, lines = {"tables": 0, "figures": 0}, []
+    for kind, ending in (("tables", ".csv"), ("figures", ".alt.txt")):
+        there = {file.name.removesuffix(ending) for folder in (committed, now) for file in (folder / kind).glob(f"*{ending}")}
+        for name in sorted(name for name in there if artefacts.artefact(name)["notebook"] in notebooks):
+            old, new = (folder / kind / f"{name}{ending}" for folder in (committed, now))
+            counts[kind] += old.is_file()
+            if not (old.is_file() and new.is_file()):
+                found = ["committed, but not made any more" if old.is_file() else "made now, but not committed"]
+            elif kind == "tables":
+                found = differences(*(pd.read_csv(file, float_precision="round_trip") for file in (old, new)))
+            else:
+                words = [file.read_text(encoding="utf-8").strip() for file in (old, new)]
+                found = [] if words[0] == words[1] else [f"committed {words[0]!r}; now {words[1]!r}"]
+            lines += [f"{old.parent.name}/{old.name}: {line}" for line in found[:SHOWN]]
+            lines += [f"{old.parent.name}/{old.name}: and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
+    return counts["tables"], counts["figures"], lines
 
 
-def _git(*arguments: str) -> str:
-    call = ["git", "-C", str(paths.home()), *arguments]
-    done = subprocess.run(call, capture_output=True, text=True, encoding="utf-8", check=False)
-    if done.returncode:
-        raise CyborgError(f"git {' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout
+def left_out(profile: str, committed: Path, notebooks: list[str]) -> list[str]:
+    """A line for each notebook that is not executed again: the committed tables and figures that are therefore not rebuilt."""
+    files = [*(committed / "tables").glob("*.csv"), *(committed / "figures").glob("*.alt.txt")]
+    names = sorted({artefacts.RUN_SUFFIX.sub("", file.name.removesuffix(".alt.txt").removesuffix(".csv")) for file in files})
+    by_notebook: dict[str, list[str]] = {}
+    for name in names:
+        if (notebook := artefacts.registry()[name]["notebook"]) not in notebooks:
+            by_notebook.setdefault(notebook, []).append(name)
+    study = config.load(profile)
+    why = {"essays": "needs the corpus's own files", "model": "needs a model", "scores": "has no committed record"}
+    return [f"  {name} ({why[artefacts.needs(name, study)]}): {', '.join(names)}" for name, names in sorted(by_notebook.items())]
+
+
+def _exact(profile: str, against: str) -> Report:
+    started = time.time()
+    with rebuild.rebuilt(profile, commit=against) as (folder, notebooks):
+        old, new = folder / "committed" / "results" / profile, folder / "results" / profile
+        tables, figures, lines = between(old, new, notebooks)
+        essays = [one / "scores" / "essays.csv" for one in (old, new)]
+        if essays[0].is_file() and essays[0].read_bytes() != essays[1].read_bytes():
+            lines.append("scores/essays.csv: notebook 01 writes another one from the corpus's files")
+        left = left_out(profile, old, notebooks)
+    lines = [f"results/{profile}/{line}" for line in lines]
+    text = f"verify {profile}: {tables} tables and the data of {figures} figures rebuilt from the scores of {against} in "
+    text += f"{time.time() - started:.0f} s, {len(lines)} difference(s) above {EXACT:g}"
+    return Report("\n".join([text, *(["Not rebuilt:", *left] if left else [])]), lines)
+
+
+def _retrained(profile: str, against: str) -> Report:
+    with tempfile.TemporaryDirectory(prefix="cyborg-verify-") as name:
+        rebuild.extract(profile, against, Path(name))
+        committed = Path(name) / "results" / profile
+        table = claims.held(committed, paths.results(profile), config.load(profile), claims.noise())
+    wrong = table[~table["ok"]]
+    text = f"verify {profile}, retrained: {len(table)} claims, {len(wrong)} outside their limit\n{claims.RULE}"
+    return Report(f"{claims.shown(table)}\n\n{text}", [f"{row.claim}: {row.difference:+.3f}" for row in wrong.itertuples()])

@@ -17,7 +17,7 @@ from cyborg_utils.core import atomic, config, paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.run import freshness
 from cyborg_utils.run.lock import locked
-from cyborg_utils.study import artefacts
+from cyborg_utils.study import artefacts, summary
 
 
 def steps(study: config.Study, *, tables: bool = False) -> list[str]:
@@ -116,6 +116,8 @@ def run(profile: str, *, tables: bool = False, keep: bool = False, cores: str = 
         raise CyborgError(
             f"Stopped after {time.time() - started:.0f} s; {len(new)} step(s) were finished. The same command goes on from here."
         )
+    if "00_overview" in new and artefacts.record_file(profile, "00_overview").is_file():
+        summary.write(profile)
     _tell(profile, new, time.time() - started)
     return bool(new)
 

@@ -5,6 +5,7 @@ A name ends in `_<run>` (`table_students_u10_s1`) where the registry says `per_r
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import re
@@ -20,18 +21,18 @@ from IPython.display import HTML, Image
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 from PIL import Image as Picture
-from tabulate import tabulate
 
 from cyborg_utils.core import config, paths, provenance
 from cyborg_utils.core.atomic import write
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.plots.style import unpinned
+from cyborg_utils.study import exports
 
 RUN_SUFFIX = re.compile(r"_(u[\d.]+_s\d+)$")
 PNG_LIMIT = 300_000  # bytes: results are tracked by git, and executed notebooks hold each figure a second time
-SVG_LIMIT = 1_000_000  # bytes: a figure of many thousand points is kept as PNG only
+DIGITS = "%.12g"  # of a table's real numbers: `make verify` compares to 1e-9
 FOLDERS = {"table": "tables", "figure": "figures", "text": "figures"}
-ENDINGS = {"table": (".csv", ".md", ".tex"), "figure": (".png", ".alt.txt"), "text": (".txt",)}
+ENDINGS = {"table": (".csv",), "figure": (".png", ".alt.txt"), "text": (".txt",)}
 
 
 # ---------------------------------------------------------------- the registry
@@ -39,7 +40,12 @@ ENDINGS = {"table": (".csv", ".md", ".tex"), "figure": (".png", ".alt.txt"), "te
 
 def registry() -> dict[str, dict[str, Any]]:
     """All artefacts by name, as in `params/artefacts.yaml`."""
-    return yaml.safe_load((paths.home() / "params" / "artefacts.yaml").read_text(encoding="utf-8"))
+    return _parsed((paths.home() / "params" / "artefacts.yaml").read_text(encoding="utf-8"))
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed(text: str) -> dict[str, dict[str, Any]]:  # a third of a second each time
+    return yaml.safe_load(text)
 
 
 def artefact(name: str, kind: str | None = None) -> dict[str, Any]:
@@ -65,8 +71,15 @@ def expected(notebook: str, run: str = "") -> list[str]:
     ]
 
 
+def needs(notebook: str, study: config.Study) -> str:
+    """What a rebuild of a notebook's artefacts needs in a study: "scores", "essays" or "model" (`needs` in the registry)."""
+    told = next((entry["needs"] for entry in registry().values() if entry["notebook"] == notebook and "needs" in entry), "scores")
+    need, _, setting = told.partition(" if ")
+    return "scores" if setting and not study.section(notebook).get(setting) else need
+
+
 def files(profile: str, name: str) -> list[Path]:
-    """The files that an artefact consists of (a figure's SVG may be left out for its size and is not among them)."""
+    """The files that an artefact consists of."""
     kind = artefact(name)["kind"]
     return [paths.results(profile, FOLDERS[kind], name + ending) for ending in ENDINGS[kind]]
 
@@ -83,72 +96,42 @@ def save_table(
     digits: int | Mapping[str, int] = 3,
     formats: Mapping[str, Callable[[Any], str]] | None = None,
 ) -> Styler:
-    """Write a table as CSV (6 significant digits, for machines), Markdown and LaTeX (for people); return it for display.
+    """Write a table as CSV (12 significant digits); return it for display. Its Markdown and LaTeX go to the study's exports.
 
-    A named index becomes columns, an unnamed one is dropped. `digits` are decimals of real numbers, for all columns or by
-    column; `formats` override them, column by column. Undefined values show as an en dash and are empty in the CSV. The commits
-    that pin models stand in the CSV only.
-    The caption is the registry's title where none is given. Raises CyborgError for a name that is not in the registry.
+    A named index becomes columns, an unnamed one is dropped. `digits` and `formats` say how people see real numbers (see
+    `exports.for_people`). Undefined values show as an en dash and are empty in the CSV. The commits that pin models stand in the
+    CSV only. The caption is the registry's title where none is given. Raises CyborgError for a name that is not in the registry.
     """
     caption = caption or artefact(name, "table")["title"]
     artefact(name, "table")
     flat = frame.reset_index() if any(frame.index.names) else frame.reset_index(drop=True)
     flat.columns = [str(column) for column in flat.columns]
-    by_column = digits if isinstance(digits, Mapping) else dict.fromkeys(flat.columns, digits)
-    shown = pd.DataFrame(
-        {
-            column: [_text(value, digits=by_column.get(column, 3), special=(formats or {}).get(column)) for value in flat[column]]
-            for column in flat.columns
-        },
-        dtype=object,
-    ).rename(columns=lambda column: column.replace("_", " "))
-    right = [pd.api.types.is_numeric_dtype(flat[column]) and flat[column].dtype != bool for column in flat.columns]
-
-    folder = paths.results(profile, "tables")
-    write(folder / f"{name}.csv", flat.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in shown.itertuples(index=False)]
-    align = ["right" if flag else "left" for flag in right]
-    body = tabulate(rows, headers=list(shown.columns), tablefmt="pipe", colalign=align if rows else None, disable_numparse=True)
-    write(folder / f"{name}.md", f"{caption}\n\n{body}\n")
-    latex = shown.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-    write(
-        folder / f"{name}.tex",
-        latex.to_latex(
-            hrules=True,
-            position_float="centering",
-            caption=_latex(caption),
-            label=f"tab:{name}",
-            column_format="".join("r" if flag else "l" for flag in right),
-        ),
-    )
-    edges = [{"selector": f".col{i}", "props": f"text-align: {side}"} for i, side in enumerate(align)]
+    write(paths.results(profile, "tables", f"{name}.csv"), flat.to_csv(index=False, float_format=DIGITS, lineterminator="\n"))
+    shown, sides = exports.for_people(flat, digits=digits, formats=formats)
+    exports.table(profile, name, shown, sides, caption)
+    edges = [{"selector": f".col{i}", "props": f"text-align: {side}"} for i, side in enumerate(sides)]
     top = {"selector": "caption", "props": "caption-side: top; text-align: left; font-weight: 600; padding: 0.4em 0"}
     display = Styler(shown, uuid=name.replace(".", "-"), cell_ids=False, caption=caption)  # a fixed uuid: same table, same HTML
     return display.hide(axis="index").format(escape="html").set_table_styles([*edges, top])
 
 
 def save_figure(profile: str, name: str, drawn: Figure | tuple[Figure, str], *, alt: str = "") -> Image:
-    """Write a figure as PNG (200 dpi, fewer where it would pass 300 kB), SVG and its text alternative; close it, return the PNG.
+    """Write a figure as PNG (200 dpi, fewer where it would pass 300 kB) and its text alternative; close it, return the PNG.
 
-    `drawn` is what a function of `plots` gives: the figure, and what it shows in words, with this run's numbers. The same figure
-    gives the same bytes (no date, fixed ids). Raises CyborgError for a name that is not in the registry.
+    Its SVG goes to the study's exports. `drawn` is what a function of `plots` gives: the figure, and what it shows in words,
+    with this run's numbers. The same figure gives the same bytes (no date, fixed ids). Raises CyborgError for a name that is
+    not in the registry.
     """
     entry = artefact(name, "figure")
     figure, alt = drawn if isinstance(drawn, tuple) else (drawn, alt or entry["alt"])  # TODO(change-over): tuples only
     alt = unpinned(alt)
     folder = paths.results(profile, "figures")
     png = _png(figure)
-    vector = io.BytesIO()
-    with plt.rc_context({"svg.hashsalt": name}):
-        figure.savefig(vector, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    exports.figure(profile, name, figure)
     width = round(96 * figure.get_size_inches()[0])
     plt.close(figure)  # or Jupyter shows it a second time
     write(folder / f"{name}.png", png)
     write(folder / f"{name}.alt.txt", alt.strip() + "\n")
-    if vector.tell() <= SVG_LIMIT:
-        write(folder / f"{name}.svg", vector.getvalue())
-    else:
-        (folder / f"{name}.svg").unlink(missing_ok=True)
     return Image(data=png, format="png", width=width, alt=alt.strip())
 
 
@@ -228,30 +211,17 @@ def records(profile: str) -> pd.DataFrame:
 
 
 def artefact_map(profile: str) -> pd.DataFrame:
-    """Every artefact with what it reproduces, its notebook, where it stands and the largest tolerance of `make verify`."""
+    """Every artefact with what it reproduces, its notebook, where it stands and what `make verify` needs to rebuild it."""
     rows = []
     for name, entry in registry().items():
         ending = ENDINGS[entry["kind"]][0]
         file = paths.results(profile, FOLDERS[entry["kind"]], f"{name}{'_<run>' if entry.get('per_run') else ''}{ending}")
-        tolerance = max(entry.get("tolerance", {"default": 0}).values()) if entry["kind"] == "table" else None
         row = {"artefact": name, "title": entry["title"], "paper": entry["paper"], "notebook": entry["notebook"]}
-        rows.append({**row, "file": paths.shown(file), "tolerance": tolerance})
+        rows.append({**row, "file": paths.shown(file), "needs": entry.get("needs", "scores")})
     return pd.DataFrame(rows)
 
 
 # ---------------------------------------------------------------- helpers
-
-
-def _text(value: Any, *, digits: int, special: Callable[[Any], str] | None) -> str:
-    if value is None or (not isinstance(value, (list, tuple)) and pd.isna(value)):
-        return "–"
-    if special:
-        return special(value)
-    if isinstance(value, bool) or type(value).__name__ == "bool_":
-        return "yes" if value else "no"
-    if isinstance(value, float):  # numpy.float64 is one too
-        return f"{value:.{digits}f}"
-    return unpinned(str(value))
 
 
 def folded(frame: pd.DataFrame, summary: str, *, digits: int = 3) -> HTML:
@@ -269,11 +239,6 @@ def p_value(value: float) -> str:
 def significant(value: float, digits: int = 2) -> str:
     """A number to so many significant digits and never as a power of ten (0.0041, 41, 4100); for `formats` of `save_table`."""
     return np.format_float_positional(float(f"{value:.{digits}g}"), trim="-")
-
-
-def _latex(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(sign, "\\" + sign if sign in "&%$#_{}" else sign) for sign in text)
 
 
 def _png(figure: Figure) -> bytes:

@@ -1,11 +1,13 @@
 """Scores by essay id, the files in `results/<profile>/scores`: written, read, checked, and joined with the essays.
 
-    split.csv               essay_id, split                                            notebook 01
+    essays.csv              essay_id, prompt, score, second_score, true_score, level,  notebook 01
+                            split, words, groups.*, traits.*
     teacher_<run>.csv       essay_id, part, level, expected, p_1 .. p_K                notebook 03
     students_<run>.csv      essay_id, part, student, head, labels, value, level,       notebook 04
                             matched_value, matched_level
 
-They hold no text, so they are kept in git, and every table of 05 and 06 can be computed again from them without a model.
+They hold no text, so they are kept in git, and every table of 05 and 06 can be computed again from them, without a model and
+without the essays.
 Words: score = on the human scale; level = 0 .. K-1; value = a machine's real-valued score on the score scale.
 """
 
@@ -28,7 +30,7 @@ WRITTEN_BY = {"teacher": "03_label_essays", "students": "04_train_student"}
 
 
 def file(profile: str, name: str) -> Path:
-    """`split`, `teacher_u10_s1`, `students_u10_s1` as the file of that name."""
+    """`essays`, `teacher_u10_s1`, `students_u10_s1` as the file of that name."""
     return paths.results(profile, "scores", f"{name}.csv")
 
 
@@ -38,9 +40,30 @@ def write(profile: str, name: str, frame: pd.DataFrame) -> Path:
     return file(profile, name)
 
 
+def write_essays(profile: str, essays: pd.DataFrame) -> Path:
+    """Write `essays.csv` from a `corpora.frame` with text: numbers with all their digits, the number of words, and no text."""
+    listed = essays.assign(words=essays["text"].str.split().str.len())
+    told = [*corpora.COLUMNS, "words", *(name for name in listed if name.startswith(("groups.", "traits.")))]
+    return artefacts.write(file(profile, "essays"), listed[told].to_csv(index=False, lineterminator="\n"))
+
+
 def essays(profile: str) -> pd.DataFrame:
-    """The prepared essays without their text (`corpora.frame`), with `human_level` in place of `level`."""
-    return corpora.frame(corpora.load(profile)).rename(columns={"level": "human_level"})
+    """The prepared essays without their text (`corpora.frame`), with `human_level` in place of `level`.
+
+    Where the essays are not there (a fresh clone, whose corpus must be fetched elsewhere), they are those of `essays.csv`.
+    """
+    listed = file(profile, "essays")
+    if listed.is_file() and not paths.build(profile, "essays").is_dir():
+        names = pd.read_csv(listed, nrows=0).columns
+        groups = [name for name in names if name.startswith("groups.")]
+        types = dict.fromkeys(names, float) | dict.fromkeys(["essay_id", "prompt", "split"], str) | {"level": int}
+        types |= dict.fromkeys(groups, object)
+        frame = pd.read_csv(listed, dtype=types, keep_default_na=False, na_values=[""], float_precision="round_trip")
+        frame = frame.drop(columns="words")
+        frame[groups] = frame[groups].where(frame[groups].notna(), None)
+    else:
+        frame = corpora.frame(corpora.load(profile))
+    return frame.rename(columns={"level": "human_level"})
 
 
 def read(profile: str, kind: str, run: config.Run) -> pd.DataFrame:

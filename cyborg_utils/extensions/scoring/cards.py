@@ -15,7 +15,6 @@ import jinja2
 import pandas as pd
 
 from cyborg_utils.core import config, paths
-from cyborg_utils.data import corpora
 from cyborg_utils.extensions.scoring import bundle
 from cyborg_utils.models import weights
 from cyborg_utils.stats import conformal
@@ -108,7 +107,7 @@ def folded(folder: Path) -> str:
 def _common(profile: str) -> dict[str, Any]:
     study = config.load(profile)
     data = study.section("prepare_data")
-    sizes = corpora.frame(corpora.load(profile))["split"].value_counts().to_dict()
+    sizes = scores.essays(profile)["split"].value_counts().to_dict()
     corpus, licence, source = SOURCES[data["corpus"]]
     found = {"corpus": corpus, "licence": licence, "source": source, "sizes": sizes, "data": data}
     return found | {"profile": profile, "study": study, "scale": study.scale}

@@ -1,0 +1,138 @@
+"""What a study found, on one page with links: `results/<profile>/summary.md`. Made from its saved tables and records.
+
+`cyborg summary demo` writes it; so does every `make reproduce`, after its last step.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from cyborg_utils.core import config, paths
+from cyborg_utils.plots.style import label
+from cyborg_utils.study import arms, artefacts, scores
+
+FIGURES = ("figure_arms", "figure_qwk_by_fraction", "figure_smd")
+
+
+def page(profile: str) -> str:
+    """The page. Raises CyborgError naming the notebook to run where a table that it needs is not there."""
+    study = config.load(profile)
+    student, head = study.headline
+    sizes = artefacts.read_table(profile, "table_corpus").set_index("split")["essays"]
+    data, teacher = study.section("prepare_data"), study.section("finetune_teacher")
+    corpus = f"{data['corpus']}, {data['score']} on the scale {study.scale}: {sizes['train']:,} training, {sizes['dev']:,} "
+    corpus += f"development and {sizes['test']:,} test essays. Teacher {teacher['model']}; Student {label(student)}, {head} head."
+    parts = [
+        f"# {study.title}",
+        "Made by `make summary` from the tables and records beside it; columns are described in "
+        "[docs/columns.md](../../docs/columns.md).",
+        study.note.strip(),
+        corpus,
+        "## What was found",
+        _lines([*_gains(profile, student, head), *_groups(profile, student, head)]),
+        "Tables: "
+        + ", ".join(_link(profile, "tables", f"table_{name}.csv") for name in ("comparisons", "gap_closed", "smd"))
+        + ".",
+        "## Agreement with people on the test essays",
+        _agreement(profile, student, head),
+        *_figures(profile),
+        "## Beyond the paper",
+        _lines(_findings(profile, study)),
+        "## Not run",
+        _lines(_absent(profile, study)),
+        "## Executed notebooks",
+        _lines(_link(profile, "notebooks", file.name) for file in _files(profile, "notebooks", "*.ipynb")),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def write(profile: str) -> Path:
+    """Write `results/<profile>/summary.md`."""
+    return artefacts.write(paths.results(profile, "summary.md"), page(profile))
+
+
+def _gains(profile: str, student: str, head: str) -> list[str]:
+    """What Cyborg Data gain over few human scores, and how much of the gap to all of them they close; a line a fraction."""
+    pairs = artefacts.read_table(profile, "table_comparisons")
+    pairs = arms.pick(pairs, student=student, head=head, system="cyborg", baseline="human")
+    gaps = arms.pick(artefacts.read_table(profile, "table_gap_closed"), student=student, head=head, labels="cyborg")
+    lines = []
+    for row in pairs.itertuples():
+        sure = "beyond chance" if row.p_holm < 0.05 and row.low * row.high > 0 else "not beyond chance"
+        line = (
+            f"With **{row.fraction:.0%}** human scores QWK is {row.qwk_baseline:.3f} on these alone and {row.qwk:.3f} on Cyborg "
+        )
+        line += f"Data: **{row.difference:+.3f}** [{row.low:+.3f}, {row.high:+.3f}], {sure} after Holm's correction"
+        for gap in gaps[gaps["fraction"] == row.fraction].itertuples():
+            line += (
+                f"; {gap.gap_closed:.0%} [{gap.low:.0%}, {gap.high:.0%}] of the gap to all human scores" if gap.resolved else ""
+            )
+        lines.append(line + ".")
+    return lines
+
+
+def _groups(profile: str, student: str, head: str) -> list[str]:
+    """Groups of writers that the Student on Cyborg Data treats differently; none where the study names no groups."""
+    file = paths.results(profile, "tables", "table_smd.csv")
+    table = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["student", "head", "labels", "scores", "attribute"])
+    rows = arms.pick(table, student=student, head=head, labels="cyborg")
+    rows = rows[(rows["scores"] != "raw") & (rows["attribute"] != "all")]
+    if rows.empty:
+        return []
+    count = rows["verdict"].value_counts()
+    biased = "; ".join(f"{row.attribute} {row.group} {row.smd:+.2f}" for row in rows[rows["verdict"] == "biased"].itertuples())
+    line = f"Of the groups of writers {count.get('biased', 0)} are scored differently by the Student on Cyborg Data"
+    line += f" ({biased})" if biased else ""
+    return [f"{line}, {count.get('not biased', 0)} are not, {count.get('undecided', 0)} cannot be told."]
+
+
+def _agreement(profile: str, student: str, head: str) -> str:
+    """QWK with interval of the Teacher's two readings and of the headline Student, a row an arm."""
+    table = arms.systems(artefacts.read_table(profile, "table_qwk"))
+    own = table[((table["student"] == student) & (table["head"] == head)) | (table["student"] == "teacher")]
+    lines = ["| human scores | arm | seeds | QWK | interval | SMD |", "|---|---|---|---|---|---|"]
+    for row in own.itertuples():
+        interval = f"{row.low:.3f} to {row.high:.3f} ({row.interval_of})"
+        lines.append(f"| {row.fraction:.0%} | {label(row.arm)} | {row.seeds} | {row.qwk:.3f} | {interval} | {row.smd:+.2f} |")
+    return "\n".join(lines)
+
+
+def _figures(profile: str) -> list[str]:
+    images = []
+    for name in FIGURES:
+        words = paths.results(profile, "figures", f"{name}.alt.txt")
+        if words.is_file():
+            alt = words.read_text(encoding="utf-8").strip().replace("[", "(").replace("]", ")")
+            images.append(f"![{alt}](figures/{name}.png)")
+    return images
+
+
+def _findings(profile: str, study: config.Study) -> list[str]:
+    """The sentence that each notebook beyond the paper's own has found, from its record."""
+    lines = []
+    for name in study.beyond:
+        file = artefacts.record_file(profile, name)
+        said = json.loads(file.read_text(encoding="utf-8"))["measured"].get("finding", "") if file.is_file() else ""
+        lines += [f"{said} ({_link(profile, 'notebooks', f'{name}.ipynb')})"] if said else []
+    return lines
+
+
+def _absent(profile: str, study: config.Study) -> list[str]:
+    names = [name for name in study.beyond if not artefacts.record_file(profile, name).is_file()]
+    return [*(f"run {run}" for run in scores.missing(profile)), *names]
+
+
+def _files(profile: str, kind: str, pattern: str) -> list[Path]:
+    return sorted(paths.results(profile, kind).glob(pattern))
+
+
+def _link(profile: str, kind: str, file: str) -> str:
+    there = paths.results(profile, kind, file).is_file()
+    return f"[{file.rsplit('.', 1)[0]}]({kind}/{file})" if there else file.rsplit(".", 1)[0]
+
+
+def _lines(words: object) -> str:
+    return "\n".join(f"- {line}" for line in words) or "Nothing."
