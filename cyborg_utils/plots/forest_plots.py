@@ -120,7 +120,7 @@ def item_forest(
     value: str = "qwk",
     xlabel: str = "QWK with human scores (test essays)",
     title: str = "Agreement by trait",
-) -> Figure:
+) -> tuple[Figure, str]:
     """An estimate with its interval for every item (a trait, say), its arms below each other: item, arm, `value`, low, high."""
     items, arms = list(dict.fromkeys(frame[item])), list(dict.fromkeys(frame["arm"]))
     there = frame.groupby(item)["arm"].agg(set)
@@ -141,7 +141,11 @@ def item_forest(
     ax.xaxis.set_major_locator(ticks(7))
     ax.grid(axis="y", visible=False)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(arms)))
-    return figure
+    estimates = [
+        f"{label(row[item])}, {label(row['arm'])} {_interval(row[value], row['low'], row['high'])}"
+        for row in frame.to_dict("records")
+    ]
+    return figure, f"{xlabel}, with intervals: {'; '.join(estimates)}."
 
 
 @styled
@@ -380,6 +384,11 @@ def _reach(frame: pd.DataFrame, value: str, limit: float) -> tuple[float, float]
         ]
     room = 0.06 * (ends[1] - ends[0])
     return ends[0] - room, ends[1] + room
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    """`0.560 [0.504, 0.616]`; the value alone where there is no interval."""
+    return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if np.isfinite([low, high]).all() else "")
 
 
 def _p(p: float) -> str:
