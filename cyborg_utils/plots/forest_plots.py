@@ -141,11 +141,11 @@ def item_forest(
     ax.xaxis.set_major_locator(ticks(7))
     ax.grid(axis="y", visible=False)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(arms)))
-    estimates = [
-        f"{label(row[item])}, {label(row['arm'])} {_interval(row[value], row['low'], row['high'])}"
+    each = [
+        f"{label(row[item])}, {label(row['arm'])} {_estimate(row[value], row['low'], row['high'], '.3f')}"
         for row in frame.to_dict("records")
     ]
-    return figure, f"{xlabel}, with intervals: {'; '.join(estimates)}."
+    return figure, _alt(f"{xlabel}, with intervals", each)
 
 
 @styled
@@ -386,11 +386,6 @@ def _reach(frame: pd.DataFrame, value: str, limit: float) -> tuple[float, float]
     return ends[0] - room, ends[1] + room
 
 
-def _interval(value: float, low: float, high: float) -> str:
-    """`0.560 [0.504, 0.616]`; the value alone where there is no interval."""
-    return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if np.isfinite([low, high]).all() else "")
-
-
 def _p(p: float) -> str:
     return "" if not np.isfinite(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
@@ -427,3 +422,18 @@ def _group_axis(
     ax.set_ylim(bottom - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
+
+
+def _alt(shown: str, each: list[str]) -> str:
+    """Alternative text of a figure: what it shows, and its numbers."""
+    return f"{shown}: {'; '.join(each)}."
+
+
+def _known(value: float, form: str) -> str:
+    return format(value, form) if np.isfinite(value) else "not known"
+
+
+def _estimate(value: float, low: float, high: float, form: str) -> str:
+    """An estimate with its interval, in words where it is not known."""
+    interval = f" [{low:{form}}, {high:{form}}]" if np.isfinite([low, high]).all() else ""
+    return _known(value, form) + interval
