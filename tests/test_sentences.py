@@ -191,26 +191,6 @@ def test_04_compares_the_students_of_a_run():
     assert "against human scores" not in sentences.students(table.iloc[[0, 3]].assign(labels="full"))
 
 
-def traits_of(gained: pd.DataFrame, table_gap: pd.DataFrame, mixed: str) -> str:
-    rows = [("Ideas", "human", 0.5), ("Words", "human", 0.5), ("Ideas", mixed, 0.6), ("Words", mixed, 0.5)]
-    shared = pd.DataFrame(rows[2:] if gained.empty else rows, columns=["trait", "labels", "qwk"])
-    short = pd.DataFrame(columns=["attribute", "verdict", "smd_low"])
-    names = {"trait": types.SimpleNamespace(gains=lambda *_, **__: gained), "raters": None, "options": {}, "label": str}
-    names |= {"shared": shared, "table_gap": table_gap, "mixed": mixed, "short": short, "fairness": fairness}
-    return said("08_score_traits", ["learned", "finding"], **names)
-
-
-def test_08_counts_traits_by_their_intervals_and_says_what_cannot_be_told():
-    gap = ["trait", "student", "labels", "gap_closed", "low", "high", "resolved"]
-    gained = pd.DataFrame([("Ideas", 0.1, 0.02, 0.2), ("Words", 0.01, -0.1, 0.1)], columns=["trait", "change", "low", "high"])
-    closed = pd.DataFrame([("Ideas", "all traits", "cyborg", 0.8, 0.5, 1.1, True)], columns=gap)
-    text = traits_of(gained, closed, "cyborg")
-    assert "raise QWK beyond chance for 1 of 2 traits, by +0.055" in text and "close 80% [50%, 110%] (Ideas)." in text
-    assert "no gap to all human scores is beyond chance." in traits_of(gained, closed.assign(resolved=False), "cyborg")
-    alone = traits_of(gained[:0], pd.DataFrame(columns=gap), "cyborg")  # as `agreement.gaps` gives it without a pair
-    assert "nan" not in alone and "cannot be told without Students on `human`" in alone and "no gap" not in alone
-
-
 def teachers_of(high: float) -> str:
     readings = ["probability", "most likely", "expected", "expected, matched"]
     top = pd.DataFrame({"teacher": "T", "share": 0.1, "reading": readings, "ratio": 1.1, "low": 0.2, "high": high})
