@@ -169,7 +169,8 @@ def _given(profile: str, run: config.Run) -> pd.DataFrame:
 def with_holistic(raters: pd.DataFrame, known: pd.DataFrame, *, model: str) -> pd.DataFrame:
     """The raters of traits, and after them those of the holistic score (`scores.raters`) as one more trait, "holistic".
 
-    Of `known` come the Student of this model, named as the one of all traits, and the Teacher, at the same fractions, seeds and labels.
+    Of `known` come the Student of this model, named as the one of all traits, and the Teacher, at the same fractions, seeds and
+    labels.
     """
     same = np.logical_and.reduce([known[name].isin(raters[name].unique()) for name in ("fraction", "seed", "labels", "head")])
     rows = known[same & known["student"].isin([model, "teacher"])]
@@ -233,7 +234,11 @@ def gap_closed(table_gap: pd.DataFrame) -> str:
     """The share of the gap that each arm closes, trait by trait; the gap itself where it is not beyond chance."""
     lines = [
         f"- {row.trait}, {label(row.labels)} ({row.student}): "
-        + (f"**{row.gap_closed:.0%}** [{row.low:.0%}, {row.high:.0%}]" if row.resolved else f"a gap of {row.gap:+.3f}, not beyond chance")
+        + (
+            f"**{row.gap_closed:.0%}** [{row.low:.0%}, {row.high:.0%}]"
+            if row.resolved
+            else f"a gap of {row.gap:+.3f}, not beyond chance"
+        )
         for row in table_gap.itertuples()
     ]
     return "\n".join(lines) or "Without the labels `human` and `full` there is no gap to measure."
