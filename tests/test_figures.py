@@ -59,6 +59,18 @@ def gaps(essays):
     return fairness.smd_by_group(essays, **options)
 
 
+def test_item_forest_draws_and_names_every_estimate():
+    rows = [("Ideas", "human", 0.5, 0.4, 0.6), ("Ideas", "full", 0.7, 0.6, 0.8), ("Words", "human", -0.1, np.nan, np.nan)]
+    frame = pd.DataFrame(rows, columns=["trait", "arm", "qwk", "low", "high"])
+    figure, alt = forest_plots.item_forest(frame)
+    assert alt == (
+        "QWK with human scores (test essays), with intervals: Ideas, Human scores only 0.500 [0.400, 0.600]; "
+        "Ideas, All human scores 0.700 [0.600, 0.800]; Words, Human scores only -0.100."
+    )
+    assert {(left, right) for _, left, right in lines(figure.axes[0])} >= {(0.4, 0.6), (0.6, 0.8)}
+    assert {"Ideas", "Words", "Human scores only", "All human scores"} <= set(texts(figure))
+
+
 def test_the_palette_is_told_apart_by_everyone_and_in_grey():
     # Machado, Oliveira & Fernandes (2009), severity 1, on linear RGB; distances in CIELAB
     views = {

@@ -1,4 +1,4 @@
-"""Single cells of notebooks, on numbers made for them: they must not claim more than these show, nor compare unlike things."""
+"""The study's sentences, on numbers made for them: they must not claim more than these show, nor compare unlike things."""
 
 from __future__ import annotations
 
@@ -11,26 +11,10 @@ import pytest
 
 from cyborg_utils.core import config, paths
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.extensions import teacher_quality
 from cyborg_utils.stats import fairness
 from cyborg_utils.study import sentences
 
 NOTEBOOKS = {file.stem: file for file in paths.notebooks()}
-
-
-def run(notebook: str, cells: list[str], **names: object) -> dict[str, object]:
-    """The namespace of these names after these cells of a notebook; what they display is the list `shown`."""
-    sources = {cell.id: cell.source for cell in nbformat.read(NOTEBOOKS[notebook], as_version=4).cells}
-    shown: list[str] = []
-    names |= {"shown": shown, "display": shown.append, "Markdown": str, "pd": pd}
-    for cell in cells:
-        exec(sources[cell], names)
-    return names
-
-
-def said(notebook: str, cells: list[str], **names: object) -> str:
-    """What these cells display."""
-    return "\n".join(run(notebook, cells, **names)["shown"])
 
 
 @pytest.mark.parametrize(
@@ -189,38 +173,3 @@ def test_04_compares_the_students_of_a_run():
     assert "**cyborg**, regression, QWK 0.700" in text and "cyborg 0.700, +0.100 against human scores alone" in text
     assert "1 of 2 networks beat the classical Student" in text  # nobody is beside the staged one
     assert "against human scores" not in sentences.students(table.iloc[[0, 3]].assign(labels="full"))
-
-
-def traits_of(gained: pd.DataFrame, table_gap: pd.DataFrame, mixed: str) -> str:
-    rows = [("Ideas", "human", 0.5), ("Words", "human", 0.5), ("Ideas", mixed, 0.6), ("Words", mixed, 0.5)]
-    shared = pd.DataFrame(rows[2:] if gained.empty else rows, columns=["trait", "labels", "qwk"])
-    short = pd.DataFrame(columns=["attribute", "verdict", "smd_low"])
-    names = {"trait": types.SimpleNamespace(gains=lambda *_, **__: gained), "raters": None, "options": {}, "label": str}
-    names |= {"shared": shared, "table_gap": table_gap, "mixed": mixed, "short": short, "fairness": fairness}
-    return said("08_score_traits", ["learned", "finding"], **names)
-
-
-def test_08_counts_traits_by_their_intervals_and_says_what_cannot_be_told():
-    gap = ["trait", "student", "labels", "gap_closed", "low", "high", "resolved"]
-    gained = pd.DataFrame([("Ideas", 0.1, 0.02, 0.2), ("Words", 0.01, -0.1, 0.1)], columns=["trait", "change", "low", "high"])
-    closed = pd.DataFrame([("Ideas", "all traits", "cyborg", 0.8, 0.5, 1.1, True)], columns=gap)
-    text = traits_of(gained, closed, "cyborg")
-    assert "raise QWK beyond chance for 1 of 2 traits, by +0.055" in text and "close 80% [50%, 110%] (Ideas)." in text
-    assert "no gap to all human scores is beyond chance." in traits_of(gained, closed.assign(resolved=False), "cyborg")
-    alone = traits_of(gained[:0], pd.DataFrame(columns=gap), "cyborg")  # as `agreement.gaps` gives it without a pair
-    assert "nan" not in alone and "cannot be told without Students on `human`" in alone and "no gap" not in alone
-
-
-def teachers_of(high: float) -> str:
-    readings = ["probability", "most likely", "expected", "expected, matched"]
-    top = pd.DataFrame({"teacher": "T", "share": 0.1, "reading": readings, "ratio": 1.1, "low": 0.2, "high": high})
-    names = {"table_top": top, "best": ("T", 0.1), "reached": "0.6", "compared": "the highest of the 2 compared"}
-    return said("09_compare_teachers", ["top-say", "finding"], teacher_quality=teacher_quality, **names)
-
-
-def test_09_a_wide_interval_proves_no_equality():
-    text = teachers_of(high=4.0)
-    assert "not shown to be rarer" in text and "as often as" not in text
-    assert "over people: 1.10 [0.20, 4.00] by its probabilities" in text and "the highest of the 2 compared" in text
-    text = teachers_of(high=float("nan"))  # few high scores: a ratio, but no interval
-    assert "too few high scores here for a comparison" in text and "nan" not in text

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cyborg_utils.core import config
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.extensions import teacher_quality
@@ -119,3 +120,74 @@ def test_where_by_hand(essays):
 def test_thirds_of_length():
     found = teacher_quality.length_thirds(range(9))
     assert found.tolist() == ["short"] * 3 + ["middle"] * 3 + ["long"] * 3
+
+
+READINGS = ["probability", "most likely", "expected", "expected, matched"]
+
+
+def quality_table() -> pd.DataFrame:
+    """Two Teachers, one of them not fine-tuned."""
+    columns = ["teacher", "share", "reading", "qwk", "low", "high", "r", "auc"]
+    rows = [("T", 0.1, "most likely", 0.5, 0.4, 0.6, 0.7, 0.55), ("T", 0.1, "expected, matched", 0.6, 0.5, 0.7, 0.7, 0.55)]
+    rows += [("Z", 0.0, "most likely", 0.05, 0, 0.1, 0.5, 0.6), ("Z", 0.0, "expected, matched", 0.4, 0.3, 0.5, 0.5, 0.6)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def teachers_of(high: float) -> str:
+    """What the notebook says of high scores whose ratio has this upper end."""
+    top = pd.DataFrame({"teacher": "T", "share": 0.1, "reading": READINGS, "ratio": 1.1, "low": 0.2, "high": high})
+    return teacher_quality.where_high_scores_get_lost(top) + "\n" + teacher_quality.finding(top, quality_table())
+
+
+def test_a_wide_interval_proves_no_equality():
+    text = teachers_of(high=4.0)
+    assert "not shown to be rarer" in text and "as often as" not in text
+    assert "over people: 1.10 [0.20, 4.00] by its probabilities" in text and "the highest of the 2 compared" in text
+    assert "- T, 10%: high scores are not" in text and "(probability 1.10 [0.20, 4.00], most likely 1.10 [0.20, 4.00])." in text
+    text = teachers_of(high=float("nan"))  # few high scores: a ratio, but no interval
+    assert "too few high scores here for a comparison" in text and "nan" not in text
+
+
+def test_what_is_learned_of_teachers():
+    assert teacher_quality.best(quality_table()) == ("T", 0.1)
+    lines = teacher_quality.learned(quality_table()).splitlines()
+    assert lines[0].startswith(
+        "1. **Best Teacher here**: T with QWK 0.600 [0.500, 0.700] (expected, matched), the highest of the 2"
+    )
+    assert "is 0.500 (Z); QWK 0.050 by its most likely answer, 0.400 once matched." in lines[1]
+    assert "changes QWK by +0.225 on average (from +0.100 to +0.350)" in lines[2]
+    assert "AUC of 0.55 to 0.60" in lines[3]
+    assert "Before any" not in teacher_quality.learned(quality_table().query("share > 0"))
+
+
+def test_a_figure_names_a_teacher_with_its_share():
+    table = teacher_quality.named(quality_table())
+    assert table["name"].tolist() == ["T, 10%", "T, 10%", "Z", "Z"] and (table["arm"] == table["reading"]).all()
+
+
+def test_candidates_are_the_studys_own_teacher_but_for_what_an_entry_says(monkeypatch):
+    monkeypatch.setattr(teacher_quality, "absent", lambda settings: "no GPU" if settings.quantization == "nf4" else "")
+    study = config.load("ellipse")
+    own = Settings.of(study.section("finetune_teacher"))
+    entries = [{"name": "own"}, {"name": "plain", "epochs": 0, "chat": False}]
+    entries.append({"name": "large", "model": "owner/large", "quantization": "nf4"})
+    there, missing = teacher_quality.candidates(study, entries)
+    assert there["own"].settings == own and there["own"].template.chat
+    assert there["plain"].settings.epochs == 0 and not there["plain"].template.chat and there["plain"].settings.model == own.model
+    assert missing == {"large": ("owner/large", "no GPU")} and list(there) == ["own", "plain"]
+    text = teacher_quality.who_is_compared(there, missing)
+    assert f"| plain | {own.model} | 0 | plain text | yes |" in text
+    assert text.endswith("| large | owner/large | | | **not run here**: no GPU |")
+
+
+def test_slices_leave_out_small_prompts_and_keep_the_order_of_values():
+    prompt = ["one"] * 5 + ["two"] * 6 + ["rare"]
+    rows = pd.DataFrame({"essay_id": [f"e{at:02d}" for at in range(12)], "score": 2.5, "words": range(12), "prompt": prompt})
+    rows = rows.assign(**{"groups.kind": ["A", "B", None] * 4}, teacher="T", share=0.1, matched_value=3.0)
+    found = teacher_quality.slices(rows, min_group=3)
+    assert list(found) == ["human score", "length", "prompt", "kind"] and set(found["prompt"]) == {"one", "two"}
+    assert set(found["human score"]) == {"2.5"} and len(found["kind"]) == 8
+    assert "prompt" not in teacher_quality.slices(rows, min_group=6)  # a single large prompt has nothing to stand beside
+    table = teacher_quality.where(rows, found, min_group=3)
+    wide = teacher_quality.bias_by(table, "length", ("long", "none", "short"))
+    assert list(wide) == ["long", "short"] and wide.loc[("T", "10%")].tolist() == [0.5, 0.5]

@@ -126,7 +126,7 @@ def item_forest(
     value: str = "qwk",
     xlabel: str = "QWK with human scores (test essays)",
     title: str = "Agreement by trait",
-) -> Figure:
+) -> tuple[Figure, str]:
     """An estimate with its interval for every item (a trait, say), its arms below each other: item, arm, `value`, low, high."""
     items, arms = list(dict.fromkeys(frame[item])), list(dict.fromkeys(frame["arm"]))
     there = frame.groupby(item)["arm"].agg(set)
@@ -147,7 +147,11 @@ def item_forest(
     ax.xaxis.set_major_locator(ticks(7))
     ax.grid(axis="y", visible=False)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(arms)))
-    return figure
+    each = [
+        f"{label(row[item])}, {label(row['arm'])} {_estimate(row[value], row['low'], row['high'], '.3f')}"
+        for row in frame.to_dict("records")
+    ]
+    return figure, _alt(f"{xlabel}, with intervals", each)
 
 
 @styled
@@ -461,3 +465,18 @@ def _group_axis(
     ax.set_ylim(bottom - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
+
+
+def _alt(shown: str, each: list[str]) -> str:
+    """Alternative text of a figure: what it shows, and its numbers."""
+    return f"{shown}: {'; '.join(each)}."
+
+
+def _known(value: float, form: str) -> str:
+    return format(value, form) if np.isfinite(value) else "not known"
+
+
+def _estimate(value: float, low: float, high: float, form: str) -> str:
+    """An estimate with its interval, in words where it is not known."""
+    interval = f" [{low:{form}}, {high:{form}}]" if np.isfinite([low, high]).all() else ""
+    return _known(value, form) + interval
