@@ -14,6 +14,7 @@ import pytest
 from cyborg_utils.core import paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data import download
+from cyborg_utils.run import cli
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -171,17 +172,23 @@ def test_a_corpus_is_fetched_unlocked_and_afterwards_left_alone(server: Server, 
     item = download.Item(url=server.url, name="corpus.csv", sha256=SHA256)
     monkeypatch.setitem(download.CORPORA, "ellipse", [item])
     monkeypatch.setenv("CYBORG_DATA_DIR", str(tmp_path))
-    assert download.main(["ellipse"]) == 0 and download.main(["ellipse"]) == 0
+    for _ in range(2):
+        cli.main(["download", "ellipse"])
     assert (tmp_path / "ellipse" / "corpus.csv").read_bytes() == CONTENT and len(server.asked) == 1
 
 
 def test_what_cannot_be_fetched_ends_with_how_to_do_it_by_hand(server: Server, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setitem(download.CORPORA, "persuade", [download.Item(url=server.url, name="x.csv", sha256="0" * 64)])
     monkeypatch.setenv("CYBORG_DATA_DIR", str(tmp_path))
-    assert download.main(["persuade"]) == 1
-    said = capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["download", "persuade"])
+    said = str(ended.value)
     assert "persuade_test" in said and "scrosseye/persuade_corpus_2.0" in said and "login page" in said
-    assert download.main(["nothing"]) == 1 and download.main([]) == 2
+    with pytest.raises(SystemExit, match="nothing: no corpus to fetch"):
+        cli.main(["download", "nothing"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["download"])
+    assert ended.value.code == 2
 
 
 ARCHIVE = download.CORPORA["ellipse"][0]

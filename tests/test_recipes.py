@@ -31,7 +31,7 @@ def package(tmp_path):
         ("models/mean_penalty.py", "means**2", "means**4", {"PENALTY"}),
         ("models/baseline.py", "return x / 3", "return x / 4", {"RIDGE"}),
         ("models/baseline.py", "    return x / 3", "    # A remark\n\n    return (x / 3)", set()),
-        ("models/baseline.py", '"""Statistics beside', '"""Text statistics beside', set()),
+        ("models/baseline.py", '"""The classical Student', '"""A classical Student', set()),
     ],
 )
 def test_a_changed_number_is_noticed_and_a_changed_wording_is_not(package, file, before, after, expected):

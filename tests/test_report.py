@@ -148,7 +148,7 @@ def test_a_figure_with_its_words_the_same_each_time(project):
 
 def test_a_saved_figure_is_closed_and_not_shown_twice(project):
     figure = drawn()
-    artefacts.save_figure("try", "figure_arms", figure)
+    artefacts.save_figure("try", "figure_arms", (figure, "One bar."))
     assert not plt.fignum_exists(figure.number)
 
 
@@ -160,7 +160,7 @@ def test_a_heavy_figure_is_made_light(project, monkeypatch):
     exports.folder("try").mkdir(parents=True)
     file, vector = paths.results("try", "figures", "figure_arms.png"), exports.folder("try") / "figure_arms.svg"
     vector.touch()
-    artefacts.save_figure("try", "figure_arms", figure)
+    artefacts.save_figure("try", "figure_arms", (figure, "One bar."))
     with Image.open(file) as picture:
         assert picture.width < 600  # fewer dots and colours, since noise in three colours cannot be packed
     assert not vector.exists()

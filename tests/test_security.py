@@ -237,7 +237,7 @@ def test_a_name_that_could_leave_its_folder_is_refused_everywhere_before_anythin
         "workflow": lambda: workflow.run(name),
         "command": lambda: workflow.command(name),
         "pages": lambda: site.render(name),
-        "verify": lambda: verify.verify(name),
+        "verify": lambda: verify.compare(name),
         "scores": lambda: scores.write(name, "split", pd.DataFrame({"a": [1]})),
         "text": lambda: artefacts.save_text(name, "text_prompt_u10_s1", "x"),
         "release": lambda: bundle.saved(name),
@@ -279,7 +279,7 @@ def test_a_run_a_trait_or_a_teacher_cannot_leave_the_study_either(part):
 )
 def test_names_in_a_study_file_are_checked(make_study, section, values):
     make_study("try", **{section: values})
-    with pytest.raises(CyborgError, match=f"try.yaml: {section}.*does not match"):
+    with pytest.raises(CyborgError, match=f"try.yaml: {section}.*must match"):
         config.load("try")
 
 

@@ -22,8 +22,8 @@ def correction_forest(
     reference: str,
     limit: float = 0.10,
     title: str = "Agreement and bias that is left, by correction",
-) -> Figure:
-    """QWK with interval beside the largest |SMD| of a group, a row a correction, as `remedies.trade_off` gives them.
+) -> tuple[Figure, str]:
+    """QWK with interval beside the largest |SMD| of a group, a row a correction, as `corrections.trade_off` gives them.
 
     First those that need to know nothing about a writer, then the others, each by QWK. Dashed: QWK of `reference`. Grey bar: what
     `worst` would be by chance if no group had a bias, up to its high quantile, with a tick at the median. Filled: beyond the bar.
@@ -60,14 +60,18 @@ def correction_forest(
     right.plot([], [], "D", ls="none", color="white", mec=color, mew=0.9, label="found, not beyond chance")
     figure.suptitle(title, x=0.01, ha="left")
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return figure
+    told = "; ".join(
+        f"{row['method']}: QWK {row['qwk']:.3f}, worst {row['worst']:.2f}, by chance up to {row['worst_chance_high']:.2f}"
+        for row in rows
+    )
+    return figure, f"QWK beside the largest |SMD| of a group, a row a correction. {told}."
 
 
 @styled
 def checks_curve(
     frame: pd.DataFrame, *, within: float = 0.05, title: str = "How well a group's bias is known after so many checks"
-) -> Figure:
-    """Half width of the interval of each group's bias against its number of checked essays, as `remedies.checking` gives them.
+) -> tuple[Figure, str]:
+    """Half width of the interval of each group's bias against its number of checked essays, as `spot_checks.checking` gives them.
 
     Both axes are logarithmic. Band: the aim, +-`within`. All groups start near one line, since a group's errors are about as
     large as everybody's; a line turns down where few of the group's essays are left unchecked. Intervals wider than +-1 SD, which
@@ -93,7 +97,9 @@ def checks_curve(
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.axhline(within, color=FAINT, lw=0.8)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    return figure
+    last = known[known["checks"] == known["checks"].max()] if "checks" in known else known
+    widths = "; ".join(f"{row.attribute} {row.group} ±{row.half_width:.2f} from {row.checked:.0f}" for row in last.itertuples())
+    return figure, f"Half width of the interval of a group's bias by its checked essays: {widths}."
 
 
 @styled

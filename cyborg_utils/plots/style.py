@@ -113,10 +113,9 @@ def styled(draw: Callable[..., tuple[Figure, str]]) -> Callable[..., tuple[Figur
         others = set(plt.get_fignums())
         try:
             with plt.style.context(SHEET):
-                drawn = draw(*args, **kwargs)
-                figure = drawn[0] if isinstance(drawn, tuple) else drawn  # TODO(change-over): tuples only
+                figure, alt = draw(*args, **kwargs)
                 figure.draw_without_rendering()  # ticks are made late: make them while the style is in force
-                return drawn
+                return figure, alt
         finally:
             for number in set(plt.get_fignums()) - others:
                 plt.close(number)

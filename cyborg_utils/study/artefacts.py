@@ -115,16 +115,15 @@ def save_table(
     return display.hide(axis="index").format(escape="html").set_table_styles([*edges, top])
 
 
-def save_figure(profile: str, name: str, drawn: Figure | tuple[Figure, str], *, alt: str = "") -> Image:
+def save_figure(profile: str, name: str, drawn: tuple[Figure, str]) -> Image:
     """Write a figure as PNG (200 dpi, fewer where it would pass 300 kB) and its text alternative; close it, return the PNG.
 
     Its SVG goes to the study's exports. `drawn` is what a function of `plots` gives: the figure, and what it shows in words,
     with this run's numbers. The same figure gives the same bytes (no date, fixed ids). Raises CyborgError for a name that is
     not in the registry.
     """
-    entry = artefact(name, "figure")
-    figure, alt = drawn if isinstance(drawn, tuple) else (drawn, alt or entry["alt"])  # TODO(change-over): tuples only
-    alt = unpinned(alt)
+    artefact(name, "figure")
+    figure, alt = drawn[0], unpinned(drawn[1])
     folder = paths.results(profile, "figures")
     png = _png(figure)
     exports.figure(profile, name, figure)

@@ -1,27 +1,30 @@
-"""What can be done about a bias: corrections of a Student's scores, and human scores spent on checking the Teacher's.
+"""Bias mitigation: corrections of a Student's scores, fitted on the development essays alone and judged on the test essays.
 
-Frames are those of `scores.raters` (`dev`, `test`) and `scores.teachers`. Corrections are fitted on the development essays alone
-and judged on the test essays.
+Frames are those of `scores.raters` (`dev`, `test`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from ppi_py import ppi_mean_pointestimate
 from scipy import stats
 from scipy.optimize import brentq
 
+from cyborg_utils.core import config, paths
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.stats.bootstrap import TIE, Interval
+from cyborg_utils.data import corpora
+from cyborg_utils.models import cyborg_data, mean_penalty, student
+from cyborg_utils.plots.style import label
+from cyborg_utils.stats import metrics
 from cyborg_utils.stats.calibration import METHODS, ByGroup, GroupShifts
 from cyborg_utils.stats.comparisons import across_seeds
 from cyborg_utils.stats.fairness import SIGNS, verdict
-from cyborg_utils.study import arms, bias
+from cyborg_utils.study import arms, bias, scores
 
+PENALISED = ("penalty", "penalty by group")  # Students trained with a penalty on their mean error
 BASE = "mean and SD"  # what the studies use everywhere; the others are compared with it
 
 
@@ -49,6 +52,65 @@ def corrected(dev: pd.DataFrame, test: pd.DataFrame, *, scale: Scale, groups: Se
     return pd.concat(found, ignore_index=True)
 
 
+def train_penalised(
+    profile: str,
+    seeds: Sequence[int],
+    *,
+    labels: str,
+    weight: float,
+    groups: Sequence[str],
+    by_group: bool,
+    fraction: float,
+    min_fit: int,
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Scores of Students trained with a penalty on their mean error (`mean_penalty`), and the seconds that each took.
+
+    Columns: essay_id, split ("dev" or "test"), score, seed, method, value. One Student a seed, and one more with the mean of
+    every group in the penalty where `by_group` is set and there are groups. They stand in
+    `build/<profile>/further_students`: finished
+    ones are not trained again, interrupted ones resume.
+    """
+    rows, seconds, study = [], {}, config.load(profile)
+    essays = corpora.frame(corpora.load(profile), text=True) if seeds else pd.DataFrame()
+    settings = student.Settings.of(study.section("train_student"), model=study.headline[0], head="regression")
+    for seed in sorted(set(seeds)):
+        run = config.Run(fraction, seed)
+        synthetic = None if labels == "full" else scores.read(profile, "teacher", run)
+        sets = cyborg_data.training_sets(essays, study.scale, labels, synthetic)
+        for kind, of in zip(PENALISED, ([], groups if by_group else None), strict=True):
+            if kind == PENALISED[1] and not of:
+                continue
+            dev, judged_on = essays.query("split == 'dev'"), essays[essays["split"].isin(["dev", "test"])]
+            limit = mean_penalty.MeanConstraint.on(dev, weight=weight, groups=of, min_group=min_fit)
+            folder = paths.build(profile, "further_students", run.name, f"{kind.replace(' ', '-')}-{labels}")
+            pupil, curve = student.train(sets, study.scale, settings, seed=seed, folder=folder, constraint=limit)
+            value = pupil.predict(judged_on["text"])[0]
+            rows.append(judged_on[["essay_id", "split", "score"]].assign(seed=seed, method=kind, value=value))
+            seconds[f"{run.name}, {kind}"] = float(curve["seconds"].sum())
+    columns = ["essay_id", "split", "score", "seed", "method", "value"]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns), seconds
+
+
+def with_penalised(
+    fitted: pd.DataFrame, penalised: pd.DataFrame, dev: pd.DataFrame, test: pd.DataFrame, *, scale: Scale, min_fit: int
+) -> pd.DataFrame:
+    """`corrected` of the study's Student, and below it that of penalised ones: as they come, and matched in mean and SD."""
+    tables = [fitted]
+    for kind, part in penalised.drop(columns=["score", "split"]).groupby("method"):
+        on_dev, on_test = (rows.drop(columns="value").merge(part, on=["essay_id", "seed"]) for rows in (dev, test))
+        both = corrected(on_dev, on_test, scale=scale, groups=[], min_group=min_fit)
+        names = {"uncorrected": kind, BASE: f"{kind}, then {BASE}"}
+        tables.append(both[both["method"].isin(names)].assign(method=lambda rows, names=names: rows["method"].map(names)))
+    return pd.concat(tables, ignore_index=True)
+
+
+def smd_on_dev(penalised: pd.DataFrame) -> dict[str, float]:
+    """SMD of the development essays, which a penalised Student has read, by method: the mean over its seeds."""
+    by_seed = penalised.query("split == 'dev'").groupby(["method", "seed"])
+    smd = by_seed.apply(lambda rows: metrics.smd(rows["score"], rows["value"]), include_groups=False)
+    return smd.groupby(level="method").mean().to_dict() if len(smd) else {}
+
+
 def judged(
     rows: pd.DataFrame, *, groups: Sequence[str], scale: Scale, seed: int, limit: float, **options: object
 ) -> pd.DataFrame:
@@ -62,9 +124,9 @@ def judged(
 
 
 def trade_off(
-    rows: pd.DataFrame, bias: pd.DataFrame, *, aim: float, resamples: int, confidence: float, seed: int
+    rows: pd.DataFrame, by_group: pd.DataFrame, *, aim: float, resamples: int, confidence: float, seed: int
 ) -> pd.DataFrame:
-    """One row a method: agreement, what it costs against `BASE` on the same seeds, and the bias that is left.
+    """One row a method: agreement, what it costs against `BASE` on the same seeds, and the bias left in `by_group` (`judged`).
 
     Columns: method, needs, seeds, qwk, low, high, interval_of, change, change_low, change_high (QWK - that of `BASE`), smd (all
     essays), smd_low, smd_high, worst (largest |SMD| of a group that is judged), worst_group, worst_low, worst_high (the interval
@@ -78,7 +140,7 @@ def trade_off(
     for (method, needs), runs in levels.items():
         alone, shared = across_seeds(human, runs, **options), sorted(set(runs) & set(base))
         change = across_seeds(human, {one: runs[one] for one in shared}, {one: base[one] for one in shared}, **options)
-        mine = arms.pick(bias, method=method, needs=needs)
+        mine = arms.pick(by_group, method=method, needs=needs)
         whole = mine[mine["attribute"] == "all"].iloc[0]
         row = {"method": method, "needs": needs, "seeds": len(runs), "qwk": alone["mean"]}
         row |= {name: alone[name] for name in ("low", "high", "interval_of")} | {"change": change["mean"]}
@@ -129,7 +191,99 @@ def largest_by_chance(errors: ArrayLike, sizes: ArrayLike, share: float) -> floa
     return float(brentq(beyond, 0, 1000 * spread.max()))
 
 
-# ---------------------------------------------------------------- what may be said of a trade-off
+# ---------------------------------------------------------------- sentences
+
+
+def scope(dev: pd.DataFrame, test: pd.DataFrame, *, model: str, labels: str) -> str:
+    """The Student, its labels and seeds, and how many essays the corrections are fitted on and judged by."""
+    seeds = ", ".join(str(seed) for seed in sorted(test["seed"].unique()))
+    return (
+        f"Student **{label(model)}** (regression) on `{labels}` labels, {test['fraction'].iloc[0]:.0%} human scores, seeds "
+        f"{seeds}; {dev['essay_id'].nunique()} development essays to fit on, "
+        f"{test['essay_id'].nunique()} test essays to judge by."
+    )
+
+
+def small_groups(
+    dev: pd.DataFrame, test: pd.DataFrame, *, groups: Sequence[str], min_group: int, min_fit: int, elsewhere: Mapping[str, int]
+) -> str:
+    """Groups too small to be judged, and groups too small for a correction of their own.
+
+    `elsewhere` maps a notebook's number to the smallest group that it judges.
+    """
+    others = ", ".join(f"notebook {number}: {least}" for number, least in elsewhere.items())
+    unjudged = groups_below(min_group, test, among=test, groups=groups)
+    shared = groups_below(min_fit, dev, among=pd.concat([dev, test]), groups=groups)
+    return (
+        f"Groups with fewer than {min_group} test essays ({others}), so never judged: {unjudged}. Groups with fewer than "
+        f"{min_fit} development essays, so that they get everybody's correction instead of their own: {shared}."
+    )
+
+
+def compared(table: pd.DataFrame) -> str:
+    """QWK and SMD without a correction and matched, and which corrections do better or worse than matching beyond chance."""
+    by = table.set_index("method")
+    base, raw = by.loc[BASE], by.loc["uncorrected"]
+    better, worse = (
+        ", ".join(table.loc[rows, "method"]) or "none" for rows in (table["change_low"] > 0, table["change_high"] < 0)
+    )
+    return (
+        f"Without a correction QWK {raw['qwk']:.3f} [{raw['low']:.3f}, {raw['high']:.3f}] and SMD {raw['smd']:+.2f}; matched in "
+        f"mean and SD {base['qwk']:.3f} [{base['low']:.3f}, {base['high']:.3f}] and {base['smd']:+.2f}. Better than that in "
+        f"QWK beyond chance: **{better}**; worse: {worse}."
+    )
+
+
+def within_aim(table: pd.DataFrame, *, aim: float, confidence: float) -> str:
+    """How many groups lie within the aim, beyond it, or cannot be told, a line a correction; then `aim_reached`."""
+    lines = [
+        f"- {row.method}: {row.within_aim} within, {row.beyond_aim} beyond, {row.undecided_aim} undecided; largest |SMD| "
+        f"{row.worst:.2f}, by chance alone {row.worst_chance:.2f} ({confidence:.0%} of the time at most "
+        f"{row.worst_chance_high:.2f})"
+        for row in table[table["worst"].notna()].itertuples()
+    ]
+    text = f"The paper's aim is an SMD within ±{aim:g} in **every** group."
+    text += " Groups by where their *whole* interval lies:\n\n" + "\n".join(lines) + "\n\n" if lines else " "
+    reached = aim_reached(table, aim=aim)
+    return f"{text}{reached[0].upper()}{reached[1:]}."
+
+
+def lessons(table: pd.DataFrame, *, on_dev: Mapping[str, float], confidence: float) -> list[str]:
+    """What the corrections taught: agreement, knowing the group, the penalty. `on_dev` is `smd_on_dev`."""
+    by = table.set_index("method")
+    base, raw, mean_only = by.loc[BASE], by.loc["uncorrected"], by.loc["mean"]
+    free = table[(table["needs"] == "nothing") & ~table["method"].str.startswith("penalty")]
+    better = ", ".join(free.loc[free["change_low"] > 0, "method"]) or "no correction"
+    lines = [
+        f"**Agreement**: the mean alone takes QWK from {raw['qwk']:.3f} to {mean_only['qwk']:.3f}, mean and SD to "
+        f"{base['qwk']:.3f}. Better than that beyond chance, without knowing anything about writers: {better}."
+    ]
+    if knowing := knowing_groups(table, confidence=confidence):
+        lines.append(f"**Knowing the group**: {knowing}")
+    for kind in [name for name in PENALISED if name in by.index]:
+        row, then = by.loc[kind], by.loc[f"{kind}, then {BASE}"]
+        lines.append(
+            f"**{kind.capitalize()}** ({row['seeds']} seed{'' if row['seeds'] == 1 else 's'}): SMD {row['smd']:+.2f} "
+            f"[{row['smd_low']:+.2f}, {row['smd_high']:+.2f}], QWK {row['qwk']:.3f} (SMD of the development essays, which it "
+            f"has read, {on_dev[kind]:+.2f}); matched afterwards {then['smd']:+.2f} and {then['qwk']:.3f}."
+        )
+    return lines
+
+
+def finding(table: pd.DataFrame, *, aim: float, confidence: float) -> str:
+    """What matching mean and spread does to agreement and bias, in one sentence."""
+    by = table.set_index("method")
+    base, raw = by.loc[BASE], by.loc["uncorrected"]
+    effect = "changes agreement by no more than chance explains"
+    effect = "gives agreement back" if raw["change_high"] < 0 else "costs agreement" if raw["change_low"] > 0 else effect
+    text = (
+        f"Matching mean and spread {effect} (QWK {base['qwk']:.3f} [{base['low']:.3f}, {base['high']:.3f}]; as it comes "
+        f"{raw['qwk']:.3f} [{raw['low']:.3f}, {raw['high']:.3f}]) and takes the SMD of all essays from {raw['smd']:+.2f} to "
+        f"{base['smd']:+.2f} [{base['smd_low']:+.2f}, {base['smd_high']:+.2f}]"
+    )
+    if pd.notna(base["worst"]):
+        text += f"; the largest |SMD| of a judged group is then {against_chance(base, confidence=confidence)}"
+    return f"{text}; {aim_reached(table, aim=aim)}."
 
 
 def groups_below(least: int, part: pd.DataFrame, *, among: pd.DataFrame, groups: Sequence[str]) -> str:
@@ -184,99 +338,3 @@ def knowing_groups(table: pd.DataFrame, *, confidence: float) -> str:
         f"{words}. The {len(own)} corrections that use the group leave {reach}; {more or 'none'} of them more than chance "
         "alone brings."
     )
-
-
-# ---------------------------------------------------------------- checking the Teacher by human scores
-
-
-def bias_interval(human: ArrayLike, synthetic: ArrayLike, rest: ArrayLike, *, sd: float, confidence: float = 0.95) -> Interval:
-    """Bias of a pool's synthetic scores, in SDs `sd` of the human ones: their mean minus the mean that people would give.
-
-    `human` and `synthetic` (n,) are the scores of the essays that a person checked, `rest` (N - n,) the synthetic scores of the
-    pool's other essays. The people's mean is estimated by prediction-powered inference (`ppi-python`), tuned as PPI++ does
-    (Angelopoulos, Duchi & Zrnic 2023), with predictions for the whole pool: the regression estimate of survey sampling.
-
-    The interval is for *these* N essays, where PPI's own is for an endless population from which they come: the mean prediction
-    of the pool is known, so only the errors that it leaves in unchecked essays count. Half width = t sqrt((1 - n/N) / n) times
-    the SD of what the prediction leaves, t with n - 2 degrees of freedom (Cochran 1977, Sampling Techniques, chapters 2 and 7);
-    0 where all are checked. NaN ends with fewer than three checks.
-    """
-    human, synthetic, rest = (np.asarray(part, dtype=float) for part in (human, synthetic, rest))
-    n, pool = len(human), np.r_[synthetic, rest]
-    if n < 3:
-        return Interval(float("nan"), float("nan"), float("nan"))
-    slope = _slope(human, synthetic, pool)
-    bias = pool.mean() - float(np.squeeze(ppi_mean_pointestimate(human, synthetic, pool, lam=slope)))
-    error = np.std(human - slope * synthetic, ddof=2) * np.sqrt((1 - n / len(pool)) / n)
-    half = stats.t.ppf((1 + confidence) / 2, n - 2) * error
-    return Interval(bias / sd, (bias - half) / sd, (bias + half) / sd)
-
-
-def _slope(human: np.ndarray, synthetic: np.ndarray, pool: np.ndarray) -> float:
-    """How far the people's scores follow the synthetic ones of the same essays; at least 0, and 0 where the pool's do not vary.
-
-    PPI++'s lambda without its factor for a further population: there it is smaller by (N - n) / N.
-    """
-    spread = pool.var(ddof=1)
-    return max(0.0, float(np.cov(human, synthetic, bias=True)[0, 1] / spread)) if spread > 0 else 0.0
-
-
-def checks_needed(error_sd: float, human_sd: float, *, pool: float, within: float, confidence: float = 0.95) -> float:
-    """Random checks among `pool` essays that bring the interval of their bias within +-`within` SDs of the human scores.
-
-    n0 / (1 + n0 / pool) with n0 = (z error_sd / (within human_sd))^2, what an endless pool would take (Cochran 1977, Sampling
-    Techniques, chapter 4). `error_sd` is the SD of what the synthetic scores leave unexplained.
-    """
-    endless = (stats.norm.ppf((1 + confidence) / 2) * error_sd / (within * human_sd)) ** 2
-    return float(endless / (1 + endless / pool))
-
-
-def checking(
-    pool: pd.DataFrame,
-    *,
-    groups: Sequence[str],
-    checks: Sequence[int],
-    draws: int,
-    within: float,
-    confidence: float,
-    seed: int,
-    min_group: int,
-) -> pd.DataFrame:
-    """What so many human scores, spent on random essays of the pool, tell about the bias of the synthetic scores there.
-
-    `pool`: one row an essay, with score (known here, so that the truth is), synthetic and `groups`. For each group and number of
-    checks (in the whole pool), over `draws` random choices: n (the group's essays), checked (its mean number of checks), bias
-    (the truth), half_width (median, of `bias_interval`), left (the `confidence` quantile of |estimate - truth|, what a correction
-    by the estimate would leave), coverage (share of intervals that hold the truth), needed (`checks_needed` in the group),
-    needed_alone (the same for the people's mean without synthetic scores), reached (half_width <= within). Draws with fewer than
-    three checks in the group have no interval and are left out.
-    """
-    rng, rows = np.random.default_rng(seed), []
-    members = {("all", "all"): np.full(len(pool), True)}
-    for column in groups:
-        for name in sorted(pool[column].dropna().unique(), key=str):
-            members[column.removeprefix("groups."), str(name)] = (pool[column] == name).to_numpy()
-    members = {key: inside for key, inside in members.items() if inside.sum() >= min_group}
-    human, synthetic = pool["score"].to_numpy(), pool["synthetic"].to_numpy()
-    for size in checks:
-        drawn = [np.isin(np.arange(len(pool)), rng.choice(len(pool), size, replace=False)) for _ in range(draws)]
-        for (attribute, group), inside in members.items():
-            ours, theirs, found = human[inside], synthetic[inside], []
-            sd, among = ours.std(ddof=1), {"pool": len(ours), "within": within, "confidence": confidence}
-            truth, unexplained = (theirs - ours).mean() / sd, np.std(ours - _slope(ours, theirs, theirs) * theirs, ddof=1)
-            for chosen in drawn:
-                seen, unseen = chosen & inside, inside & ~chosen
-                found.append(bias_interval(human[seen], synthetic[seen], synthetic[unseen], sd=sd, confidence=confidence))
-            estimate, low, high = np.array(found).T
-            known = np.isfinite(estimate)
-            rows.append(
-                {"attribute": attribute, "group": group, "n": int(inside.sum()), "checks": size}
-                | {"checked": np.mean([(chosen & inside).sum() for chosen in drawn]), "bias": truth}
-                | {"half_width": np.median((high - low)[known]) / 2 if known.any() else np.nan}
-                | {"left": np.quantile(np.abs(estimate - truth)[known], confidence) if known.any() else np.nan}
-                | {"coverage": np.mean((low <= truth + TIE) & (truth <= high + TIE), where=known) if known.any() else np.nan}
-                | {"needed": checks_needed(unexplained, sd, **among)}
-                | {"needed_alone": checks_needed(sd, sd, **among)}
-            )
-    table = pd.DataFrame(rows)
-    return table.assign(reached=table["half_width"] <= within)
