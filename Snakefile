@@ -92,12 +92,12 @@ rule html:
 
 # ---- notebooks of one run: what decides their numbers, the step before, and what must be there after them
 STEPS_OF_RUN = {
-    "02_finetune_teacher": (TEACHER, [], "--promise teacher/{wildcards.run}/adapter"),
-    "03_label_essays": (TEACHER, ["done/02_finetune_teacher_{run}.json"], "--promise {SCORES}/teacher_{wildcards.run}.csv"),
+    "02_finetune_teacher": (TEACHER, [], "--promise teacher/{run}/adapter"),
+    "03_label_essays": (TEACHER, ["done/02_finetune_teacher_{run}.json"], f"--promise {SCORES}/teacher_{{run}}.csv"),
     "04_train_student": (
         STUDENT,
         lambda wildcards: done("03_label_essays", [wildcards.run]) if wildcards.run in TAUGHT else [],
-        "--promise {SCORES}/students_{wildcards.run}.csv --watch students/{wildcards.run}",
+        f"--promise {SCORES}/students_{{run}}.csv --watch students/{{run}}",
     ),
 }
 
@@ -114,6 +114,8 @@ for step, (decides, before, promises) in STEPS_OF_RUN.items():
         output:
             done(step, ["{run}"]),
         params:
+            step=step,  # a shell command is put together when it runs, after the loop: what it needs of the loop is a parameter
+            promises=promises,
             section=lambda wildcards, step=step: section(step, wildcards.run),
             fraction=lambda wildcards: RUNS[wildcards.run].fraction,
             seed=lambda wildcards: RUNS[wildcards.run].seed,
@@ -122,7 +124,7 @@ for step, (decides, before, promises) in STEPS_OF_RUN.items():
         resources:
             gpu=1,
         shell:
-            "{EXECUTE} " + step + " {PROFILE} " + OF_RUN + " --done {output} " + promises
+            "{EXECUTE} {params.step} {PROFILE} " + OF_RUN + " --done {output} {params.promises}"
 
 
 # ---- notebooks of a whole study without a model, and what they read
@@ -138,7 +140,7 @@ STEPS_OF_STUDY = {
         [f"done/{name}.json" for name in BEYOND],
     ],
 }
-PROMISES = {"01_prepare_data": " --promise essays --promise {SCORES}/essays.csv"}
+PROMISES = {"01_prepare_data": f"--promise essays --promise {SCORES}/essays.csv"}
 
 for step, reads in STEPS_OF_STUDY.items():
 
@@ -151,9 +153,11 @@ for step, reads in STEPS_OF_STUDY.items():
         output:
             done(step),
         params:
+            step=step,
+            promises=PROMISES.get(step, ""),
             section=section(step),
         shell:
-            "{EXECUTE} " + step + " {PROFILE} --done {output}" + PROMISES.get(step, "")
+            "{EXECUTE} {params.step} {PROFILE} --done {output} {params.promises}"
 
 
 # ---- notebooks beyond the paper that the study asks for

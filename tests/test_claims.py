@@ -62,6 +62,7 @@ def alarms(committed, here):
     return table.loc[~table["ok"], "claim"].tolist()
 
 
+@pytest.mark.slow
 def test_an_honest_retraining_alarms_at_most_as_often_as_is_stated():
     """400 pairs of trainings that differ by the measured noise, each of 100 in eight pairs. 5 % are 20 alarms."""
     rng = np.random.default_rng(1)

@@ -159,6 +159,7 @@ steps = st.sampled_from([1, 0.5, 0.1, 0.25, 2, 10])
 lows = st.sampled_from([0, 1, -3, 0.5, 100])
 
 
+@pytest.mark.slow
 @few
 @given(size=st.sampled_from([2, 3, 9, 10, 53, 61]), low=lows, step=steps, seed=st.integers(0, 99))
 def test_a_scale_of_2_or_61_levels_goes_from_the_file_to_the_kappa(data, size, low, step, seed):

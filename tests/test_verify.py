@@ -136,6 +136,7 @@ def test_nothing_committed_is_not_a_pass(project, make_study):
         verify.compare("try")
 
 
+@pytest.mark.slow
 def test_tables_are_rebuilt_from_the_committed_scores_without_essays_or_models(project, make_study, make_notebook):
     """From what a fresh clone holds; a cell that differs is named, and nothing of the project is written."""
     make_study("try")

@@ -84,7 +84,8 @@ def finished(project, plan, make_study, monkeypatch):
     make_study("try", calibrate_student={"draws": 100})
     stand_in = project / "python"
     stand_in.write_text(
-        '#!/bin/sh\nwhile [ $# -gt 1 ] && [ "$1" != --done ]; do shift; done\necho "{\\"made\\": {}}" > "${2:-html/index.html}"\n'
+        f'#!/bin/sh\necho "$*" >> {project}/calls\n'
+        'while [ $# -gt 1 ] && [ "$1" != --done ]; do shift; done\necho "{\\"made\\": {}}" > "${2:-html/index.html}"\n'
     )
     stand_in.chmod(0o755)
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
@@ -94,6 +95,10 @@ def finished(project, plan, make_study, monkeypatch):
         snakemake(call[call.index("snakemake") + 1 :])
     assert ended.value.code == 0
     assert len(list(paths.build("try", "done").iterdir())) == 10
+    calls = (project / "calls").read_text(encoding="utf-8")
+    steps = re.findall(r"^-m cyborg_utils run (\w+) try .*--done done/(\w+?)(?:_u[\d.]+_s\d+)?\.json", calls, flags=re.MULTILINE)
+    assert len(steps) == 10 and all(notebook == stamp for notebook, stamp in steps), calls
+    assert calls.count("--promise") == 6 and "--watch students/u10_s1" in calls and "teacher/u10_s1/adapter" in calls
     assert plan("try") == {}
     return "try"
 
