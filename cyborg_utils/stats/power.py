@@ -24,7 +24,8 @@ from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.stats.comparisons import Seed, across_seeds
+from cyborg_utils.stats.bootstrap import Seed
+from cyborg_utils.stats.comparisons import across_seeds
 
 DETECT, EQUIVALENT = "detect a difference of", "show equivalence within"
 SEEN, CLEARED, BIASED = "tell from 0 an SMD of", "show no bias within", "call biased an SMD of"
