@@ -131,7 +131,7 @@ def paired_bootstrap(
     confidence: float = 0.95,
     method: str = "expanded",
 ) -> Interval:
-    """metric(first) - metric(second) on the same essays with its paired bootstrap interval; options as in `bootstrap_interval`."""
+    """metric(first) - metric(second) on the same essays with its paired bootstrap interval, as `bootstrap_interval`."""
     return _bootstrap(human, [first, second], metric, resamples, confidence, method, seed)
 
 

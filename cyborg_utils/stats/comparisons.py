@@ -60,7 +60,7 @@ def intervals(
     confidence: float = 0.95,
     seed: Seed,
 ) -> pd.DataFrame:
-    """One row per system: system, n, <metric>, low, high. `systems` holds levels of the scale; all systems share the resamples."""
+    """One row per system: system, n, <metric>, low, high. `systems` are levels of the scale; all share the resamples."""
     values, resampled = _of_systems(human_level, systems, scale, metric, resamples, seed)
     n = len(np.asarray(human_level))
     rows = [percentile_interval(value, resampled[:, at], confidence=confidence, n=n) for at, value in enumerate(values)]
@@ -171,9 +171,9 @@ def widened(
 
     `value`, `low` and `high` belong to the mean over S seeds, (n,) each. `runs` are the seeds' own values, low and high ends,
     (S, n) each; NaN where a seed has none. As in `across_seeds`, the essays contribute the covariance between seeds. With w the
-    interval's width and w_s that of seed s, this is the share (S w^2 - mean w_s^2) / ((S - 1) w^2) of w^2. The seeds contribute
-    t sd / sqrt(S), t being Student's quantile with S - 1 degrees of freedom. The ends stay as they are where fewer than two seeds
-    have a value.
+    interval's width and w_s that of seed s, this is the share (S w^2 - mean w_s^2) / ((S - 1) w^2) of the squared half-width. The
+    seeds contribute t sd / sqrt(S), t being Student's quantile with S - 1 degrees of freedom. Where fewer than two seeds have a
+    value, the ends stay as they are.
     """
     value, low, high = (np.asarray(part, dtype=float) for part in (value, low, high))
     values, lows, highs = (np.asarray(part, dtype=float) for part in runs)
