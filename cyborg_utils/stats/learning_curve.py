@@ -34,7 +34,7 @@ class Curve(NamedTuple):
         return self.top - self.gap * ((np.asarray(n, dtype=float) / self.most) ** -self.speed - 1)
 
     def needed(self, qwk: float) -> float:
-        """The number of human scores that gives this QWK, limited to the sizes measured (`most` where none of them reaches it)."""
+        """The number of human scores that gives this QWK, limited to the sizes measured (`most` where none reaches it)."""
         short = self.top - qwk
         if short <= 0 or self.gap <= 0:
             return self.most if short <= 0 else self.least
