@@ -98,7 +98,7 @@ def one_qwk(rng) -> dict[str, bool | None]:
         quality = rng.normal(size=n)
         pair = level(quality, PEOPLE, rng), level(quality, GOOD, rng)
         for method in bootstrap.METHODS:
-            interval = comparisons.bootstrap_interval(*pair, resamples=RESAMPLES, method=method, seed=rng)
+            interval = bootstrap.bootstrap_interval(*pair, resamples=RESAMPLES, method=method, seed=rng)
             found[f"{method}, n = {n}"] = holds(interval, qwk(GOOD))
     return found
 
@@ -109,7 +109,7 @@ def difference(rng) -> dict[str, bool | None]:
         quality = rng.normal(size=n)
         scores = level(quality, PEOPLE, rng), level(quality, GOOD, rng), level(quality, BAD, rng)
         for method in bootstrap.METHODS:
-            interval = comparisons.paired_bootstrap(*scores, resamples=RESAMPLES, method=method, seed=rng)
+            interval = bootstrap.paired_bootstrap(*scores, resamples=RESAMPLES, method=method, seed=rng)
             found[f"{method}, n = {n}"] = holds(interval, qwk(GOOD) - qwk(BAD))
     return found
 
@@ -275,9 +275,9 @@ def permutation(rng) -> dict[str, bool | None]:
     quality = rng.normal(size=150)
     human, first = level(quality, PEOPLE, rng), level(quality, GOOD, rng)
     alike = [level(quality, GOOD, rng) for _ in range(4)]
-    p = [comparisons.paired_permutation(human, other, first, resamples=500, seed=rng) for other in alike]
+    p = [bootstrap.paired_permutation(human, other, first, resamples=500, seed=rng) for other in alike]
     unlike = level(quality, BAD, rng), level(quality, GOOD, rng, shift=equal_by_shift())
-    one = comparisons.paired_permutation(human, *unlike, resamples=500, seed=rng)
+    one = bootstrap.paired_permutation(human, *unlike, resamples=500, seed=rng)
     return {
         "one pair of alike systems, n = 150": p[0] < 0.05,
         "any of 4 pairs of alike systems, Holm, n = 150": bool((comparisons.holm(p) < 0.05).any()),
@@ -313,7 +313,7 @@ def wrongly_equivalent(rng) -> dict[str, bool | None]:
     for n in (400, 1600):
         quality = rng.normal(size=n)
         human, good, bad = (level(quality, noise, rng) for noise in (PEOPLE, GOOD, worse_by_margin()))
-        tost = comparisons.paired_bootstrap(human, good, bad, confidence=0.90, resamples=RESAMPLES, seed=rng)
+        tost = bootstrap.paired_bootstrap(human, good, bad, confidence=0.90, resamples=RESAMPLES, seed=rng)
         verdict = comparisons.equivalence(tost.low, tost.high, margin=MARGIN)
         found[f"difference just the margin, n = {n}"] = verdict == "equivalent"
     return found

@@ -2,7 +2,7 @@
 
 The work: 10,000 resamples of 10,402 essays (PERSUADE's test essays), two systems, a percentile interval, on one core.
 
-    ours     significance.paired_bootstrap
+    ours     bootstrap.paired_bootstrap
     plain    scipy.stats.bootstrap(paired=True, vectorized=False) on scikit-learn's cohen_kappa_score, as one writes it
     fast     scipy.stats.bootstrap(paired=True, vectorized=True) with the fastest statistic that we could write for it: QWK from
              means and variances along an axis, no table
@@ -25,7 +25,7 @@ import pandas as pd
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
-from cyborg_utils.stats import comparisons
+from cyborg_utils.stats import bootstrap
 
 ESSAYS, RESAMPLES, LEVELS = 10_402, 10_000, 6
 
@@ -49,7 +49,7 @@ def difference(human: np.ndarray, first: np.ndarray, second: np.ndarray, axis: i
 
 
 def ours(given: list[np.ndarray], resamples: int, seed: int) -> tuple[float, float]:
-    found = comparisons.paired_bootstrap(*given, resamples=resamples, seed=seed)
+    found = bootstrap.paired_bootstrap(*given, resamples=resamples, seed=seed)
     return found.low, found.high
 
 

@@ -9,7 +9,7 @@ from test_fairness import essays as writers
 from test_significance import essays
 
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.stats import comparisons, fairness, metrics, power
+from cyborg_utils.stats import bootstrap, fairness, metrics, power
 
 
 @given(
@@ -74,7 +74,7 @@ def test_qwk_power_is_what_a_simulation_finds():
         table = power.qwk_power(human, {"a - b": (first, second)}, **options)
         foretold.append(table.loc[0, "power"])
     for trial in range(120):
-        low, high = comparisons.paired_bootstrap(*essays(500 + trial, 400, noise=(0.6, 0.8)), resamples=300, seed=1)[1:]
+        low, high = bootstrap.paired_bootstrap(*essays(500 + trial, 400, noise=(0.6, 0.8)), resamples=300, seed=1)[1:]
         seen.append(not low <= 0 <= high)
     assert np.mean(foretold) == pytest.approx(np.mean(seen), abs=0.13)
     assert table["n"].eq(400).all() and table["seeds"].eq(1).all() and table["seed_se"].isna().all()

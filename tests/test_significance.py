@@ -37,19 +37,19 @@ def test_bootstrap_is_scipys(method):
         rng=np.random.default_rng(2),
         batch=2_000,
     )
-    found = comparisons.paired_bootstrap(human, first, second, resamples=20_000, method=method, seed=3)
+    found = bootstrap.paired_bootstrap(human, first, second, resamples=20_000, method=method, seed=3)
     ends = wanted.confidence_interval
     assert found.value == pytest.approx(sums_qwk(human, first) - sums_qwk(human, second))
     assert (found.low, found.high) == pytest.approx((ends.low, ends.high), abs=0.06 * (ends.high - ends.low))
-    one = comparisons.bootstrap_interval(human, first, resamples=20_000, method=method, seed=3)
+    one = bootstrap.bootstrap_interval(human, first, resamples=20_000, method=method, seed=3)
     assert one.value == pytest.approx(metrics.qwk(human, first, levels=6)) and one.low < one.value < one.high
 
 
 def test_intervals_are_expanded_everywhere():
     """The same resamples, a little wider than scipy's percentiles: with 50 essays by some 3 %."""
     human, first, second = essays(2, 50)
-    plain = comparisons.paired_bootstrap(human, first, second, resamples=20_000, method="percentile", seed=3)
-    found = comparisons.paired_bootstrap(human, first, second, resamples=20_000, seed=3)
+    plain = bootstrap.paired_bootstrap(human, first, second, resamples=20_000, method="percentile", seed=3)
+    found = bootstrap.paired_bootstrap(human, first, second, resamples=20_000, seed=3)
     assert 1.02 < (found.high - found.low) / (plain.high - plain.low) < 1.06
     table = comparisons.compare(human, {"a": second, "b": first}, scale=Scale(1, 6), margin=0.05, seed=3, resamples=20_000).iloc[
         0
@@ -68,27 +68,27 @@ def test_permutation_is_scipys_exact_one(metric):
         return np.subtract(*[metrics.from_moments(metric, metrics.moments(human, x).sum(axis=0)) for x in (a, b)])
 
     exact = stats.permutation_test((first, second), difference, permutation_type="samples", n_resamples=np.inf).pvalue
-    found = comparisons.paired_permutation(human, first, second, metric=metric, resamples=20_000, seed=1)
+    found = bootstrap.paired_permutation(human, first, second, metric=metric, resamples=20_000, seed=1)
     assert found == pytest.approx(exact, abs=0.015)
 
 
 def test_cells_and_single_essays_are_the_same_distribution():
     human, first, second = essays(2, 3_000, levels=4)
     tilt = np.random.default_rng(0).normal(size=3_000) * 1e-9  # makes every row distinct: essays are drawn one by one
-    by_cell = comparisons.paired_bootstrap(human, first, second, metric="r", seed=1, resamples=4_000)
-    by_essay = comparisons.paired_bootstrap(human, first + tilt, second, metric="r", seed=1, resamples=4_000)
+    by_cell = bootstrap.paired_bootstrap(human, first, second, metric="r", seed=1, resamples=4_000)
+    by_essay = bootstrap.paired_bootstrap(human, first + tilt, second, metric="r", seed=1, resamples=4_000)
     np.testing.assert_allclose(by_cell, by_essay, atol=0.06 * (by_cell.high - by_cell.low))
-    p = [comparisons.paired_permutation(human, a, second, metric="smd", seed=1, resamples=4_000) for a in (first, first + tilt)]
+    p = [bootstrap.paired_permutation(human, a, second, metric="smd", seed=1, resamples=4_000) for a in (first, first + tilt)]
     assert p[0] == pytest.approx(p[1], abs=0.04)
 
 
 @pytest.mark.parametrize("metric", list(metrics.METRICS))
 def test_every_metric_resamples_around_its_value(metric):
     human, first, second = essays(3, 400)
-    one = comparisons.bootstrap_interval(human, first, metric=metric, resamples=500, seed=1)
-    two = comparisons.paired_bootstrap(human, first, second, metric=metric, resamples=500, seed=1)
+    one = bootstrap.bootstrap_interval(human, first, metric=metric, resamples=500, seed=1)
+    two = bootstrap.paired_bootstrap(human, first, second, metric=metric, resamples=500, seed=1)
     assert one.low < one.value < one.high and two.low < two.value < two.high
-    assert two.value == pytest.approx(one.value - comparisons.bootstrap_interval(human, second, metric=metric, seed=1).value)
+    assert two.value == pytest.approx(one.value - bootstrap.bootstrap_interval(human, second, metric=metric, seed=1).value)
 
 
 def test_spread_is_the_asymptotic_standard_error():
@@ -105,11 +105,11 @@ def test_coverage_and_false_alarms():
     truth, caught, alarms, p = metrics.qwk(human, first, levels=6), 0, 0, []
     for trial in range(250):
         human, first, second = essays(100 + trial, 200, noise=(0.7, 0.7))
-        one = comparisons.bootstrap_interval(human, first, resamples=600, seed=trial)
-        two = comparisons.paired_bootstrap(human, first, second, resamples=600, seed=trial)
+        one = bootstrap.bootstrap_interval(human, first, resamples=600, seed=trial)
+        two = bootstrap.paired_bootstrap(human, first, second, resamples=600, seed=trial)
         caught += one.low <= truth <= one.high
         alarms += not two.low <= 0 <= two.high
-        p.append(comparisons.paired_permutation(human, first, second, resamples=400, seed=trial))
+        p.append(bootstrap.paired_permutation(human, first, second, resamples=400, seed=trial))
     assert 0.91 <= caught / 250 <= 0.985
     assert alarms / 250 <= 0.09
     assert stats.kstest(p, "uniform").pvalue > 0.01
@@ -118,30 +118,30 @@ def test_coverage_and_false_alarms():
 def test_full_size_speed():
     human, first, second = essays(7, 10_402)
     began = time.process_time()
-    comparisons.paired_bootstrap(human, first, second, resamples=10_000, seed=1)
+    bootstrap.paired_bootstrap(human, first, second, resamples=10_000, seed=1)
     assert time.process_time() - began < 2
 
 
 def test_a_seed_repeats_and_another_differs():
     human, first, second = essays(8, 100)
-    same = [comparisons.paired_bootstrap(human, first, second, resamples=300, seed=5) for _ in range(2)]
-    assert same[0] == same[1] != comparisons.paired_bootstrap(human, first, second, resamples=300, seed=6)
+    same = [bootstrap.paired_bootstrap(human, first, second, resamples=300, seed=5) for _ in range(2)]
+    assert same[0] == same[1] != bootstrap.paired_bootstrap(human, first, second, resamples=300, seed=6)
 
 
 def test_undefined_is_nan_and_wrong_input_an_error():
     constant = np.full(20, 2)
-    assert np.isnan(comparisons.bootstrap_interval(constant, constant, seed=1, resamples=100)).all()
-    value, low, high = comparisons.bootstrap_interval([1, 2], [1, 2], seed=1, resamples=400)  # half of the resamples undefined
+    assert np.isnan(bootstrap.bootstrap_interval(constant, constant, seed=1, resamples=100)).all()
+    value, low, high = bootstrap.bootstrap_interval([1, 2], [1, 2], seed=1, resamples=400)  # half of the resamples undefined
     assert value == 1 and np.isnan([low, high]).all()
-    assert np.isnan(comparisons.paired_permutation(constant, constant, constant, seed=1))
+    assert np.isnan(bootstrap.paired_permutation(constant, constant, constant, seed=1))
     human, first, _ = essays(9, 30)
-    assert comparisons.paired_permutation(human, first, first, seed=1, resamples=99) == 1
-    assert comparisons.paired_permutation(human, human, 5 - human, seed=1, resamples=99) == 0.01  # never 0
+    assert bootstrap.paired_permutation(human, first, first, seed=1, resamples=99) == 1
+    assert bootstrap.paired_permutation(human, human, 5 - human, seed=1, resamples=99) == 0.01  # never 0
     for call in (
-        lambda: comparisons.bootstrap_interval([], [], seed=1),
-        lambda: comparisons.bootstrap_interval(human, first + 0.5, seed=1),
-        lambda: comparisons.bootstrap_interval(human, first, seed=1, method="basic"),
-        lambda: comparisons.paired_bootstrap(human, first, first[:-1], seed=1),
+        lambda: bootstrap.bootstrap_interval([], [], seed=1),
+        lambda: bootstrap.bootstrap_interval(human, first + 0.5, seed=1),
+        lambda: bootstrap.bootstrap_interval(human, first, seed=1, method="basic"),
+        lambda: bootstrap.paired_bootstrap(human, first, first[:-1], seed=1),
     ):
         with pytest.raises(CyborgError):
             call()

@@ -1,11 +1,12 @@
 """Bootstrap and permutation over essays, for any metric of `metrics.METRICS` and scorers of the same essays.
 
-Systems scored on the same essays are dependent, so an essay with all its scores is what is resampled. Every metric is a function
-of sums over essays (`metrics.moments`), hence a resample needs only how often each essay, or each cell (essays with the same
-human level x level of A x level of B), was drawn: ten thousand resampled confusion tables are one matrix product.
+Systems scored on the same essays are dependent, so essays are resampled together with all their scores. Every metric is a
+function of sums over essays (`metrics.moments`). A resample therefore needs only the number of times each essay, or each cell
+(essays with the same human level x level of A x level of B), was drawn: ten thousand resampled confusion tables are one matrix
+product.
 
-Intervals speak of other essays from the same population, not of training noise: for that see `comparisons.across_seeds`.
-Metrics that compare categories (QWK, exact, adjacent) want levels; the others take levels or real values, in one unit.
+Intervals hold for other essays from the same population. They do not cover training noise; see `comparisons.across_seeds`.
+Metrics that compare categories (QWK, exact, adjacent) require levels; the others take levels or real values, in one unit.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from cyborg_utils.stats.metrics import from_moments, middle, moments, paired, pa
 
 LEVEL_METRICS = ("qwk", "exact", "adjacent")
 METHODS = ("expanded", "percentile", "bca")  # of a bootstrap interval
-CHUNK = 2_000_000  # numbers drawn at a time: bounds the memory at some tens of MB
-TIE = 1e-12  # two statistics closer than this are the same number, summed in another order
+CHUNK = 2_000_000  # numbers drawn at a time; keeps memory to some tens of MB
+TIE = 1e-12  # statistics closer than this count as equal: the order of summation alone can make such a difference
 
 Seed = int | np.random.Generator
 
 
 class Interval(NamedTuple):
-    """A value with its confidence interval; NaN ends where there is none."""
+    """A value with its confidence interval; the ends are NaN where there is no interval."""
 
     value: float
     low: float
@@ -41,9 +42,9 @@ def resampled_sums(
 ) -> np.ndarray:
     """Sums of `metrics.moments` over n essays drawn with replacement from n, shape (resamples, systems, 8).
 
-    `centre` is that of the moments (by default near these essays' mean; sums of several groups add up only with one centre).
-    All systems share each draw. Where cells are few their counts are drawn (multinomial), where they are many the essays are
-    drawn one by one: the same distribution, whichever is faster.
+    `centre` is the centre of the moments, by default near these essays' mean. The sums of several groups can be added only if
+    they share one centre. All systems share each draw. Few cells: their counts are drawn (multinomial). Many cells: the essays
+    are drawn one by one. Both give the same distribution; the faster one is used.
     """
     rows = _rows(human, machines)
     n, centre = len(rows), middle(rows[:, 0]) if centre is None else centre
@@ -64,7 +65,7 @@ def resampled_sums(
 def resampled_metric(
     human: ArrayLike, machines: Sequence[ArrayLike], *, metric: str, resamples: int, seed: Seed
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A metric of each system, (systems,), and the same in each resample, (resamples, systems); NaN where undefined."""
+    """A metric of each system, (systems,), and its value in each resample, (resamples, systems); NaN where undefined."""
     rows = _rows(human, _checked(human, machines, metric))
     values = from_moments(metric, _parts(rows, middle(rows[:, 0])).sum(axis=0))
     return values, from_moments(metric, resampled_sums(human, machines, resamples=resamples, seed=seed))
@@ -84,11 +85,13 @@ def averaged_metric(
 def percentile_interval(value: float, resampled: np.ndarray, *, confidence: float = 0.95, n: int | None = None) -> Interval:
     """Percentile interval of a value from its resampled values (resamples,).
 
-    Undefined resamples (say, all essays drawn on one level) are left out; with more than one in twenty there is no interval.
+    Undefined resamples (say, all essays drawn have one level) are left out; if more than one in twenty is undefined, there is no
+    interval.
 
-    `n`, the number of essays, asks for the expanded interval (Hesterberg 2015), which few essays need: a resample of n essays
-    varies too little by sqrt((n-1)/n) and normal quantiles forget that the spread is estimated, so the tails are those of
-    sqrt(n/(n-1)) t with n - 1 degrees of freedom. With 10 essays it is 22 % wider, with 400 not 1 %. No interval for n < 2.
+    With `n`, the number of essays, the interval is the expanded one (Hesterberg 2015), which matters when essays are few. A
+    resample of n essays varies too little, by sqrt((n-1)/n), and normal quantiles ignore that the spread is estimated. The tails
+    are therefore those of sqrt(n/(n-1)) t with n - 1 degrees of freedom. The interval is 22 % wider with 10 essays and less than
+    1 % wider with 400. There is no interval for n < 2.
     """
     tails = _tails(confidence)
     if n is not None:
@@ -108,9 +111,11 @@ def bootstrap_interval(
 ) -> Interval:
     """A metric of one system with its bootstrap interval over essays.
 
-    `method` is "expanded" (`percentile_interval` with n); or scipy's "percentile", which with 50 essays is too short, and "bca"
-    (bias-corrected and accelerated, Efron 1987), which was shorter still in simulation (results/coverage). NaN as the metric; no
-    interval as `percentile_interval`, and for "bca" where every resample lies on one side of the value.
+    `method` is "expanded" (`percentile_interval` with n), "percentile" or "bca" (bias-corrected and accelerated, Efron 1987), the
+    latter two as in scipy. With 50 essays "percentile" is too short; "bca" was even shorter in simulation (results/coverage).
+
+    The value is NaN where the metric is. There is no interval where `percentile_interval` gives none, nor for "bca" where all
+    resamples lie on one side of the value.
     """
     return _bootstrap(human, [machine], metric, resamples, confidence, method, seed)
 
@@ -126,7 +131,7 @@ def paired_bootstrap(
     confidence: float = 0.95,
     method: str = "expanded",
 ) -> Interval:
-    """metric(first) - metric(second) on the same essays with its paired bootstrap interval; else as `bootstrap_interval`."""
+    """metric(first) - metric(second) on the same essays with its paired bootstrap interval, as `bootstrap_interval`."""
     return _bootstrap(human, [first, second], metric, resamples, confidence, method, seed)
 
 
@@ -141,12 +146,12 @@ def paired_permutation(
 ) -> float:
     """Two-sided p of "the two systems are exchangeable on every essay", for the difference of a metric.
 
-    In each resample the two scores of an essay change places with probability 1/2 (what `scipy.stats.permutation_test` does with
-    `permutation_type="samples"`). p = (1 + number of |differences| >= the observed) / (resamples + 1), so never 0. An undefined
-    resample counts as large; an undefined observed difference gives NaN.
+    Each resample swaps the two scores of an essay with probability 1/2 (as `scipy.stats.permutation_test` does with
+    `permutation_type="samples"`). p = (1 + number of |differences| >= the observed) / (resamples + 1), so it is never 0. An
+    undefined resample counts as large; an undefined observed difference gives NaN.
 
-    `first` and `second` may be mappings seed -> array with the same seeds: then the statistic is the mean over seeds of the
-    difference, and all seeds of an essay change places together. It speaks of these trained models, not of other seeds.
+    `first` and `second` may be mappings seed -> array with the same seeds. The statistic is then the mean over seeds of the
+    difference, and all seeds of an essay are swapped together. The test is about these trained models, not about other seeds.
     """
     if isinstance(first, Mapping):
         if set(first) != set(second):
@@ -165,7 +170,7 @@ def paired_permutation(
     observed = difference(total[:seeds], total[seeds:])
     if not np.isfinite(observed):
         return float("nan")
-    # A swap changes nothing where both systems agree, and acts alike on all essays of a cell.
+    # A swap changes nothing where both systems agree, and has the same effect on all essays of a cell.
     apart = (rows[:, 1 : 1 + seeds] != rows[:, 1 + seeds :]).any(axis=1)
     cells, counts = np.unique(rows[apart], axis=0, return_counts=True)
     parts = _parts(cells, centre)
@@ -180,7 +185,7 @@ def paired_permutation(
 
 
 def _bootstrap(human, machines, metric, resamples, confidence, method, seed) -> Interval:
-    """Interval of a metric of one system, or of the first minus the second."""
+    """Interval of a metric of one system, or of the difference first minus second."""
     if method not in METHODS:
         raise CyborgError(f"no bootstrap method {method!r}; there are {', '.join(METHODS)}")
     values, resampled = resampled_metric(human, machines, metric=metric, resamples=resamples, seed=seed)
@@ -211,7 +216,7 @@ def _tails(confidence: float) -> np.ndarray:
 
 
 def _rows(human: ArrayLike, machines: Sequence[ArrayLike]) -> np.ndarray:
-    """What belongs to one essay and is drawn together, (n, 1 + systems)."""
+    """One row per essay, its human score before the machine scores, (n, 1 + systems); rows are drawn as a whole."""
     pairs = [paired(human, machine) for machine in machines]
     if not pairs or not len(pairs[0][0]):
         raise CyborgError("nothing to resample: give at least one essay and one list of machine scores")
@@ -224,13 +229,13 @@ def _parts(rows: np.ndarray, centre: float) -> np.ndarray:
 
 
 def _checked(human: ArrayLike, machines: Sequence[ArrayLike], metric: str) -> Sequence[ArrayLike]:
-    """The machines; raises CyborgError where the metric wants levels and something else is given."""
+    """The machines unchanged; raises CyborgError where the metric requires levels and something else is given."""
     for machine in machines if metric in LEVEL_METRICS else ():
         paired_levels(human, machine)
     return machines
 
 
 def _chunks(resamples: int, width: int) -> Iterator[int]:
-    """Sizes of the pieces in which `resamples` rows of `width` numbers are drawn."""
+    """Sizes of the chunks in which `resamples` rows of `width` numbers are drawn."""
     step = max(1, CHUNK // max(1, width))
     yield from (min(step, resamples - start) for start in range(0, resamples, step))

@@ -1,7 +1,7 @@
-"""Corrections of machine scores, fitted on a held-out development set, never on the test set and never on essays trained on.
+"""Corrections of machine scores, fitted on a held-out development set, never on test essays or training essays.
 
-Every correction has `fit(target=..., values=...)`, from the human scores and the machine's real-valued scores of the same
-development essays, and `apply(values)`. `METHODS` names those that treat all writers alike; `ByGroup` and `GroupShifts` need the
+Every correction has `fit(target=..., values=...)`, which takes the human scores and the machine's real-valued scores of the same
+development essays, and `apply(values)`. `METHODS` lists those that treat all writers alike. `ByGroup` and `GroupShifts` need the
 writers' groups whenever an essay is scored.
 """
 
@@ -34,9 +34,10 @@ class Calibration(Protocol):
 class MeanSdMatch:
     """Linear equating: y = target_mean + slope * (value - value_mean), with slope = SD of the human scores / SD of the machine's.
 
-    A regression model's scores shrink towards the mean; matching undoes that, so that the top and bottom scores are given again,
-    and takes off the overall strictness. It keeps the order of essays and r, and can raise the RMSE: a shrunken score is the best
-    guess of one essay, a matched one has the right distribution. It cannot mend a bias that differs between groups.
+    A regression model's scores shrink towards the mean. Matching undoes that, so that the model gives top and bottom scores
+    again, and removes overall strictness. It keeps r and the order of essays. It can raise the RMSE: a shrunken score is the best
+    guess for a single essay, while matched scores have the right distribution. It cannot repair a bias that differs between
+    groups.
     """
 
     target_mean: float
@@ -45,10 +46,10 @@ class MeanSdMatch:
 
     @classmethod
     def fit(cls, *, target: ArrayLike, values: ArrayLike) -> MeanSdMatch:
-        """From development essays: `target` their human scores (n,), `values` their machine scores (n,), in one unit.
+        """Fit on development essays: `target` are their human scores (n,), `values` their machine scores (n,), in one unit.
 
-        Where an SD is 0 or unknown (one essay, a constant) only the means are matched: slope 1. Without essays nothing changes.
-        Raises CyborgError on NaN and unequal lengths.
+        Where an SD is 0 or unknown (one essay, a constant), only the means are matched, with slope 1. Without essays the match
+        changes nothing. Raises CyborgError on NaN and unequal lengths.
         """
         target, values = paired(target, values)
         if not len(target):
@@ -76,7 +77,7 @@ def unchanged(target: ArrayLike, values: ArrayLike, scale: Scale) -> MeanSdMatch
 
 
 def mean_shift(target: ArrayLike, values: ArrayLike, scale: Scale) -> MeanSdMatch:
-    """The same number of points for everybody, so that the means are equal."""
+    """Adds the same number of points to every score, so that the means are equal."""
     target, values = paired(target, values)
     return MeanSdMatch(float(target.mean()), float(values.mean()), 1.0)
 
@@ -88,7 +89,7 @@ def mean_sd(target: ArrayLike, values: ArrayLike, scale: Scale) -> MeanSdMatch:
 
 @dataclass(frozen=True)
 class Isotonic:
-    """The rising step function with the least squared error (pool adjacent violators). It shrinks towards the mean even more."""
+    """The rising step function with the least squared error (pool adjacent violators). It increases the shrinkage to the mean."""
 
     model: IsotonicRegression
 
@@ -105,8 +106,8 @@ class Isotonic:
 class DistributionMatch:
     """Equipercentile equating: an essay gets the human score of its own percentile rank (Kolen & Brennan 2014, chapter 2).
 
-    Human scores are spread evenly over half a step on either side, as is usual for discrete scores, so that rounding gives each
-    level the share that people give it.
+    Each human score is spread evenly over half a step on either side, as is usual for discrete scores. After rounding, each level
+    therefore has the same share as among the human scores.
     """
 
     values: np.ndarray  # machine scores of the development essays, ascending
@@ -128,10 +129,10 @@ class DistributionMatch:
 
 @dataclass(frozen=True)
 class CutPoints:
-    """Cut points between levels that make QWK on the development essays largest: levels out, as scores.
+    """Cut points between levels that maximise QWK on the development essays; the corrected scores are levels, as scores.
 
-    Coordinate ascent from the cut points of `DistributionMatch`: one cut point at a time goes to the best place between its
-    neighbours, until none moves. Many cut points on few essays fit chance as well.
+    Coordinate ascent starts from the cut points of `DistributionMatch` and moves one cut point at a time to the best place
+    between its neighbours, until none moves. Many cut points on few essays overfit.
     """
 
     cuts: np.ndarray  # ascending, one fewer than levels
@@ -166,7 +167,7 @@ class CutPoints:
 
 
 def _level(cuts: np.ndarray, values: ArrayLike) -> np.ndarray:
-    """A value on a cut point belongs to the upper level, as halves go up in `Scale.nearest`."""
+    """The level of each value; one on a cut point belongs to the upper level, as halves go up in `Scale.nearest`."""
     return np.searchsorted(cuts, np.asarray(values, dtype=float), side="right")
 
 
@@ -182,7 +183,7 @@ METHODS: dict[str, Callable[[ArrayLike, ArrayLike, Scale], Calibration]] = {
 
 @dataclass(frozen=True)
 class ByGroup:
-    """One correction a group of writers; groups too small to fit one, and unknown ones, get that of all essays."""
+    """One correction per group of writers; groups that are unknown or too small get the correction fitted on all essays."""
 
     whole: Calibration
     parts: Mapping[Any, Calibration]
@@ -207,10 +208,10 @@ class ByGroup:
 
 @dataclass(frozen=True)
 class GroupShifts:
-    """Mean and SD for everybody, then so many points for each group of every attribute at once.
+    """Mean and SD matched for all writers, then a shift in points for each group, fitted for all attributes at once.
 
-    The points are the coefficients of a ridge regression of the error on all groups, its penalty chosen by leave-one-out on the
-    development essays: a small group's shift is drawn towards 0, an unknown group's is 0.
+    The shifts are the coefficients of a ridge regression of the error on all groups, with the penalty chosen by leave-one-out on
+    the development essays. A small group's shift is drawn towards 0; an unknown group's is 0.
     """
 
     whole: MeanSdMatch
@@ -218,7 +219,7 @@ class GroupShifts:
 
     @classmethod
     def fit(cls, target: ArrayLike, values: ArrayLike, scale: Scale, *, groups: pd.DataFrame) -> GroupShifts:
-        """`groups`: one row an essay, one column an attribute."""
+        """`groups` has one row per essay and one column per attribute."""
         target, values = paired(target, values)
         whole = MeanSdMatch.fit(target=target, values=values)
         model = make_pipeline(OneHotEncoder(handle_unknown="ignore"), RidgeCV(alphas=np.geomspace(0.1, 1000, 25)))

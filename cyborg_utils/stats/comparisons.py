@@ -1,7 +1,7 @@
 """Which differences are real, which systems are equivalent, and how much of a result is the luck of a seed.
 
-The resampling itself is in `resampling`; its functions can be had from here too. All systems of one call are scored on the same
-essays. Levels (0 .. K-1) are wanted for QWK, exact and adjacent agreement.
+The resampling itself is in `bootstrap`. All systems of one call are scored on the same essays. QWK, exact and adjacent agreement
+require levels (0 .. K-1).
 """
 
 from __future__ import annotations
@@ -19,36 +19,19 @@ from statsmodels.stats.multitest import multipletests
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.stats.bootstrap import (
-    Interval,
     Seed,
     averaged_metric,
-    bootstrap_interval,
-    paired_bootstrap,
     paired_permutation,
     percentile_interval,
     resampled_metric,
 )
 from cyborg_utils.stats.metrics import paired_levels
 
-__all__ = [
-    "Interval",
-    "across_seeds",
-    "bootstrap_interval",
-    "compare",
-    "equivalence",
-    "gap_closed",
-    "holm",
-    "intervals",
-    "paired_bootstrap",
-    "paired_permutation",
-    "widened",
-]
-
-Run = ArrayLike | Sequence[ArrayLike]  # scores of the essays, (n,), or a list of them: of one run, or of each of its draws
+Run = ArrayLike | Sequence[ArrayLike]  # scores of one run, (n,), or a list with the scores of each of its draws
 
 
 def holm(p: ArrayLike) -> np.ndarray:
-    """Holm's adjusted p-values of one family of tests (Holm 1979, statsmodels); NaN stays NaN and is not in the family."""
+    """Holm's adjusted p-values of one family of tests (Holm 1979, statsmodels); NaN stays NaN and does not count as a test."""
     p = np.asarray(p, dtype=float)
     adjusted, known = np.full(p.shape, np.nan), np.isfinite(p)
     if known.any():
@@ -59,8 +42,8 @@ def holm(p: ArrayLike) -> np.ndarray:
 def equivalence(low: float, high: float, *, margin: float) -> str:
     """Verdict of two one-sided tests (Schuirmann 1987) from the 1 - 2 alpha interval of a difference.
 
-    "equivalent": the interval lies inside (-margin, margin); "not equivalent": it lies wholly outside; otherwise, or where there
-    is no interval, "undecided". The margin is chosen before the data are seen.
+    "equivalent": the interval lies inside (-margin, margin); "not equivalent": it lies entirely outside; "undecided": anything
+    else, including no interval. The margin must be chosen before the data are seen.
     """
     if -margin < low and high < margin:
         return "equivalent"
@@ -77,7 +60,7 @@ def intervals(
     confidence: float = 0.95,
     seed: Seed,
 ) -> pd.DataFrame:
-    """One row a system: system, n, <metric>, low, high. All systems share the resamples; levels of the scale are wanted."""
+    """One row per system: system, n, <metric>, low, high. `systems` are levels of the scale; all share the resamples."""
     values, resampled = _of_systems(human_level, systems, scale, metric, resamples, seed)
     n = len(np.asarray(human_level))
     rows = [percentile_interval(value, resampled[:, at], confidence=confidence, n=n) for at, value in enumerate(values)]
@@ -99,7 +82,7 @@ def compare(
 ) -> pd.DataFrame:
     """Differences between systems on the same essays; the rows are one family for Holm's correction.
 
-    `systems` maps a name to levels (n,); `pairs` lists (system, baseline), by default every other system against the first one.
+    `systems` maps a name to levels (n,). `pairs` lists (system, baseline); by default every other system against the first one.
     Columns: system, baseline, n, <metric>, <metric>_baseline, difference (system - baseline), low, high (paired bootstrap,
     `confidence`), p (paired permutation), p_holm, tost_low, tost_high (the 2 confidence - 1 interval), margin, equivalence.
     """
@@ -136,17 +119,18 @@ def across_seeds(
 ) -> dict[str, Any]:
     """The mean over seeds of a metric, or of its difference to `baseline` (same seeds), with both sources of variance.
 
-    `runs` maps a seed to that run's scores of the same n essays, (n,), or to a list of such arrays: draws that share what the
-    seed stands for, hence no seeds of their own, and count with the mean of their metric. Returned: n, seeds (their number S),
-    mean, seed_sd (SD over seeds on these essays), test_sd (SD that other essays would bring to all seeds alike: root of the mean
-    covariance between seeds over the bootstrap), test_low and test_high (percentile interval of the mean over essays, these
-    seeds), low and high, interval_of.
+    `runs` maps a seed to that run's scores of the same n essays, (n,), or to a list of such arrays. The arrays of a list are
+    draws under one seed: they count as one run, with the mean of their metric.
+
+    Returned: n, seeds (their number S), mean, seed_sd (SD over seeds on these essays), test_sd (SD due to the choice of essays,
+    common to all seeds: root of the mean covariance between seeds over the bootstrap), test_low and test_high (percentile
+    interval of the mean over essays, for these seeds), low and high, interval_of.
 
     low and high hold for new seeds and new essays: mean -+ sqrt((z test_sd)^2 + (t seed_sd)^2 / S), z normal and t Student's with
-    S - 1 degrees of freedom. Each source brings its own quantile, so that few seeds give an honestly wide interval: their
-    coverage is in results/coverage (Satterthwaite's degrees of freedom, tried first, covered too little). With one seed,
-    seed_sd is NaN, test_sd is that run's own, and low and high are the interval over essays alone; `interval_of` says which
-    ("essays and seeds" or "essays").
+    S - 1 degrees of freedom. Each source has its own quantile, so the interval is wide where seeds are few. Its coverage is in
+    results/coverage (Satterthwaite's degrees of freedom, tried first, covered too little). With one seed, seed_sd is NaN, test_sd
+    is that run's own, and low and high are the interval over essays alone. `interval_of` names the sources covered ("essays and
+    seeds" or "essays").
     """
     if baseline is not None and set(runs) != set(baseline):
         raise CyborgError(f"across_seeds: seeds {sorted(runs)} and baseline seeds {sorted(baseline)} must be the same")
@@ -183,17 +167,18 @@ def across_seeds(
 def widened(
     value: ArrayLike, low: ArrayLike, high: ArrayLike, runs: Sequence[ArrayLike], *, confidence: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of intervals that hold for new seeds and new essays, from those over essays of the S seeds' mean, (n,) each.
+    """Widens intervals over essays, so that they hold for new seeds too; returns their low and high ends, (n,) each.
 
-    `runs` are the seeds' own values, low and high ends, (S, n) each; NaN where a seed has none. As in `across_seeds`, other
-    essays bring what they bring to all seeds alike, the covariance between seeds: of the interval's half-width that share which
-    the seeds' own widths leave, (S w^2 - mean w_s^2) / ((S - 1) w^2). The seeds bring t sd / sqrt(S), Student's quantile with
-    S - 1 degrees of freedom. Where fewer than two seeds have a value the ends stay as they are.
+    `value`, `low` and `high` belong to the mean over S seeds, (n,) each. `runs` are the seeds' own values, low and high ends,
+    (S, n) each; NaN where a seed has none. As in `across_seeds`, the essays contribute the covariance between seeds. With w the
+    interval's width and w_s that of seed s, this is the share (S w^2 - mean w_s^2) / ((S - 1) w^2) of the squared half-width. The
+    seeds contribute t sd / sqrt(S), t being Student's quantile with S - 1 degrees of freedom. Where fewer than two seeds have a
+    value, the ends stay as they are.
     """
     value, low, high = (np.asarray(part, dtype=float) for part in (value, low, high))
     values, lows, highs = (np.asarray(part, dtype=float) for part in runs)
     there = np.isfinite(values)
-    count = np.maximum(there.sum(axis=0), 2)  # of one seed nothing is known, and nothing is changed below
+    count = np.maximum(there.sum(axis=0), 2)  # a single seed is left unchanged below
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # no seed has a value
         own, sd = np.nanmean((highs - lows) ** 2, axis=0), np.nanstd(values, axis=0, ddof=1)
@@ -214,8 +199,11 @@ def contrast(
     confidence: float,
     seed: int,
 ) -> dict[str, Any]:
-    """Difference in QWK of two arms with the same seeds: difference, low, high (`across_seeds`), p (`paired_permutation`: these
-    runs, all seeds and draws of an essay together), tost_low, tost_high (the 2 confidence - 1 interval), margin, equivalence."""
+    """Difference in QWK of two arms with the same seeds.
+
+    Returned: difference, low, high (`across_seeds`), p (`paired_permutation` for these runs, swapping all seeds and draws of an
+    essay together), tost_low, tost_high (the 2 confidence - 1 interval), margin, equivalence.
+    """
     options = {"resamples": resamples, "seed": seed}
     shown = across_seeds(human, ours, theirs, confidence=confidence, **options)
     tost = across_seeds(human, ours, theirs, confidence=2 * confidence - 1, **options)
@@ -238,12 +226,12 @@ def gap_closed(
 ) -> dict[str, Any]:
     """Share of the gap between few and all human scores that the synthetic scores close, with a paired bootstrap interval.
 
-    (QWK_cyborg - QWK_baseline) / (QWK_full - QWK_baseline): 0 = no gain, 1 = as good as full, above 1 better. Each arm is an
-    array (n,) or a mapping seed -> array; a mapping counts with its mean over seeds, in the sample and in every resample, so the
-    interval is over essays with these seeds. Returned: n, gap_closed, low, high, gained, gap, gap_low, gap_high, resolved.
+    (QWK_cyborg - QWK_baseline) / (QWK_full - QWK_baseline): 0 = no gain, 1 = as good as full, above 1 = better. Each arm is an
+    array (n,) or a mapping seed -> array. A mapping counts with its mean over seeds, in the sample and in every resample, so the
+    interval is over essays for these seeds. Returned: n, gap_closed, low, high, gained, gap, gap_low, gap_high, resolved.
 
-    Where the interval of the gap contains 0 there may be nothing to close and a ratio has no bounded interval (Fieller 1954):
-    `resolved` is False, low and high are NaN, and the ratio is shown as computed (NaN for a gap of 0) but means nothing.
+    Where the interval of the gap contains 0, there may be nothing to close, and a ratio has no bounded interval (Fieller 1954).
+    Then `resolved` is False, low and high are NaN, and the ratio is returned as computed (NaN for a gap of 0) but means nothing.
     """
     arms = [list(arm.values()) if isinstance(arm, Mapping) else [arm] for arm in (baseline, cyborg, full)]
     (few, ours, all_), resampled = averaged_metric(human, arms, metric=metric, resamples=resamples, seed=seed)
@@ -268,12 +256,12 @@ def gap_closed(
 
 
 def _draws(run: Run) -> list[ArrayLike]:
-    """The draws of a run: itself where it has one."""
+    """The draws of a run; a run given as one array is its only draw."""
     return list(run) if np.ndim(next(iter(run), 0)) else [run]
 
 
 def _one_by_one(runs: Mapping[Any, Run]) -> dict[Any, ArrayLike]:
-    """(seed, number of the draw) -> the scores of that draw."""
+    """Scores of each draw, keyed by (seed, number of the draw)."""
     return {(key, at): draw for key, run in runs.items() for at, draw in enumerate(_draws(run))}
 
 

@@ -1,4 +1,4 @@
-"""Prediction intervals for single essays: split conformal prediction, and a check of what it promises.
+"""Prediction intervals for single essays: split conformal prediction, and a check of its coverage.
 
 Source: Vovk, Gammerman & Shafer 2005; Lei et al. 2018, "Distribution-free predictive inference for regression", algorithm 2.
 """
@@ -20,8 +20,8 @@ from cyborg_utils.core.scale import Scale
 def half_width(residuals: ArrayLike, confidence: float) -> float:
     """The ceil((n + 1) confidence)-th smallest of n absolute residuals, in score points.
 
-    `value +- half_width` then holds the human score of a new essay with probability `confidence` or more, on average over
-    essays drawn as the n were, whatever the model and the distribution. Infinite where n is too small for the promise.
+    `value +- half_width` then contains the human score of a new essay with probability `confidence` or more, on average over
+    essays drawn as the n were. This holds for any model and any distribution. Infinite where n is too small for `confidence`.
     """
     sizes = np.sort(np.abs(np.asarray(residuals, dtype=float)))
     place = math.ceil((len(sizes) + 1) * confidence - 1e-9)
@@ -29,10 +29,10 @@ def half_width(residuals: ArrayLike, confidence: float) -> float:
 
 
 def expected_range(n: int, confidence: float, *, level: float = 0.95) -> tuple[float, float]:
-    """Between which shares the true coverage lies for `level` of all possible sets of n development essays.
+    """The range in which the true coverage lies for a share `level` of all possible sets of n development essays.
 
-    Coverage given the set is Beta(k, n + 1 - k), k = ceil((n + 1) confidence), for continuous scores (Vovk 2012); (0, 1) where
-    n is too small.
+    Given the set, coverage has the distribution Beta(k, n + 1 - k) with k = ceil((n + 1) confidence), for continuous scores
+    (Vovk 2012). (0, 1) where n is too small.
     """
     place = math.ceil((n + 1) * confidence - 1e-9)
     if place > n:
@@ -42,7 +42,7 @@ def expected_range(n: int, confidence: float, *, level: float = 0.95) -> tuple[f
 
 
 def interval(values: ArrayLike, width: float, scale: Scale) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the intervals, trimmed to the scale: a human score lies on it, so nothing is lost. Shapes as `values`."""
+    """Ends of the intervals, shaped as `values`. They are trimmed to the scale, which loses nothing: human scores lie on it."""
     values = np.asarray(values, dtype=float)
     return tuple(np.clip(values + side * width, scale.low, scale.high) for side in (-1, 1))
 
@@ -50,9 +50,10 @@ def interval(values: ArrayLike, width: float, scale: Scale) -> tuple[np.ndarray,
 def coverage(frame: pd.DataFrame, *, groups: Sequence[str], confidence: float, min_group: int) -> pd.DataFrame:
     """Share of essays whose human score lies in its interval: overall, by human score, and in every group of writers.
 
-    frame: score, low, high and the columns `groups`. One row a group: attribute, group, n, coverage, coverage_low,
+    `frame` has the columns score, low, high and `groups`. One row per group: attribute, group, n, coverage, coverage_low,
     coverage_high (Wilson, 95 %), width (mean of high - low), verdict ("too low" or "too high" where the interval excludes
-    `confidence`, else "not shown to differ"; "too few" under `min_group` essays). The promise is of the first row only.
+    `confidence`, else "not shown to differ"; "too few" under `min_group` essays). Only the coverage in the first row is
+    guaranteed.
     """
     held = frame["score"].between(frame["low"] - 1e-9, frame["high"] + 1e-9)
     frame = frame.assign(held=held, width=frame["high"] - frame["low"], all="all")
@@ -71,7 +72,7 @@ def coverage(frame: pd.DataFrame, *, groups: Sequence[str], confidence: float, m
 
 
 def _place(group: object) -> tuple[float, str]:
-    """Numbers (scores, grades) by size, before words by the alphabet."""
+    """Sort key: numbers (scores, grades) by size, then words in alphabetical order."""
     try:
         return float(group), ""
     except ValueError:

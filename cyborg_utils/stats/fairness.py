@@ -1,7 +1,8 @@
 """Does the machine treat groups of writers as the human raters do? Frames in, tidy tables out.
 
-Every gap stands beside its interval, and a verdict needs the interval: a small group is shown, never judged. With many groups
-some intervals miss the truth by chance (one in twenty at 95 %), so a lone "biased" among many groups is a reason to look again.
+Every gap comes with its interval, and verdicts are based on the interval. A small group is shown but never judged. With many
+groups, some intervals miss the truth by chance (one in twenty at 95 %), so a single "biased" among many groups is a reason to
+look again.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ from cyborg_utils.stats.metrics import (
     smd_denominator,
 )
 
-SIGNS = {"biased": " ✗", "not biased": " ✓", "undecided": " ?"}  # of a verdict, in tables; a row without a verdict has none
-NOT_RECORDED = "not recorded"  # essays whose group is unknown: counted and shown, but no group of writers
+SIGNS = {"biased": " ✗", "not biased": " ✓", "undecided": " ?"}  # marks of verdicts in tables; rows without a verdict have none
+NOT_RECORDED = "not recorded"  # essays whose group is unknown: counted and shown, but not a group of writers
 
 
 def verdict(value: float, low: float, high: float, *, limit: float) -> str:
-    """Verdict on a gap by its interval and a limit fixed beforehand.
+    """Verdict on a gap, from its interval and a limit fixed beforehand.
 
-    "biased": the value is beyond +-limit and so is the whole interval, on that side; "not biased": the interval lies inside
-    [-limit, limit]; "undecided": anything else (too few essays to tell), also where value or interval is NaN.
+    "biased": the value and its whole interval lie beyond the limit on the same side; "not biased": the interval lies inside
+    [-limit, limit]; "undecided": anything else (too few essays to tell), including a NaN value or interval.
     """
     if (value > limit and low >= limit) or (value < -limit and high <= -limit):
         return "biased"
@@ -65,21 +66,23 @@ def smd_by_group(
     resamples: int = 10_000,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Standardised gaps between machine and human scores, overall and in each group; one row a group.
+    """Standardised gaps between machine and human scores, overall and in each group; one row per group.
 
-    `frame` has one row an essay: a human score on the scale, a real-valued machine score, and the columns `groups` (a prefix
-    "groups." is left out of the attribute's name). The first row is the whole sample (attribute and group "all"), judged by
+    `frame` has one row per essay: a human score on the scale, a real-valued machine score, and the columns `groups` (a prefix
+    "groups." is dropped from the attribute's name). The first row is the whole sample (attribute and group "all"), judged by
     `overall_limit`. Essays with a null group form the row "not recorded", whose verdict is "not a group".
 
     Columns: attribute, group, n, human_mean, machine_mean, human_sd, smd, smd_low, smd_high, smd_se (SD over the resamples), dsm,
     dsm_low, dsm_high, qwk, exact, limit, verdict, denominator.
 
-    smd = (mean M - mean H) / sigma of `metrics.DENOMINATORS`; "human" is each group's own sample SD of H. dsm, the difference of
-    standardised means, = mean over the group of [(M - mean M) / sigma_M - (H - mean H) / sigma_H] with the whole sample's means
-    and SDs: 0 overall, blind to a strictness shared by all, which smd shows. Intervals: expanded percentile bootstrap
-    (`bootstrap.percentile_interval`) over the essays of every group of the attribute, group sizes kept; what is taken from the
-    whole sample varies with it: held fixed, DSM intervals of large groups come out far too wide. Their coverage is in
-    results/coverage. Undefined (one essay, zero variance) is NaN.
+    smd = (mean M - mean H) / sigma, with sigma from `metrics.DENOMINATORS`; "human" is each group's own sample SD of H.
+
+    dsm, the difference of standardised means, = mean over the group of [(M - mean M) / sigma_M - (H - mean H) / sigma_H], with
+    the whole sample's means and SDs. It is 0 overall: unlike smd, it does not show a strictness common to all groups.
+
+    Intervals: expanded percentile bootstrap (`bootstrap.percentile_interval`) over the essays of every group of the attribute,
+    with group sizes kept. The whole sample's means and SDs are computed anew in each resample; held fixed, they would make the
+    DSM intervals of large groups far too wide. Coverage is in results/coverage. NaN where undefined (one essay, zero variance).
     """
     whole_h, whole_m = paired(_column(frame, human), _column(frame, machine))
     centre, rows = middle(whole_h), []
@@ -128,18 +131,19 @@ def osa_osd_csd(
     essay: str | None = None,
     min_group: int = 10,
 ) -> pd.DataFrame:
-    """How much of the machine's error goes with the group, after Loukina, Madnani & Zechner (2019); three rows an attribute.
+    """How much of the machine's error the group explains (Loukina, Madnani & Zechner 2019); three rows per attribute.
 
-    With `essay`, a column of ids, the rows of one essay (of several seeds) count once, with the mean of their errors and of their
-    squared errors: an average of scores, which nobody will use, would look more accurate than any of its machines.
+    With `essay`, a column of ids, the rows of one essay (from several seeds) count once, with the mean of their errors and of
+    their squared errors. Averaging their scores instead would look more accurate than any single machine, and nobody will use
+    such an average.
 
     OSA, overall score accuracy: OLS of (M - H)^2 on group. OSD, overall score difference: OLS of M - H on group. CSD, conditional
-    score difference: OLS of M - H on group and human score (as categories) against the same on human score alone; the fair one
-    when groups differ in true score.
+    score difference: OLS of M - H on group and human score (as categories) against OLS on human score alone. CSD is the fair
+    measure when groups differ in true score.
 
-    Columns: attribute, measure, n, groups (compared), left_out (essays with no group or one under `min_group`), r2_adjusted (for
-    CSD: what the group adds to it), f, p (F-test; for CSD of the nested models), p_holm (Holm over this table). NaN with fewer
-    than two groups, or where the error does not vary or leaves no degree of freedom.
+    Columns: attribute, measure, n, groups (number compared), left_out (essays without a group or in one under `min_group`),
+    r2_adjusted (for CSD: what the group adds to it), f, p (F-test; for CSD of the nested models), p_holm (Holm over this table).
+    NaN with fewer than two groups, and where the error does not vary or no degree of freedom is left.
     """
     h, m = paired(_column(frame, human), _column(frame, machine))
     essays = pd.DataFrame({"score": h, "error": m - h, "squared": (m - h) ** 2})
@@ -167,12 +171,12 @@ _MODELS = (
 
 
 def _explained(essays: pd.DataFrame, wanted: str, base: str) -> tuple[float, float, float]:
-    """Adjusted R^2 that the group adds, F and p of the two nested models. (Against "~ 1" these are the model's own.)"""
+    """Adjusted R^2 that the group adds, with F and p of the two nested models; against "~ 1" these are the model's own."""
     outcome = wanted.split(" ~ ")[0]
     if essays["group"].nunique() < 2 or np.ptp(essays[outcome]) < 1e-12:
         return float("nan"), float("nan"), float("nan")
     with warnings.catch_warnings():
-        # A group that alone has a score makes two columns equal. The coefficients are then not unique; fit, rank and F are.
+        # Two columns are equal where only one group has a score. The coefficients are then not unique; fit, rank and F are.
         warnings.simplefilter("ignore", SingularMatrixWarning)
         smaller, larger = ols(base, essays).fit(), ols(wanted, essays).fit()
     if larger.df_resid < 1 or larger.df_model <= smaller.df_model:
@@ -182,10 +186,10 @@ def _explained(essays: pd.DataFrame, wanted: str, base: str) -> tuple[float, flo
 
 
 def crossed(frame: pd.DataFrame, first: str, second: str) -> tuple[pd.DataFrame, str]:
-    """The frame with a column that crosses two attributes, and that column's name, to be added to `groups`.
+    """The frame with a column that crosses two attributes, and the column's name, to be added to `groups`.
 
     "groups.gender" and "groups.ell" give "groups.gender x ell" with groups such as "Female x Yes"; null where either is null. A
-    bias can hide in a crossing: against girls who learn English, say, where boys who do are favoured.
+    bias can be visible in crossed groups only: against girls who learn English, say, while boys who do are favoured.
     """
     one, other = (pd.Series(_named(_column(frame, name)), index=frame.index) for name in (first, second))
     known = (one != NOT_RECORDED) & (other != NOT_RECORDED)
@@ -194,7 +198,7 @@ def crossed(frame: pd.DataFrame, first: str, second: str) -> tuple[pd.DataFrame,
 
 
 def all_crossed(frame: pd.DataFrame, groups: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    """The frame with every two of these attributes `crossed`, and the names of the crossings."""
+    """The frame with every pair of these attributes `crossed`, and the names of the new columns."""
     crossings = []
     for first, second in itertools.combinations(groups, 2):
         frame, name = crossed(frame, first, second)
@@ -205,9 +209,9 @@ def all_crossed(frame: pd.DataFrame, groups: Sequence[str]) -> tuple[pd.DataFram
 def gap_to_truth(frame: pd.DataFrame, *, groups: Sequence[str], confidence: float, machine: str = "value") -> pd.DataFrame:
     """The machine's mean error in each group, in points, at equal true quality: attribute, group, n, gap, gap_low, gap_high.
 
-    The error is machine - true score. What depends on the true score alone, the machine's pull to the middle, is taken off by a
-    straight line (least squares over all essays). The interval is that of a one-sample t-test; NaN for a group of one essay.
-    `frame` has one row an essay with `true_score`, known for simulated essays only.
+    The error is machine - true score. The part that depends on the true score alone, the machine's shrinkage to the middle, is
+    removed by a straight line (least squares over all essays). The interval is that of a one-sample t-test; NaN for a group of
+    one essay. `frame` has one row per essay with `true_score`, known for simulated essays only.
     """
     error, rows = frame[machine] - frame["true_score"], []
     left = error - np.polyval(np.polyfit(frame["true_score"], error, 1), frame["true_score"])
@@ -233,17 +237,18 @@ def conditional_bias(
 ) -> pd.DataFrame:
     """The machine's mean error among essays of equal human score, by group: the conditional bias curve, in points.
 
-    One row a group and human score that it has, and one with score NaN for all its scores together; attribute "all" is everyone.
+    One row per group and human score that occurs in it, and one with score NaN for all its scores together. Attribute "all" is
+    the whole sample.
 
     bias = mean (M - H) of the group's essays with that score. Every machine shrinks towards the middle, so bias falls with the
-    score in every group; what is unfair is `gap` = bias of the group - bias of all essays of other groups with that score. Over
-    all scores, gap is the mean over the group's essays where the others have that score too: the standardised difference of
-    Dorans & Kulick (1986), weights from the group. Human scores have errors, so a group that truly writes worse has a gap below 0
-    even with a fair machine; a perfect reading needs true scores (or a second rating).
+    score in every group. Unfairness shows in `gap` = bias of the group - bias of all other groups' essays with that score. Over
+    all scores, gap is the mean over those essays of the group whose score the others have too: the standardised difference of
+    Dorans & Kulick (1986), with weights from the group. Human scores contain errors, so a group that truly writes worse has a gap
+    below 0 even with a fair machine; avoiding this needs true scores (or a second rating).
 
-    Columns: attribute, group, score, n, bias, low, high, gap, gap_low, gap_high, limit (in points: `limit` in SDs of all human
-    scores), verdict (of the gap; "too few" under `min_group` essays, "not a group" where the group is unknown, else "" for
-    everyone). Intervals: expanded percentile bootstrap within each cell. NaN where undefined (no others, one essay).
+    Columns: attribute, group, score, n, bias, low, high, gap, gap_low, gap_high, limit (in points; the argument `limit` is in SDs
+    of all human scores), verdict (on the gap; "too few" under `min_group` essays, "not a group" where the group is unknown, ""
+    for the whole sample). Intervals: expanded percentile bootstrap within each cell. NaN where undefined (no others, one essay).
     """
     h, m = paired(_column(frame, human), _column(frame, machine))
     points, scores, rows = limit * smd_denominator(h, m), np.unique(h), []
@@ -251,7 +256,7 @@ def conditional_bias(
         rng, names = np.random.default_rng(seed), list(members)
         cells = [[members[name] & (h == score) for score in scores] for name in names]
         n = np.array([[cell.sum() for cell in row] for row in cells])
-        # sums of errors, first the sample's own, then the resamples': (1 + resamples, groups, scores)
+        # sums of errors, the sample's in the first row and the resamples' below: (1 + resamples, groups, scores)
         error = np.zeros((1 + resamples, *n.shape))
         for at in np.argwhere(n):
             own = (h[cells[at[0]][at[1]]], m[cells[at[0]][at[1]]])
@@ -286,12 +291,14 @@ def suppression(
 ) -> dict[str, float]:
     """Does the machine give fewer high scores than people give the same essays? The paper's Table 7, with paired intervals.
 
-    Levels in, (n,). With `essay`, ids (n,), the rows of one essay (of several seeds) count once, with their mean. Returned: n,
-    shift, shift_low, shift_high (mean machine - mean human, in points of the scale), human_top and machine_top (share of essays
-    at the `top` highest levels), change, change_low, change_high (machine_top - human_top), ratio, ratio_low, ratio_high
-    (machine_top / human_top; below 1 = suppressed). Expanded percentile bootstrap over essays; where the machine gives no top
-    score at all, which no resample can change, its share has the exact upper end of Clopper & Pearson (1934), people's share as
-    it is. NaN where people give no top score.
+    Inputs are levels, (n,). With `essay`, ids (n,), the rows of one essay (from several seeds) count once, with their mean.
+
+    Returned: n, shift, shift_low, shift_high (mean machine - mean human, in points of the scale), human_top and machine_top
+    (share of essays at the `top` highest levels), change, change_low, change_high (machine_top - human_top), ratio, ratio_low,
+    ratio_high (machine_top / human_top; below 1 = suppressed; NaN where people give no top score).
+
+    Intervals: expanded percentile bootstrap over essays. No resample has a top score where the machine gives none; the upper ends
+    then use the exact upper end of the machine's share (Clopper & Pearson 1934), with people's share held fixed.
     """
     human, machine = paired_levels(human_level, machine_level, levels=scale.size)
     scored = {
@@ -321,12 +328,12 @@ def suppression(
 
 
 def score_distribution(sources: Mapping[str, ArrayLike], scale: Scale, *, top: int = 2) -> pd.DataFrame:
-    """Share of essays at each score by source (human, synthetic, a Student ...), the paper's Table 7; one row a source.
+    """Share of essays at each score by source (human, synthetic, a Student ...), the paper's Table 7; one row per source.
 
-    `sources` maps a name to levels; the first is what the others are measured against, and they may be other essays. Columns:
-    source, n, mean and sd (score scale, sample SD), mean_shift (mean - first mean), one column a score ("3", "3.5": share 0-1),
-    top_share (share at the `top` highest scores), top_ratio (to the first's; below 1 = high scores are suppressed). NaN where
-    there are no essays, or for the ratio no top essay in the first source.
+    `sources` maps a name to levels. The others are compared with the first source; they may cover other essays. Columns: source,
+    n, mean and sd (score scale, sample SD), mean_shift (mean - first mean), one column per score ("3", "3.5": share 0-1),
+    top_share (share at the `top` highest scores), top_ratio (top_share / that of the first; below 1 = high scores are
+    suppressed). NaN where there are no essays; top_ratio is NaN where the first source has no top score.
     """
     labels, rows = [f"{score:g}" for score in scale.scores], []
     for name, given in sources.items():
@@ -344,7 +351,7 @@ def score_distribution(sources: Mapping[str, ArrayLike], scale: Scale, *, top: i
 
 
 def judged_anew(table: pd.DataFrame, value: str, low: str, high: str) -> pd.DataFrame:
-    """A table whose intervals have changed, with its verdicts on `value` by them and the column `limit`; rows without stay so."""
+    """The table with verdicts on `value` from its changed intervals and the column `limit`; rows without a verdict get none."""
     given = [
         verdict(row[value], row[low], row[high], limit=row["limit"]) if row["verdict"] in SIGNS else row["verdict"]
         for row in table.to_dict("records")
@@ -353,7 +360,7 @@ def judged_anew(table: pd.DataFrame, value: str, low: str, high: str) -> pd.Data
 
 
 def _judged(group: str, n: int, min_group: int) -> str:
-    """Why a row gets no verdict of its own, or ""."""
+    """Why a row gets no verdict, or "" where it gets one."""
     return "not a group" if group == NOT_RECORDED else "too few" if n < min_group else ""
 
 
@@ -374,7 +381,7 @@ def _dsm(group: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def _members(frame: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str, dict[str, np.ndarray]]]:
-    """Each attribute with its groups, name -> which essays: numbers in their order, else names, unknown last."""
+    """Each attribute with its groups, name -> mask of essays: numbers ascending, then names in order, unknown last."""
     found = []
     for column in columns:
         named = _named(_column(frame, column))

@@ -1,7 +1,7 @@
 """How agreement grows with the number of human scores, and how many are enough. Numbers in, numbers out.
 
-The learning curve is the usual power law, QWK(n) = top - gap (n / N)^-speed + gap, written so that `top` is the value at N, the
-most essays measured. (Cortes et al. 1994; Hestness et al. 2017.)
+The learning curve is the usual power law (Cortes et al. 1994; Hestness et al. 2017), QWK(n) = top - gap (n / N)^-speed + gap. It
+is written so that `top` is the value at N, the largest number of essays measured.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ class Curve(NamedTuple):
     top: float
     gap: float
     speed: float
-    least: float  # the sizes measured: the curve says nothing outside them
+    least: float  # range of the sizes measured; the curve is not valid outside it
     most: float
 
     def at(self, n: ArrayLike) -> np.ndarray:
-        """QWK with so many human scores."""
+        """QWK with `n` human scores."""
         return self.top - self.gap * ((np.asarray(n, dtype=float) / self.most) ** -self.speed - 1)
 
     def needed(self, qwk: float) -> float:
-        """The number of human scores that gives this QWK, within the sizes measured (`most` also where none of them does)."""
+        """The number of human scores that gives this QWK, limited to the sizes measured (`most` where none reaches it)."""
         short = self.top - qwk
         if short <= 0 or self.gap <= 0:
             return self.most if short <= 0 else self.least
         return float(np.clip(self.most * (1 + short / self.gap) ** (-1 / self.speed), self.least, self.most))
 
     def enough(self, margin: float) -> float:
-        """The fewest human scores whose QWK is at most `margin` below that with all of them."""
+        """The smallest number of human scores whose QWK is at most `margin` below QWK with all of them."""
         return self.needed(self.top - margin)
 
     def gain(self, n: ArrayLike) -> np.ndarray:
-        """QWK that one more human score brings at n (the derivative)."""
+        """The gain in QWK from one more human score at n (the derivative)."""
         n = np.asarray(n, dtype=float)
         return self.gap * self.speed / n * (n / self.most) ** -self.speed
 
 
 def fit(sizes: Sequence[float], qwk: ArrayLike) -> Curve:
-    """Least squares (`scipy.optimize.curve_fit`) through one QWK a size. Raises CyborgError for fewer than four sizes."""
+    """Least-squares fit (`scipy.optimize.curve_fit`) to one QWK per size. Raises CyborgError for fewer than four sizes."""
     sizes, qwk = np.asarray(sizes, dtype=float), np.asarray(qwk, dtype=float)
     if len(np.unique(sizes)) < 4:
         raise CyborgError(f"a learning curve has three parameters and needs four sizes, not {len(np.unique(sizes))}.")
@@ -72,12 +72,12 @@ def fit(sizes: Sequence[float], qwk: ArrayLike) -> Curve:
 def resampled_means(
     human: ArrayLike, systems: Mapping[Hashable, Runs], *, resamples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean QWK over seeds of each system, (systems,), and with other essays and other seeds, (resamples, systems).
+    """Mean QWK over seeds of each system, (systems,), and the same with other essays and other seeds, (resamples, systems).
 
-    Essays are drawn with replacement, the same for all systems. Seeds are too few for that: the bootstrap of S seeds gives a
-    variance too small by (S - 1) / S, without Student's tails. So the effect of other seeds is drawn from the t distribution
-    that `comparisons.across_seeds` uses (`_seed_weights`), the same for all systems that have these seeds. With one seed the
-    resamples are over essays alone.
+    Essays are drawn with replacement, the same for all systems. Seeds are too few to be resampled like this: a bootstrap of S
+    seeds has a variance too small by (S - 1) / S, and lacks Student's tails. The effect of other seeds is therefore drawn from
+    the t distribution that `comparisons.across_seeds` uses (`_seed_weights`), the same draw for all systems with these seeds.
+    With one seed the resamples are over essays alone.
     """
     values, resampled = resampled_metric(
         human, [run for runs in systems.values() for run in runs.values()], metric="qwk", resamples=resamples, seed=seed
@@ -87,14 +87,14 @@ def resampled_means(
     for runs, own, part in zip(systems.values(), np.split(values, ends), np.split(resampled, ends, axis=1), strict=True):
         weights = drawn.setdefault(tuple(runs), _seed_weights(len(runs), resamples, rng))
         means.append(part.mean(axis=1) + weights @ own)
-    bounded = np.clip(np.column_stack(means), -1, 1)  # QWK ends there, the long tails of two or three seeds do not
+    bounded = np.clip(np.column_stack(means), -1, 1)  # QWK's range, which the long tails of two or three seeds exceed
     return np.array([part.mean() for part in np.split(values, ends)]), bounded
 
 
 def _seed_weights(seeds: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """Weights w, (resamples, seeds), of sum 0: for values x of S seeds, w @ x is SD(x) / sqrt(S) times t with S - 1 degrees.
 
-    Centred normal numbers weight the seeds' deviations; a chi-squared one divides them, as in Student's t. 0 for one seed.
+    The weights are centred normal numbers, divided by the root of a scaled chi-squared number as in Student's t; 0 for one seed.
     """
     if seeds == 1:
         return np.zeros((resamples, 1))
@@ -104,7 +104,7 @@ def _seed_weights(seeds: int, resamples: int, rng: np.random.Generator) -> np.nd
 
 
 class Fitted(NamedTuple):
-    """A curve with those of the resamples, and the resampled QWK of the other systems."""
+    """The fitted curve, the curves fitted in the resamples, and the resampled QWK of the other systems."""
 
     curve: Curve
     curves: list[Curve]
@@ -114,23 +114,23 @@ class Fitted(NamedTuple):
     others: dict[Hashable, tuple[float, np.ndarray]]
 
     def table(self, confidence: float) -> pd.DataFrame:
-        """What was measured, with interval, beside the curve: n, qwk, low, high, fitted."""
+        """Measured QWK with its interval, beside the curve's: n, qwk, low, high, fitted."""
         low, high = self.interval(self.resampled, confidence)
         columns = {"n": self.sizes, "qwk": self.qwk, "low": low, "high": high, "fitted": self.curve.at(self.sizes)}
         return pd.DataFrame(columns)
 
     def band(self, confidence: float, points: int = 80) -> pd.DataFrame:
-        """The curve with interval at points evenly spaced on a log scale, for a figure: n, qwk, low, high."""
+        """The curve with its interval at points evenly spaced on a log scale, for a figure: n, qwk, low, high."""
         n = np.geomspace(self.sizes[0], self.sizes[-1], points)
         low, high = self.interval([curve.at(n) for curve in self.curves], confidence)
         return pd.DataFrame({"n": n, "qwk": self.curve.at(n), "low": low, "high": high})
 
     def interval(self, values: Sequence[ArrayLike], confidence: float) -> np.ndarray:
-        """Percentile ends, (2, ...), of one value (or array) a resample."""
+        """Percentile ends, (2, ...), of values (or arrays), one per resample."""
         return np.quantile(np.asarray(values, dtype=float), [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
 
     def enough(self, margins: Sequence[float], *, confidence: float) -> pd.DataFrame:
-        """The fewest human scores within each margin of all of them, with interval: margin, n, low, high."""
+        """The smallest number of human scores within each margin (`Curve.enough`), with interval: margin, n, low, high."""
         rows = []
         for margin in margins:
             ends = self.interval([curve.enough(margin) for curve in self.curves], confidence)
@@ -138,7 +138,10 @@ class Fitted(NamedTuple):
         return pd.DataFrame(rows, columns=["margin", "n", "low", "high"])
 
     def worth(self, *, confidence: float) -> pd.DataFrame:
-        """How many human scores alone would give each other system's QWK: system, qwk, n, low, high, capped (n is the most)."""
+        """How many human scores alone would give each other system's QWK.
+
+        Columns: system, qwk, n, low, high, capped (n is the largest size measured).
+        """
         rows = []
         for system, (qwk, resampled) in self.others.items():
             each = [curve.needed(value) for curve, value in zip(self.curves, resampled, strict=True)]
@@ -150,11 +153,11 @@ class Fitted(NamedTuple):
 def fit_resampled(
     human: ArrayLike, sizes: Mapping[int, Runs], others: Mapping[Hashable, Runs], *, resamples: int, seed: int
 ) -> Fitted:
-    """Fit the curve of `sizes` (number of human scores -> runs), and again in every resample of essays and seeds."""
+    """Fit the curve to `sizes` (number of human scores -> runs), and again in every resample of essays and seeds."""
     systems = {("size", n): runs for n, runs in sizes.items()} | {("other", name): runs for name, runs in others.items()}
     values, resampled = resampled_means(human, systems, resamples=resamples, seed=seed)
     count, numbers = len(sizes), list(sizes)
-    known = resampled[np.isfinite(resampled).all(axis=1)]  # a resample without any agreement to measure has no curve
+    known = resampled[np.isfinite(resampled).all(axis=1)]  # a resample with an undefined QWK has no curve
     curves = [fit(numbers, row[:count]) for row in known]
     rest = {name: (float(values[count + at]), known[:, count + at]) for at, name in enumerate(others)}
     return Fitted(fit(numbers, values[:count]), curves, numbers, values[:count], known[:, :count], rest)

@@ -1,12 +1,12 @@
-"""Agreement of a machine with human raters on the same essays: arrays in, numbers out, no model in sight.
+"""Agreement of a machine with human raters on the same essays: arrays in, numbers out, no model needed.
 
 Every metric is a function of a few sums over essays (`moments`), so one formula serves a sample, a confusion table and ten
-thousand resamples of it (`significance`). Rules for all of them: arrays are one-dimensional and of equal length, NaN is an
-error (a missing score is the caller's decision, not ours), and what is undefined (no essay, zero variance) is NaN, never 0.
-Only tables of several ratings (PRMSE, `human_agreement`) have NaN in them: that rater did not score that essay.
+thousand resamples of it (`bootstrap`). Rules for all metrics: arrays are one-dimensional and of equal length; NaN in the input is
+an error, since the caller must decide what to do about a missing score; an undefined result (no essay, zero variance) is NaN,
+never 0. Only tables of several ratings (PRMSE, `human_agreement`) may contain NaN, where a rater did not score an essay.
 
-Levels (0 .. K-1, see `scale`) are wanted where categories are compared: QWK, exact, adjacent, confusion, precision and recall.
-Real-valued scores, neither rounded nor trimmed, are wanted elsewhere: RMSE, r, SD ratio, SMD.
+Metrics that compare categories require levels (0 .. K-1, see `scale`): QWK, exact, adjacent, confusion, precision and recall. The
+others take real-valued scores, neither rounded nor trimmed: RMSE, r, SD ratio, SMD.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class Threshold(NamedTuple):
 
 
 WILLIAMSON = "Williamson, Xi & Breyer 2012"
-THRESHOLDS = {  # by figure; `below_people`: QWK of two people minus that of machine and human
+THRESHOLDS = {  # by metric; `below_people`: QWK of two people minus QWK of machine and human
     "qwk": Threshold("at least 0.70", WILLIAMSON, lambda value: value >= 0.70),
     "r": Threshold("at least 0.70", WILLIAMSON, lambda value: value >= 0.70),
     "below_people": Threshold("at most 0.10", WILLIAMSON, lambda value: value <= 0.10),
     "smd": Threshold("within 0.15", WILLIAMSON, lambda value: abs(value) <= 0.15),
     "sd_ratio": Threshold("2/3 to 3/2", "Wang & von Davier 2014", lambda value: (value >= 2 / 3) & (value <= 3 / 2)),
 }
-ROUNDING = 1e-12  # a sum of squares below this share of its terms is what floats leave of zero variance
+ROUNDING = 1e-12  # a sum of squared deviations below this share of its terms is rounding error; the variance is zero
 
 
 def paired(human: ArrayLike, machine: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -73,9 +73,10 @@ def paired_levels(human: ArrayLike, machine: ArrayLike, *, levels: int | None = 
 
 
 def moments(human: ArrayLike, machine: ArrayLike, *, centre: float = 0.0) -> np.ndarray:
-    """What each essay adds to the sums that every metric is made of: 1, h, m, h^2, m^2, (m-h)^2, [m = h], [|m-h| <= 1].
+    """Each essay's terms of the sums that all metrics are computed from: 1, h, m, h^2, m^2, (m-h)^2, [m = h], [|m-h| <= 1].
 
-    Shape (..., 8) for broadcastable inputs (...). `centre` is taken off both; no metric changes, but floats stay precise.
+    Shape (..., 8) for broadcastable inputs (...). `centre` is subtracted from both: no metric changes, but less precision is
+    lost to rounding.
     """
     human, machine = np.broadcast_arrays(np.asarray(human, dtype=float) - centre, np.asarray(machine, dtype=float) - centre)
     gap = machine - human
@@ -133,9 +134,9 @@ def from_moments(metric: str, sums: ArrayLike) -> np.ndarray:
 
 
 def means_and_sds(sums: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Means (from the `centre` of the moments) and sample SDs of human and machine scores, each (..., 2), from sums (..., 8).
+    """Means (relative to the `centre` of the moments) and sample SDs of human and machine scores, each (..., 2).
 
-    NaN means without essays, NaN SDs with fewer than two.
+    `sums` are summed moments, (..., 8). Means are NaN without essays, SDs with fewer than two.
     """
     sums = np.asarray(sums, dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -145,7 +146,7 @@ def means_and_sds(sums: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 
 def middle(human: np.ndarray) -> float:
-    """A whole number near the mean, to centre `moments` on: levels stay whole, so their sums stay exact."""
+    """A whole number near the mean, the centre for `moments`: centred levels are whole numbers, so their sums are exact."""
     return float(np.round(human.mean())) if len(human) else 0.0
 
 
@@ -157,9 +158,9 @@ def qwk(human_level: ArrayLike, machine_level: ArrayLike, *, levels: int) -> flo
     """Quadratic weighted kappa over the whole scale of `levels` levels (Cohen 1968).
 
     1 - sum(w_ij O_ij) / sum(w_ij E_ij) with w_ij = (i-j)^2 / (K-1)^2, O the observed and E the chance table (the product of the
-    marginals). Levels are places on the scale, so a level that no essay has keeps its place; it equals
-    `sklearn.metrics.cohen_kappa_score(weights="quadratic", labels=range(K))`. NaN without essays, and where both raters gave
-    all essays one and the same level; 0 where only one rater is constant.
+    marginals). Levels are positions on the scale, so a level that no essay has still counts. Equals
+    `sklearn.metrics.cohen_kappa_score(weights="quadratic", labels=range(K))`. NaN without essays, and where both raters gave all
+    essays the same level; 0 where only one rater is constant.
     """
     return _metric("qwk", *paired_levels(human_level, machine_level, levels=levels))
 
@@ -200,15 +201,15 @@ def pearson_r(human: ArrayLike, machine: ArrayLike) -> float:
 
 
 def r2(human: ArrayLike, machine: ArrayLike) -> float:
-    """1 - sum (M - H)^2 / sum (H - mean H)^2: the share of the variance of H that M as it stands accounts for; not r squared.
+    """1 - sum (M - H)^2 / sum (H - mean H)^2: the share of the variance of H that M itself accounts for; not r squared.
 
-    Below 0 the mean of H would be a better guess. NaN where H has zero variance (so also for one essay).
+    Where it is below 0, the mean of H would be a better guess. NaN where H has zero variance (so also for one essay).
     """
     return _metric("r2", *paired(human, machine))
 
 
 def sd_ratio(human: ArrayLike, machine: ArrayLike) -> float:
-    """SD of H over SD of M; 2/3 to 3/2 is wanted (Wang & von Davier 2014). Above 1 the machine spreads too little.
+    """SD of H over SD of M; it should lie between 2/3 and 3/2 (Wang & von Davier 2014). Above 1 the machine varies too little.
 
     NaN where either has zero variance (so also for one essay).
     """
@@ -216,7 +217,7 @@ def sd_ratio(human: ArrayLike, machine: ArrayLike) -> float:
 
 
 def smd_denominator(human: ArrayLike, machine: ArrayLike, *, denominator: str = "human") -> float:
-    """The SD that an SMD is divided by, one of `DENOMINATORS`, of these essays; NaN with fewer than two of them."""
+    """The denominator of an SMD: an SD of these essays, by its name in `DENOMINATORS`; NaN with fewer than two essays."""
     if denominator not in DENOMINATORS:
         raise CyborgError(f"no SMD denominator {denominator!r}; there are {', '.join(DENOMINATORS)}")
     human, machine = paired(human, machine)
@@ -236,9 +237,9 @@ def smd(
 ) -> float:
     """Standardised mean difference (mean M - mean H) / sigma; negative = the machine is stricter.
 
-    `denominator` is a name of `DENOMINATORS` (the field uses four, RSMTool's names): "human" and "pooled" take sigma from these
-    essays; "johnson" and "williamson" from `whole`, (human, machine) of the whole sample, when these essays are one group of it
-    (by default from these essays too). NaN where sigma is 0 or of fewer than two essays.
+    `denominator` is a name in `DENOMINATORS` (the four in use, with RSMTool's names). "human" and "pooled" take sigma from these
+    essays. "johnson" and "williamson" take it from `whole`, the (human, machine) scores of the whole sample of which these essays
+    are a group; without `whole`, from these essays. NaN where sigma is 0 or comes from fewer than two essays.
     """
     human, machine = paired(human, machine)
     own = whole is None or denominator in ("human", "pooled")
@@ -249,8 +250,8 @@ def smd(
 def rater_error_variance(ratings: ArrayLike) -> float:
     """Variance of the raters' errors from essays with several ratings, in squared points (Loukina et al. 2020).
 
-    `ratings` (n, raters) with NaN where a rater did not score an essay. Sample variance of each essay's ratings, averaged with
-    weights c_i - 1, c_i the number of its ratings. NaN where no essay has two.
+    It is the sample variance of each essay's ratings, averaged with weights c_i - 1, c_i being the number of ratings of essay i.
+    `ratings` (n, raters) has NaN where a rater did not score an essay. NaN where no essay has two ratings.
     """
     ratings, counts = _ratings(ratings)
     several = ratings[counts > 1]
@@ -261,11 +262,11 @@ def rater_error_variance(ratings: ArrayLike) -> float:
 
 
 def true_score_variance(ratings: ArrayLike, *, error_variance: float | None = None) -> float:
-    """Variance of true scores (what an essay would get on average from infinitely many raters), in squared points.
+    """Variance of true scores (an essay's mean score from infinitely many raters), in squared points.
 
-    (sum c_i (mean_i - mean)^2 - (n - 1) V) / (C - sum c_i^2 / C) with c_i ratings of essay i, mean_i their mean, mean that of all
-    C ratings, V the error variance (by default `rater_error_variance`). It may come out negative when raters hardly agree. NaN
-    where V is unknown, and for fewer than two essays.
+    (sum c_i (mean_i - mean)^2 - (n - 1) V) / (C - sum c_i^2 / C) with c_i the number of ratings of essay i, mean_i their mean,
+    mean that of all C ratings, V the error variance (by default `rater_error_variance`). It can be negative where raters hardly
+    agree. NaN where V is unknown, and for fewer than two essays.
     """
     ratings, counts = _ratings(ratings)
     error = rater_error_variance(ratings) if error_variance is None else error_variance
@@ -276,13 +277,15 @@ def true_score_variance(ratings: ArrayLike, *, error_variance: float | None = No
 
 
 def prmse(ratings: ArrayLike, machine: ArrayLike, *, error_variance: float | None = None) -> float:
-    """Proportional reduction in mean squared error when the machine's scores stand for the true score (Loukina et al. 2020).
+    """Proportional reduction in mean squared error when the machine's scores predict the true score (Loukina et al. 2020).
 
-    1 - MSE / (variance of true scores), MSE = (sum c_i (mean_i - M_i)^2 - n V) / C; letters as in `true_score_variance`, and the
-    formula RSMTool's. Unlike agreement with one rater it does not fall when raters are careless: 1 is a machine that gives the
-    true score, 0 one no better than the mean, below 0 a worse one. `ratings` (n, raters), in the unit of `machine` (n,), with NaN
-    where an essay lacks a rating; every essay needs one and some need two (or `error_variance` from another sample).
-    NaN where undefined: no double-scored essay, one essay, or no positive variance of true scores.
+    1 - MSE / (variance of true scores), MSE = (sum c_i (mean_i - M_i)^2 - n V) / C; symbols as in `true_score_variance`, formula
+    as in RSMTool. Unlike agreement with one rater, it does not fall when raters are careless. 1: the machine gives the true
+    score; 0: it is no better than the mean; below 0: it is worse.
+
+    `ratings` (n, raters) are in the unit of `machine` (n,), with NaN where an essay lacks a rating. Every essay needs one rating,
+    and some need two (or `error_variance` comes from another sample). NaN where undefined: no double-scored essay, one essay, or
+    no positive variance of true scores.
     """
     ratings, counts = _ratings(ratings)
     _, machine = paired(np.nanmean(ratings, axis=1) if len(ratings) else [], machine)
@@ -295,7 +298,7 @@ def prmse(ratings: ArrayLike, machine: ArrayLike, *, error_variance: float | Non
 
 
 def _ratings(ratings: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Ratings as float64 (n, raters) and how many each essay has, (n,); raises CyborgError for an essay without any."""
+    """Ratings as float64 (n, raters) and their number per essay, (n,); raises CyborgError for an essay without any."""
     ratings = np.asarray(ratings, dtype=float)
     if ratings.ndim != 2 or np.isinf(ratings).any():
         raise CyborgError(f"ratings must be a table of essays x raters with finite scores or NaN, not of shape {ratings.shape}")
@@ -306,7 +309,7 @@ def _ratings(ratings: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 
 def qwk_of_people(essays: pd.DataFrame, scale: Scale) -> float:
-    """QWK of two people (columns score, second_score) on the essays that both have scored; NaN where there is none."""
+    """QWK of two people (columns score, second_score) on the essays that both scored; NaN where there are none."""
     double = essays.dropna(subset=["second_score"])
     return (
         qwk(scale.level(double["score"]), scale.level(double["second_score"]), levels=scale.size) if len(double) else float("nan")
@@ -314,11 +317,12 @@ def qwk_of_people(essays: pd.DataFrame, scale: Scale) -> float:
 
 
 def human_agreement(ratings: ArrayLike, scale: Scale) -> pd.DataFrame:
-    """How well people agree, a machine's ceiling: `agreement_metrics` of every pair of raters, on the essays that both scored.
+    """How well people agree, the benchmark for a machine: `agreement_metrics` of every pair of raters on the essays both scored.
 
-    `ratings` (n, raters) on the scale, NaN where a rater did not score an essay. One row a pair: first, second (their columns,
-    from 1) and `agreement_metrics` with the first as "human", the second as "machine"; but its SMD is over the pooled SD,
-    as RSMTool's, since neither rater is the measure of the other. Pairs without a common essay are NaN with n = 0.
+    `ratings` (n, raters) lie on the scale, with NaN where a rater did not score an essay. One row per pair: first, second (their
+    columns, counted from 1) and `agreement_metrics` with the first as "human" and the second as "machine". Its SMD, however,
+    divides by the pooled SD, as in RSMTool, since neither rater is the standard for the other. Pairs without a common essay have
+    n = 0 and NaN.
     """
     ratings, rows = np.asarray(ratings, dtype=float), []
     if ratings.ndim != 2:
@@ -331,11 +335,11 @@ def human_agreement(ratings: ArrayLike, scale: Scale) -> pd.DataFrame:
 
 
 def per_level(human_level: ArrayLike, machine_level: ArrayLike, *, levels: int) -> pd.DataFrame:
-    """One row a level: level, human_n, machine_n, precision, recall, f1.
+    """One row per level: level, human_n, machine_n, precision, recall, f1.
 
-    Recall = of the essays that people gave this level, the share the machine gave it too; NaN where people gave it to none.
-    Precision = of the essays the machine gave this level, the share people gave it too; NaN where the machine never did.
-    F1 = 2 TP / (2 TP + FP + FN); NaN where neither ever did.
+    Recall = share of the essays with this human level to which the machine gave it too; NaN where people never gave it.
+    Precision = share of the essays with this machine level to which people gave it too; NaN where the machine never gave it.
+    F1 = 2 TP / (2 TP + FP + FN); NaN where neither gave it.
     """
     human, machine = paired_levels(human_level, machine_level, levels=levels)
     places = np.arange(levels)
@@ -347,11 +351,11 @@ def per_level(human_level: ArrayLike, machine_level: ArrayLike, *, levels: int) 
 
 
 def agreement_metrics(human_score: ArrayLike, machine_value: ArrayLike, scale: Scale) -> dict[str, float]:
-    """All agreement figures of one rater, machine or a second human, with the human scores of the same essays.
+    """All agreement metrics of one rater, a machine or a second human, with the human scores of the same essays.
 
     `human_score` lies on the scale; `machine_value` is real-valued, on the score scale. QWK, exact and adjacent agreement compare
-    levels (the machine's by `scale.nearest`: rounded, halves up, trimmed to the scale); means, SDs (sample), RMSE (in points of
-    the scale), r, SD ratio H/M and SMD (over the human SD) compare the values as they are. NaN where undefined.
+    levels (the machine's by `scale.nearest`: rounded, halves up, trimmed to the scale). Means, SDs (sample), RMSE (in points of
+    the scale), r, SD ratio H/M and SMD (over the human SD) use the values as they are. NaN where undefined.
     """
     human, machine = paired(human_score, machine_value)
     human_level, machine_level = scale.level(human), scale.nearest(machine)

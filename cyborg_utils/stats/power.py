@@ -1,16 +1,17 @@
-"""How many test essays does a question need, and what is the smallest difference that these can answer?
+"""How many test essays does a question need, and what is the smallest difference that the present ones can answer?
 
-From standard errors measured on this data (bootstrap over essays), which shrink with 1/sqrt(n). Normal approximations: enough to
-plan with, not to the last essay. An answer is given by the interval mean -+ half, with z_q the normal quantile, alpha the level:
+Standard errors are measured on the data at hand (bootstrap over essays) and shrink with 1/sqrt(n). Normal approximations are good
+enough for planning, but not exact to the essay. The interval mean -+ half gives the answer, with z_q the normal quantile and
+alpha the level:
 
     detect a difference d, tell from 0   the interval leaves out 0; half = z_(1-alpha/2) se
     show equivalence within m            it lies inside -+m, two one-sided tests (Schuirmann 1987; Chow, Shao & Wang 2008, section
                                          3.1), true difference 0; half = z_(1-alpha) se, for "not biased" z_(1-alpha/2) se
     call a group biased                  it lies beyond the limit, for a true SMD beyond the limit; half = z_(1-alpha/2) se
 
-Training adds noise that more essays do not take away. With several seeds it is part of the error, with its own wide interval
-(`comparisons.across_seeds`: Student's t, which is 12.7 instead of 2 with two seeds). That may be too much: then no number of
-test essays answers the question, only more seeds do.
+Training adds noise that more essays do not reduce. With several seeds it is part of the error, with its own wide interval
+(`comparisons.across_seeds`: Student's t, which is 12.7 instead of 2 with two seeds). Where this noise is too large, no number of
+test essays answers the question; only more seeds do.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.stats.comparisons import Seed, across_seeds
+from cyborg_utils.stats.bootstrap import Seed
+from cyborg_utils.stats.comparisons import across_seeds
 
 DETECT, EQUIVALENT = "detect a difference of", "show equivalence within"
 SEEN, CLEARED, BIASED = "tell from 0 an SMD of", "show no bias within", "call biased an SMD of"
@@ -34,9 +36,9 @@ Runs = ArrayLike | Mapping[Any, ArrayLike]
 
 
 def chance(question: str, size: float, se: float, *, seed_se: float = 0.0, seeds: int = 1, alpha: float = 0.05) -> float:
-    """Chance of the answer with a standard error `se` from essays and `seed_se` from training, known from so many seeds.
+    """Chance of the answer with a standard error `se` from essays and `seed_se` from training, estimated from `seeds` seeds.
 
-    NaN where `se` is unknown, 1 where there is no error. Raises CyborgError for a question that the module does not list.
+    NaN where `se` is unknown, 1 where there is no error. Raises CyborgError for a question that is not in `QUESTIONS`.
     """
     if question not in QUESTIONS:
         raise CyborgError(f"no question {question!r}; there are {', '.join(QUESTIONS)}")
@@ -49,7 +51,7 @@ def chance(question: str, size: float, se: float, *, seed_se: float = 0.0, seeds
         return float(size > 0)
     level = 1 - (alpha if question == EQUIVALENT else alpha / 2)
     half = stats.norm.ppf(level) * se
-    if seed_se:  # the interval varies with the seeds drawn, as their variance does: chi-squared, here in 1,000 equal parts
+    if seed_se:  # the interval varies with the variance of the seeds drawn: chi-squared, here by 1,000 quantiles
         variance = stats.chi2.ppf((np.arange(1000) + 0.5) / 1000, seeds - 1) / (seeds - 1)
         half = np.sqrt(half**2 + (stats.t.ppf(level, seeds - 1) * seed_se) ** 2 * variance)
     near = stats.norm.cdf((size - half) / spread)
@@ -60,9 +62,9 @@ def chance(question: str, size: float, se: float, *, seed_se: float = 0.0, seeds
 
 
 def needed(question: str, size: float, n: int, se: float, *, power: float = 0.80, seed_se: float = 0.0, **how: Any) -> float:
-    """Essays that give the answer with this power, where n essays have a standard error `se`; `how` as in `chance`.
+    """Number of essays that give the answer with this power, where n essays have a standard error `se`; `how` as in `chance`.
 
-    Inf where no number does (training alone varies too much, or the size is 0); NaN where `se` is unknown.
+    Inf where no number suffices (training alone varies too much, or the size is 0); NaN where `se` is unknown.
     """
 
     def short(log: float) -> float:
@@ -79,7 +81,7 @@ def needed(question: str, size: float, n: int, se: float, *, power: float = 0.80
 
 
 def smallest(question: str, se: float, *, power: float = 0.80, seed_se: float = 0.0, **how: Any) -> float:
-    """The size that is answered with this power; NaN where `se` is unknown."""
+    """The smallest size that is answered with this power; NaN where `se` is unknown."""
     spread = np.hypot(se, seed_se)
     if not spread > 0:
         return float(spread)  # 0, or unknown
@@ -101,12 +103,12 @@ def qwk_power(
     metric: str = "qwk",
     resamples: int = 2_000,
 ) -> pd.DataFrame:
-    """What these test essays can say about differences in QWK; one row a pair of systems, question and size.
+    """What these test essays can say about differences in QWK; one row per pair of systems, question and size.
 
     `pairs` maps a name to (system, baseline): levels (n,), or mappings seed -> levels with the same seeds. Columns: pair, seeds,
-    n, se (of the difference: essays), seed_se (training: SD over seeds / sqrt(seeds); NaN with one seed, and then left out),
-    question, size, power (the chance here), n_needed (for `power`; inf = more essays cannot do it, only more seeds), smallest
-    (the size that these essays answer with `power`), answerable (can this corpus: power here >= `power`).
+    n, se (of the difference, from essays), seed_se (from training: SD over seeds / sqrt(seeds); NaN with one seed, then ignored),
+    question, size, power (the chance with these essays), n_needed (essays for the argument `power`; inf = only more seeds can
+    help), smallest (the smallest size that these essays answer with `power`), answerable (the chance is at least `power`).
     """
     rows = []
     for name, (system, baseline) in pairs.items():
@@ -127,12 +129,12 @@ def smd_power(
     alpha: float = 0.05,
     power: float = 0.80,
 ) -> pd.DataFrame:
-    """What these test essays can say about the SMD of each group; one row a group, question and size.
+    """What these test essays can say about the SMD of each group; one row per group, question and size.
 
-    `table` is that of `fairness.smd_by_group`: attribute, group, n, smd_se. Questions: is an SMD of this size told from 0; is a
-    group without bias cleared within `limit`; is a group called biased whose SMD is this size (those beyond `limit`). Columns:
-    attribute, group, n, se, question, size, power, n_needed (essays of this group), smallest, answerable, as in `qwk_power`. The
-    groups of an attribute need that many each, so its smallest group decides what a corpus can answer: `hardest`.
+    `table` comes from `fairness.smd_by_group`: attribute, group, n, smd_se. Questions: is an SMD of this size distinguished from
+    0; is a group without bias cleared within `limit`; is a group with an SMD of this size called biased (sizes beyond `limit`
+    only). Columns: attribute, group, n, se, question, size, power, n_needed (essays of this group), smallest, answerable, as in
+    `qwk_power`. Every group of an attribute needs that many, so the smallest group decides what a corpus can answer (`hardest`).
     """
     rows = []
     for row in table.to_dict("records"):
@@ -144,9 +146,9 @@ def smd_power(
 
 
 def hardest(table: pd.DataFrame, *, min_group: int, unknown: str = "not recorded") -> pd.DataFrame:
-    """Of a table of `smd_power`, the rows of each attribute's smallest group of at least `min_group` essays.
+    """The rows of `smd_power` for each attribute's smallest group of at least `min_group` essays.
 
-    A smaller one cannot answer anything, and essays without a group are none.
+    Smaller groups are left out because they cannot answer anything; essays whose group is `unknown` are not a group.
     """
     real = table[(table["group"] != unknown) & (table["n"] >= min_group)]
     smallest = real.groupby("attribute", sort=False)["n"].transform("min")
@@ -155,7 +157,7 @@ def hardest(table: pd.DataFrame, *, min_group: int, unknown: str = "not recorded
 
 
 def _answer(question: str, size: float, here: Mapping, alpha: float, power: float, beyond: float = 0.0) -> dict[str, Any]:
-    """power, n_needed, smallest and answerable of one question; `beyond` is the limit that a bias must pass."""
+    """power, n_needed, smallest and answerable of one question; `beyond` is the limit that a bias must exceed."""
     how = {"seed_se": float(np.nan_to_num(here.get("seed_se", 0.0))), "seeds": here.get("seeds", 1), "alpha": alpha}
     known = chance(question, size - beyond, here["se"], **how)
     return {

@@ -1,6 +1,6 @@
 """How well the arms of a study agree with people: tables of QWK, differences, gap closed, power. Frames in, tidy tables out.
 
-The statistics are those of `comparisons`, pooled over seeds.
+The statistics come from `stats.comparisons`, pooled over seeds.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from cyborg_utils.study.scores import ARM
 def agreement_table(
     raters: pd.DataFrame, *, scale: Scale, resamples: int, confidence: float, seed: int, column: str = "matched"
 ) -> pd.DataFrame:
-    """One row an arm: QWK with interval (`across_seeds`), and the means over seeds of the other figures of agreement.
+    """One row per arm: QWK with interval (`across_seeds`), and the means over seeds of the other agreement metrics.
 
     Columns: fraction, n_human, labels, student, head, seeds, n, qwk, low, high, interval_of, seed_sd, test_sd, exact, adjacent,
-    r, sd_ratio, smd, qwk_raw, smd_raw. n counts the essays; `raw` is without the match of mean and SD on the development split.
+    r, sd_ratio, smd, qwk_raw, smd_raw. n counts the essays. The `raw` metrics are of the scores before mean and SD are matched on
+    the development split.
     """
     h, score = human(raters), human(raters, "score")
     rows = []
@@ -48,7 +49,7 @@ def agreement_table(
 
 
 def panels(table_qwk: pd.DataFrame, *, fraction: float) -> pd.DataFrame:
-    """The arms at one share of human scores and at all of them, a panel a Student and head; the Teacher stands in every panel."""
+    """The arms at one fraction of human scores and at 1, one panel per Student and head; the Teacher is in every panel."""
     rows = systems(table_qwk[table_qwk["fraction"].isin([fraction, 1.0])])
     teacher, pupils = rows[rows["student"] == "teacher"], rows[rows["student"] != "teacher"]
     parts = pupils.groupby(["student", "head"], sort=False)
@@ -58,7 +59,7 @@ def panels(table_qwk: pd.DataFrame, *, fraction: float) -> pd.DataFrame:
 def for_the_paper(
     table_qwk: pd.DataFrame, table_comparisons: pd.DataFrame, *, fraction: float, student: str, head: str
 ) -> dict[str, tuple[float, ...]]:
-    """What `paper.beside` compares: QWK with interval of the arms that are there, and the gain of `cyborg` over `human`."""
+    """Values for `paper.beside`: QWK with interval of the arms present, and the gain of `cyborg` over `human`."""
     rows = of_student(table_qwk, student, head, fraction=fraction).set_index("arm")
     found = {
         arm: tuple(rows.loc[arm, ["qwk", "low", "high"]]) for arm in ("human", "cyborg", "full", "teacher") if arm in rows.index
@@ -69,7 +70,7 @@ def for_the_paper(
 
 
 def single_runs(raters: pd.DataFrame, *, scale: Scale, column: str = "matched") -> pd.DataFrame:
-    """One row an arm and seed: QWK on the test essays; the dots of the figures."""
+    """One row per arm and seed: QWK on the test essays; the dots of the figures."""
     h, rows = human(raters, "score"), []
     for key, arm in raters.groupby([*ARM, "n_human"], sort=False):
         for seed, level in by_seed(arm, f"{column}_level").items():
@@ -84,8 +85,8 @@ def comparisons(
 
     Pairs: every kind of Cyborg labels against `human` and against `full`; `full` and the Teacher's two readings against `human`.
     Columns: fraction, student, head, system, baseline, seeds (those that both have), n, qwk, qwk_baseline, difference, low, high
-    (`across_seeds`), p, p_holm (permutation over essays, all seeds of an essay together), tost_low, tost_high (the
-    2 confidence - 1 interval), margin, equivalence, least_margin (the smallest margin that the pair would have passed).
+    (`across_seeds`), p, p_holm (permutation over essays, swapping all seeds of an essay together), tost_low, tost_high (the
+    2 confidence - 1 interval), margin, equivalence, least_margin (the smallest margin at which the pair is equivalent).
     """
     h, rows = human(raters), []
     for place, arms in _settings(raters, column):
@@ -153,10 +154,10 @@ def power_table(
     min_group: int = 10,
     column: str = "matched_level",
 ) -> pd.DataFrame:
-    """What the test essays and seeds can tell about the main pairs of one Student (`power.qwk_power`); empty without a pair.
+    """What the test essays and seeds can show about the main pairs of one Student (`power.qwk_power`); empty without a pair.
 
-    Once for all essays and once for those of the smallest group of at least `min_group` essays, where `groups` are named; the
-    first column, `essays`, says which.
+    The table covers all essays and, where `groups` are named, also those of the smallest group of at least `min_group` essays.
+    The first column, `essays`, names the set.
     """
     wanted, tables = {"fraction": fraction, "student": student, "head": head}, []
     for name, rows in {"all": raters, **_smallest_group(raters, groups, min_group)}.items():
@@ -173,7 +174,7 @@ def power_table(
 
 
 def _smallest_group(raters: pd.DataFrame, groups: Sequence[str], min_group: int) -> dict[str, pd.DataFrame]:
-    """Name and rows of the smallest group that is judged, or nothing."""
+    """Name and rows of the smallest group with at least `min_group` essays; empty where there is none."""
     essays = raters.drop_duplicates("essay_id")
     sizes = {(column, group): n for column in groups for group, n in essays[column].value_counts().items() if n >= min_group}
     if not sizes:
@@ -183,7 +184,7 @@ def _smallest_group(raters: pd.DataFrame, groups: Sequence[str], min_group: int)
 
 
 def _settings(raters: pd.DataFrame, column: str) -> Iterator[tuple[dict, dict[str, Runs]]]:
-    """Each fraction, student and head with its arms, `full` and the Teacher's among them: labels -> seed -> levels."""
+    """Each fraction, student and head with its arms, including `full` and the Teacher's: labels -> seed -> levels."""
     students = raters[(raters["student"] != "teacher") & (raters["fraction"] < 1)]
     for (fraction, student, head), rows in students.groupby(["fraction", "student", "head"], sort=False):
         arms = {labels: by_seed(arm, column) for labels, arm in rows.groupby("labels", sort=False)}
@@ -194,7 +195,7 @@ def _settings(raters: pd.DataFrame, column: str) -> Iterator[tuple[dict, dict[st
 
 
 def _shared(arms: dict[str, Runs], system: str, baseline: str) -> tuple[Runs, Runs]:
-    """The runs of two arms with the seeds that both have; none where an arm is missing."""
+    """The runs of two arms for the seeds that both have; empty where an arm is missing."""
     ours, theirs = arms.get(system, {}), arms.get(baseline, {})
     seeds = sorted(set(ours) & set(theirs))
     return {seed: ours[seed] for seed in seeds}, {seed: theirs[seed] for seed in seeds}

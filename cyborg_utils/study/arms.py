@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-Runs = dict[int, np.ndarray]  # seed -> one number an essay, essays in the order of their ids
+Runs = dict[int, np.ndarray]  # seed -> one number per essay, essays in the order of their ids
 TEACHER = {"teacher": "most likely", "teacher-expected": "expected"}  # the Teacher's two readings (`scores.raters`), as systems
 
 
@@ -18,13 +18,13 @@ def pick(raters: pd.DataFrame, **wanted: object) -> pd.DataFrame:
 
 
 def systems(table: pd.DataFrame) -> pd.DataFrame:
-    """With a column `arm`: the labels, and the Teacher's two readings by their names in `TEACHER`."""
+    """The table with a column `arm`: the labels, or for the Teacher's two readings their names in `TEACHER`."""
     readings = {reading: name for name, reading in TEACHER.items()}
     return table.assign(arm=table["head"].map(readings).fillna(table["labels"]))
 
 
 def of_student(table: pd.DataFrame, student: str, head: str, *, fraction: float | None = None) -> pd.DataFrame:
-    """The rows of one Student and of the Teacher, with a column `arm` (`systems`); with a `fraction`, at it and at 1 only."""
+    """The rows of one Student and of the Teacher, with a column `arm` (`systems`); with `fraction`, only those at it and at 1."""
     rows = systems(table)
     rows = rows[((rows["student"] == student) & (rows["head"] == head)) | (rows["student"] == "teacher")]
     return rows if fraction is None else rows[rows["fraction"].isin([fraction, 1.0])]
@@ -36,17 +36,17 @@ def by_seed(arm: pd.DataFrame, column: str) -> Runs:
 
 
 def human(raters: pd.DataFrame, column: str = "human_level") -> np.ndarray:
-    """The human scores of the same essays, in the order of `by_seed`."""
+    """Human scores of the essays, in the order of `by_seed`."""
     return raters.drop_duplicates("essay_id").sort_values("essay_id")[column].to_numpy()
 
 
 def headline_fraction(raters: pd.DataFrame) -> float:
-    """The fraction that single-fraction tables show: most seeds, then nearest to the paper's 10 %."""
+    """The fraction shown where a table shows only one: that with most seeds, then the nearest to the paper's 10 %."""
     seeds = raters[raters["fraction"] < 1].groupby("fraction")["seed"].nunique()
     return float(min(seeds.index, key=lambda fraction: (-seeds[fraction], abs(fraction - 0.10))))
 
 
 def averaged(arm: pd.DataFrame, column: str) -> pd.DataFrame:
-    """One arm, one row an essay: `value` is the mean of a column over seeds."""
+    """One arm with one row per essay: `value` is the mean of a column over seeds."""
     mean = arm.groupby("essay_id", sort=True)[column].mean()
     return arm.drop_duplicates("essay_id").sort_values("essay_id").assign(value=mean.to_numpy())

@@ -1,6 +1,6 @@
 """How the arms of a study treat groups of writers: SMD, DSM, bias at the same human score, by arm and stage.
 
-The statistics are those of `fairness`, widened by the noise of training where there are several seeds.
+The statistics come from `stats.fairness`. Where there are several seeds, their intervals are widened by training noise.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cyborg_utils.study.scores import ARM
 
 
 def smd_table(raters: pd.DataFrame, *, column: str = "matched_value", **options: object) -> pd.DataFrame:
-    """`smd_of_runs` of every arm: its columns, after fraction, labels, student, head, seeds. `options` go there."""
+    """`smd_of_runs` of every arm: fraction, labels, student, head, seeds, then its columns. It receives `options`."""
     tables = [
         smd_of_runs(arm, column, **options).assign(**dict(zip(ARM, key, strict=True)), seeds=arm["seed"].nunique())
         for key, arm in raters.groupby(ARM, sort=False)
@@ -39,15 +39,15 @@ def smd_table(raters: pd.DataFrame, *, column: str = "matched_value", **options:
 
 
 def smd_of_runs(arm: pd.DataFrame, column: str, *, confidence: float = 0.95, **options: object) -> pd.DataFrame:
-    """`fairness.smd_by_group` of an arm that several seeds have run: its columns, then smd_seed_sd (NaN with one seed).
+    """`fairness.smd_by_group` of an arm with several seeds: its columns, then smd_seed_sd (NaN with one seed).
 
-    smd, dsm, qwk and exact are those of one trained model, their means over the seeds. Intervals and verdicts hold for other
-    seeds and other essays (`comparisons.widened`), and smd_se has both sources too. `options` go to `smd_by_group`.
+    smd, dsm, qwk and exact describe a single trained model: they are means over the seeds. Intervals and verdicts hold for other
+    seeds and other essays (`comparisons.widened`), and smd_se covers both sources too. `options` go to `smd_by_group`.
     """
     table, alone = _by_runs(smd_by_group, ["attribute", "group"], arm, column, confidence=confidence, **options)
     if not alone:
         return table.assign(smd_seed_sd=np.nan)
-    # by the SD of all seeds' essays: a seed may have two essays of a group (of U), whose own SD says nothing
+    # scaled by the SD over all seeds' essays: a seed may have only two essays of a group in U, whose own SD means nothing
     scaled = [(one["human_sd"] / table["human_sd"]).to_numpy() for one in alone]
     smd = [np.array([one[name] * by for one, by in zip(alone, scaled, strict=True)]) for name in ("smd", "smd_low", "smd_high")]
     dsm = [np.array([one[name] for one in alone]) for name in ("dsm", "dsm_low", "dsm_high")]
@@ -63,7 +63,7 @@ def smd_of_runs(arm: pd.DataFrame, column: str, *, confidence: float = 0.95, **o
 
 
 def conditional_of_runs(arm: pd.DataFrame, column: str, *, confidence: float = 0.95, **options: object) -> pd.DataFrame:
-    """`fairness.conditional_bias` of an arm that several seeds have run: means over them, with intervals as in `smd_of_runs`."""
+    """`fairness.conditional_bias` of an arm with several seeds: means over them, with intervals as in `smd_of_runs`."""
     place = ["attribute", "group", "score"]
     table, alone = _by_runs(conditional_bias, place, arm, column, confidence=confidence, **options)
     for names in (("bias", "low", "high"), ("gap", "gap_low", "gap_high")) if alone else ():
@@ -76,9 +76,9 @@ def conditional_of_runs(arm: pd.DataFrame, column: str, *, confidence: float = 0
 def _by_runs(
     measure: Callable[..., pd.DataFrame], place: list[str], arm: pd.DataFrame, column: str, **options: object
 ) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
-    """A measure of the arm's mean scores over seeds and, where there are several seeds, of each seed's own, row by row.
+    """A measure of the arm's mean scores over seeds, and of each seed's own scores where there are several seeds.
 
-    `place` names the columns that tell a row from another; what a seed does not have is NaN there.
+    `place` names the columns that identify a row. The seeds' tables have the rows of the first table, NaN where a seed has none.
     """
     seeds = sorted(arm["seed"].unique()) if arm["seed"].nunique() > 1 else []
     whole = measure(averaged(arm, column), **options)
@@ -89,13 +89,15 @@ def _by_runs(
 def stage_table(
     teachers: pd.DataFrame, raters: pd.DataFrame, *, student: str, head: str, scale: Scale, **options: object
 ) -> pd.DataFrame:
-    """`smd_of_runs` of every stage at which a bias can enter, by fraction: its columns, after fraction, stage, essays.
+    """`smd_of_runs` of every stage at which a bias can enter, by fraction: fraction, stage, essays, then its columns.
 
-    `teachers` is the frame of `scores.teachers`. On X, which the Student learns from: the Teacher (most likely level) on U, on
-    which it was fine-tuned, and on the pool, its synthetic scores; Cyborg Data, which joins these to the human scores of U. On Y,
-    the test essays: the second rater where there is one, the Teacher, and Students on few human scores, on Cyborg Data (as they
-    come, and matched on the development split) and on all human scores. Where seeds differ, an essay counts with its mean over
-    the seeds in which it has that place; the Teacher's seeds are those of the Cyborg Student. `options` go to `smd_of_runs`.
+    `teachers` is the frame of `scores.teachers`. Stages on X, the essays that the Student learns from: the Teacher (most likely
+    level) on U, on which it was fine-tuned; the Teacher on the pool (the synthetic scores); Cyborg Data, which joins these to the
+    human scores of U. Stages on Y, the test essays: the second rater where there is one; the Teacher; Students trained on few
+    human scores, on Cyborg Data (raw, and matched on the development split) and on all human scores.
+
+    An essay counts with its mean over the seeds in which it is part of the stage. The Teacher's seeds are those of the Cyborg
+    Student. `options` go to `smd_of_runs`.
     """
     double = raters.drop_duplicates("essay_id").dropna(subset=["second_score"])
     own, tables = pick(raters, student=student, head=head), []
@@ -128,7 +130,7 @@ def suppression_table(
 ) -> pd.DataFrame:
     """`fairness.suppression` of the Teacher on the pool and of every rater on the test essays, by fraction.
 
-    Columns: fraction, arm, essays ("pool" or "Y"), seeds, then those of `fairness.suppression`; matched levels of the Students.
+    Columns: fraction, arm, essays ("pool" or "Y"), seeds, then those of `fairness.suppression`. Students' levels are matched.
     """
     pool = pick(teachers, part="pool").assign(arm="teacher", essays="pool", matched_level=lambda rows: rows["level"])
     own = raters[((raters["student"] == student) & (raters["head"] == head)) | (raters["student"] == "teacher")]
@@ -140,10 +142,10 @@ def suppression_table(
 
 
 def smd_wide(table: pd.DataFrame, column: str, *, index: Sequence[str] = ("attribute", "group", "n")) -> pd.DataFrame:
-    """Rows of `fairness.smd_by_group` side by side, a column for each value of `column`: SMD and verdict as its sign.
+    """Rows of `fairness.smd_by_group` side by side, one column per value of `column`; cells are SMD and verdict mark (`SIGNS`).
 
-    Both stand in the order of their first appearance, the groups of an attribute (first in `index`) together; "–" where there is
-    no SMD.
+    Rows and columns keep the order of first appearance, except that the groups of an attribute (first in `index`) are together.
+    "–" where there is no SMD.
     """
     cells = [f"{row.smd:+.2f}{SIGNS.get(row.verdict, '')}" if np.isfinite(row.smd) else "–" for row in table.itertuples()]
     places = list(dict.fromkeys(table["attribute"]))
@@ -153,7 +155,7 @@ def smd_wide(table: pd.DataFrame, column: str, *, index: Sequence[str] = ("attri
 
 
 def osa_table(raters: pd.DataFrame, *, groups: Sequence[str], min_group: int, column: str = "matched_value") -> pd.DataFrame:
-    """`fairness.osa_osd_csd` of every arm, an essay's errors averaged over the seeds; Holm's correction over the whole table."""
+    """`fairness.osa_osd_csd` of every arm, with errors averaged over seeds; Holm's correction covers the whole table."""
     how = {"groups": groups, "min_group": min_group, "machine": column, "essay": "essay_id"}
     tables = [osa_osd_csd(arm, **how).assign(**dict(zip(ARM, key, strict=True))) for key, arm in raters.groupby(ARM, sort=False)]
     whole = pd.concat(tables, ignore_index=True)
@@ -179,8 +181,10 @@ SMD_COLUMNS += ["smd", "smd_low", "smd_high", "smd_seed_sd", "dsm", "dsm_low", "
 
 
 def distribution_table(teachers: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """Human and synthetic scores of the pool side by side, by fraction: `fairness.score_distribution`, after fraction, n_human,
-    seeds, essays. `teachers` is the frame of `scores.teachers`.
+    """Human and synthetic scores of the pool side by side, by fraction.
+
+    Columns: fraction, n_human, seeds, essays, then those of `fairness.score_distribution`. `teachers` is the frame of
+    `scores.teachers`.
     """
     tables = []
     for (share, n_human), part in pick(teachers, part="pool").groupby(["fraction", "n_human"]):
@@ -191,7 +195,7 @@ def distribution_table(teachers: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 
 def pool_scores(teachers: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """Human scores of the pool's essays, then synthetic ones by fraction, in one long frame: source, given."""
+    """Human scores of the pool's essays, then synthetic scores by fraction, in one long frame with columns source and given."""
     pool = pick(teachers, part="pool")
     human = pool.drop_duplicates("essay_id").assign(source="human", given=lambda rows: rows["score"])
     synthetic = [
@@ -214,9 +218,9 @@ def threshold_table(table: pd.DataFrame, *, people: float) -> pd.DataFrame:
 
 
 def smd_of_all(raters: pd.DataFrame, **options: object) -> pd.DataFrame:
-    """`smd_table` of the scores in use (matched, where an arm is) and of the raw scores of regression arms: `SMD_COLUMNS`.
+    """`smd_table` of the final scores of all arms and of the raw scores of regression arms: `SMD_COLUMNS`.
 
-    `scores` says which: "matched", "as given" (levels, which are not matched) or "raw". `options` go to `smd_by_group`.
+    The column `scores` is "matched", "as given" (levels, which are not matched) or "raw". `options` go to `smd_by_group`.
     """
     final = smd_table(raters, **options)
     final["scores"] = final["head"].map({"regression": "matched"}).fillna("as given")
@@ -225,7 +229,7 @@ def smd_of_all(raters: pd.DataFrame, **options: object) -> pd.DataFrame:
 
 
 def truth_table(raters: pd.DataFrame, *, groups: Sequence[str], confidence: float) -> pd.DataFrame:
-    """`fairness.gap_to_truth` of each kind of labels, for essays whose true quality is known; empty where none is.
+    """`fairness.gap_to_truth` for each kind of labels, on essays whose true quality is known; empty where there are none.
 
     Columns: attribute, group, n, labels, gap, gap_low, gap_high.
     """
@@ -241,7 +245,7 @@ def truth_table(raters: pd.DataFrame, *, groups: Sequence[str], confidence: floa
 def for_the_paper(
     table_suppression: pd.DataFrame, table_smd: pd.DataFrame, *, fraction: float, student: str, head: str
 ) -> dict[str, tuple[float, ...]]:
-    """What `paper.beside` compares: shift and top scores of the pool, and the raw Cyborg Student's SMD in three groups."""
+    """Values for `paper.beside`: shift and top scores of the pool, and the raw Cyborg Student's SMD in three groups."""
     pool = table_suppression.set_index(["fraction", "arm", "essays"]).loc[(fraction, "teacher", "pool")]
     found = {"shift": ("shift", "shift_low", "shift_high"), "top": ("change", "change_low", "change_high")}
     found = {name: tuple(pool[list(columns)]) for name, columns in found.items()}
