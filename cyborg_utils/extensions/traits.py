@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -114,12 +115,8 @@ def train_students(
     """
     study = config.load(profile)
     settings = student.Settings.of(study.section("train_student"), model=study.headline[0], head="regression")
-    kinds, given, rated, seconds = (
-        {TOGETHER: list(traits), **{f"{one} alone": [one] for one in alone}},
-        _given(profile, run),
-        [],
-        {},
-    )
+    kinds = {TOGETHER: list(traits), **{f"{one} alone": [one] for one in alone}}
+    given, rated, seconds = _given(profile, run), [], {}
     for labelled in labels:
         sets = training_sets(essays, traits, study.scale, labelled, None if labelled == "full" else given)
         for name, asked in kinds.items():
@@ -129,10 +126,7 @@ def train_students(
             seconds[f"{run.name}, {labelled}, {name}"] = float(curve["seconds"].sum())
             values = pd.DataFrame(pupil.predict(essays["text"])[0].reshape(len(essays), -1), columns=asked)
             who = {"student": name, "head": "regression", "labels": labelled, "seed": run.seed}
-            who |= {
-                "fraction": 1.0 if labelled == "full" else run.fraction,
-                "n_human": int((sets[-1]["source"] == "human").sum()),
-            }
+            who |= {"fraction": 1.0 if labelled == "full" else run.fraction, "n_human": (sets[-1]["source"] == "human").sum()}
             rated.append(scored(essays, asked, values, study.scale, **who))
     return pd.concat(rated, ignore_index=True), seconds
 
@@ -151,7 +145,7 @@ def teacher_as_rater(profile: str, essays: pd.DataFrame, traits: Sequence[str], 
     return scored(essays, traits, expected, config.load(profile).scale, n_human=n_human, **who)
 
 
-def _folder(profile: str, run: config.Run):
+def _folder(profile: str, run: config.Run) -> Path:
     return paths.build(profile, "teacher", f"traits_{run.name}")
 
 
@@ -218,7 +212,7 @@ def bias_by_trait(raters: pd.DataFrame, *, groups: Sequence[str], scale: Scale, 
     return whole[["trait", "labels", "student", *whole.columns.drop(["trait", "labels", "student"])]]
 
 
-def _each(raters: pd.DataFrame):
+def _each(raters: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     return ((name, part) for name, part in raters.groupby("trait", sort=False))
 
 
