@@ -116,11 +116,11 @@ def save_table(
 
 
 def save_figure(profile: str, name: str, drawn: Figure | tuple[Figure, str], *, alt: str = "") -> Image:
-    """Write a figure as PNG (200 dpi, fewer where it would exceed 300 kB) and its text alternative; close it, return the PNG.
+    """Write a figure as PNG (200 dpi, fewer where it would pass 300 kB) and its text alternative; close it, return the PNG.
 
-    Its SVG goes to the study's exports. `drawn` is the result of a function in `plots`: the figure, and a description in words
-    with this run's numbers. The same figure gives the same bytes (no date, fixed ids). Raises CyborgError for a name that is not
-    in the registry.
+    Its SVG goes to the study's exports. `drawn` is what a function of `plots` gives: the figure, and what it shows in words,
+    with this run's numbers. The same figure gives the same bytes (no date, fixed ids). Raises CyborgError for a name that is
+    not in the registry.
     """
     entry = artefact(name, "figure")
     figure, alt = drawn if isinstance(drawn, tuple) else (drawn, alt or entry["alt"])  # TODO(change-over): tuples only
