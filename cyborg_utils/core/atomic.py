@@ -1,7 +1,7 @@
-"""Files and folders that are there whole or not at all, whatever stops this process or the machine.
+"""Atomic writes of files and folders: each is complete or absent, even if the process is killed or the machine stops.
 
-Everything is written under a temporary name beside its place (`.making@<host>@<pid>@<name>`), flushed to disk, and renamed. What
-a killed process left under such a name is removed by the next one that writes into the folder.
+Everything is written under a temporary name in the same folder (`.making@<host>@<pid>@<name>`), flushed to disk, and renamed. The
+next process that writes into the folder removes what a killed process left under such a name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cyborg_utils.core.errors import CyborgError
 
 HOST = re.sub(r"[^\w.-]", "_", platform.node()) or "here"
 TEMPORARY = re.compile(r"\.making@([^@]*)@(\d+)@.+", flags=re.DOTALL)
-FORGOTTEN = 86_400  # seconds after which what another machine has not touched is a leftover too
+FORGOTTEN = 86_400  # seconds without a change after which another machine's temporary file counts as a leftover
 GOES_ON = "run the same command again: it goes on from here"
 REMEDIES = {
     errno.ENOSPC: f"no space is left on this disk. Free some, then {GOES_ON}.",
@@ -34,7 +34,7 @@ REMEDIES = {
 
 
 def write(path: str | Path, content: str | bytes) -> Path:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     with file(path) as temporary:
         temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
     return Path(path)
@@ -42,7 +42,7 @@ def write(path: str | Path, content: str | bytes) -> Path:
 
 @contextmanager
 def file(path: str | Path) -> Iterator[Path]:
-    """A temporary name with the file's ending, to be written in the block; it becomes the file where the block ends well."""
+    """A temporary name with the file's ending, to be written in the block; it becomes the file if the block succeeds."""
     path = Path(path)
     with told(path):
         temporary = _temporary(path)
@@ -57,7 +57,7 @@ def file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def folder(path: str | Path) -> Iterator[Path]:
-    """An empty temporary folder, to be filled in the block; where that ends well it takes the place of the folder `path`."""
+    """An empty temporary folder, to be filled in the block; it replaces the folder `path` if the block succeeds."""
     path = Path(path)
     with told(path):
         temporary = _temporary(path)
@@ -72,17 +72,17 @@ def folder(path: str | Path) -> Iterator[Path]:
                 os.replace(temporary, path)
             _sync_one(path.parent)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)  # after an exchange it is the earlier folder
+            shutil.rmtree(temporary, ignore_errors=True)  # after an exchange this is the old folder
 
 
 def sync(path: Path) -> None:
-    """Flush a file, or a folder with all that is in it, to disk."""
+    """Flush a file, or a folder with all its contents, to disk."""
     for one in [*path.rglob("*"), path] if path.is_dir() else [path]:
         _sync_one(one)
 
 
 def sweep(root: Path, *, deep: bool = True) -> list[Path]:
-    """Remove what killed processes left half-written in a folder (`deep`: and in all below it); return what was removed."""
+    """Remove what killed processes left half-written in a folder (`deep`: and in its subfolders); return the removed paths."""
     left = [path for path in (root.rglob if deep else root.glob)(".making@*") if _is_left(path)]
     for path in left:
         with suppress(OSError):
@@ -91,7 +91,7 @@ def sweep(root: Path, *, deep: bool = True) -> list[Path]:
 
 
 def remedy(error: BaseException | str) -> str:
-    """What is the matter with the disk and what to do, for an error of a full, read-only, closed or broken one; else ""."""
+    """The cause and the remedy for an error of a full, read-only, inaccessible or broken disk; "" for other errors."""
     number = error.errno if isinstance(error, OSError) else None
     text = str(error)
     if "PytorchStreamWriter failed writing" in text:  # PyTorch does not say why
@@ -101,7 +101,7 @@ def remedy(error: BaseException | str) -> str:
 
 @contextmanager
 def told(path: Path) -> Iterator[None]:
-    """Errors of the disk as a CyborgError with its remedy; all others pass."""
+    """Raises disk errors in the block as a CyborgError with the remedy; other errors pass unchanged."""
     try:
         yield
     except OSError as error:
@@ -111,12 +111,12 @@ def told(path: Path) -> Iterator[None]:
 
 
 def lives(process: int) -> bool:
-    """Whether a process of this number is at work on this machine (`HOST`)."""
+    """Whether a process with this id is running on this machine (`HOST`)."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's process
         pass
     return True
 
@@ -153,7 +153,7 @@ def _sync_one(path: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Swap two names in one step; False where the system cannot (then a kill at the wrong moment leaves neither)."""
+    """Swap two names in one step; False where the system cannot (a kill at the wrong moment can then lose both)."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     return rename is not None and rename(here, os.fsencode(first.absolute()), here, os.fsencode(second.absolute()), swap) == 0

@@ -1,6 +1,6 @@
-"""A YAML file in `params/` is one study: read it, check it, and hand each notebook its section.
+"""A YAML file in `params/` is one study: this module reads it, checks it, and gives each notebook its section.
 
-Sections are named after notebooks (`finetune_teacher` belongs to `02_finetune_teacher.ipynb`), their keys are that
+Sections are named after notebooks (`finetune_teacher` belongs to `02_finetune_teacher.ipynb`), and their keys are that
 notebook's parameters. `parameters.py` declares them.
 """
 
@@ -22,9 +22,9 @@ from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.parameters import SECTIONS, Section, StudyFile
 from cyborg_utils.core.scale import Scale
 
-MOST = 20_000  # values of a study file, as often as its aliases (`*name`) repeat them; ours have some hundred
-SHOWN = 10  # mistakes told in full
-# pydantic's kinds of mistakes in plain words, filled in from its context; those that are not here keep its own
+MOST = 20_000  # values in a study file, counting every repetition by an alias (`*name`); ours have a few hundred
+SHOWN = 10  # mistakes reported in full
+# Plain words for pydantic's kinds of mistakes, filled in from its context; other kinds keep pydantic's message.
 WORDS = {
     "missing": "{name!r} is a required property",
     "extra_forbidden": "{name!r} was unexpected; remove it, or check its spelling",
@@ -54,7 +54,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Run:
-    """One cell of the grid: the share of human scores and the seed that draws U, initialises and shuffles."""
+    """One run of the grid: the fraction of human scores, and the seed for drawing U, initialisation and shuffling."""
 
     fraction: float
     seed: int
@@ -73,8 +73,8 @@ class Study:
     note: str
     runs: tuple[Run, ...]
     sections: dict[str, dict[str, Any]]
-    extras: frozenset[str] = frozenset()  # sections that a study may leave out, and that this one has
-    epochs: Mapping[Run, int] = field(default_factory=dict)  # of the Teacher, for runs that say so themselves
+    extras: frozenset[str] = frozenset()  # optional sections that this study has
+    epochs: Mapping[Run, int] = field(default_factory=dict)  # of the Teacher, for runs with their own number
 
     @property
     def scale(self) -> Scale:
@@ -82,23 +82,23 @@ class Study:
 
     @property
     def headline(self) -> tuple[str, str]:
-        """The Student (model, head) that is shown where only one is: the first of each."""
+        """The Student (model, head) shown where only one is: the first model and the first head."""
         section = self.sections["train_student"]
         return section["models"][0], section["heads"][0]
 
     @property
     def beyond(self) -> tuple[str, ...]:
-        """The notebooks beyond the paper's own that this study asks for, by giving their section; in their order."""
+        """The notebooks beyond the paper that this study runs because it has their section, in order."""
         return tuple(file.stem for file in paths.notebooks() if file.stem[3:] in self.extras)
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Every seed of the grid, ascending; the `full` Student is trained once for each."""
+        """All seeds of the grid, ascending; the `full` Student is trained once for each."""
         return tuple(sorted({run.seed for run in self.runs}))
 
     @property
     def full_runs(self) -> tuple[Run, ...]:
-        """The runs on all human scores, one a seed, where the study has the label `full`: no Teacher, one Student run each."""
+        """The runs on all human scores, one per seed, without a Teacher; none where the study lacks the label `full`."""
         return tuple(Run(1.0, seed) for seed in self.seeds) if "full" in self.sections["train_student"]["labels"] else ()
 
     @property
@@ -108,7 +108,7 @@ class Study:
     def section(self, notebook: str, run: Run | None = None) -> dict[str, Any]:
         """Parameters of a notebook, by its name with or without number: `02_finetune_teacher` or `finetune_teacher`.
 
-        For a `run` with what it says otherwise than its study: the Teacher's epochs.
+        With a `run`, its own number of the Teacher's epochs replaces the study's.
         """
         name = notebook.lstrip("0123456789_")
         own = {"epochs": self.epochs[run]} if name == "finetune_teacher" and run in self.epochs else {}
@@ -123,9 +123,9 @@ def profiles() -> list[str]:
 def load(profile: str) -> Study:
     """Read and check `params/<profile>.yaml` (or a path to a YAML file).
 
-    What a section leaves out is filled in with its default, so that every notebook gets all its parameters.
-    Raises CyborgError naming file, key and remedy for a missing file, broken YAML, a key that stands twice or is unknown, a wrong
-    type, and a number that is none.
+    Parameters that a section leaves out get their defaults, so that every notebook has all its parameters.
+    Raises CyborgError naming file, key and remedy for a missing file, broken YAML, a duplicate or unknown key, a wrong type, and
+    a number that is not finite or too large.
     """
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else paths.params_file(profile)
     if not path.is_file():
@@ -158,9 +158,9 @@ def load(profile: str) -> Study:
 
 
 def parameters(path: Path) -> dict[str, Any]:
-    """Names and values of the cell tagged `parameters`, in order; CyborgError where it holds anything but literals.
+    """Names and values of the cell tagged `parameters`, in order. Raises CyborgError where it has anything but literals.
 
-    Read with `ast`, since `papermill.inspect_notebook` guesses by regular expression and gives values as text.
+    The cell is read with `ast`, since `papermill.inspect_notebook` guesses by regular expression and gives values as text.
     """
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1:
@@ -177,18 +177,18 @@ def parameters(path: Path) -> dict[str, Any]:
 
 
 class Settings:
-    """Some of a section's parameters, as a frozen dataclass of a model; see `settings`."""
+    """Base of the frozen dataclasses that hold some of a section's parameters; see `settings`."""
 
     @classmethod
     def of(cls, section: Mapping[str, Any], **own: Any):
-        """From a study's section, which also says other things, and what it does not say."""
+        """The settings from a study's section, whose other parameters are ignored, and the fields `own`."""
         return cls(**{one.name: section[one.name] for one in fields(cls) if one.name in section} | own)
 
 
 def settings(section: type[Section], names: Iterable[str], **own: type) -> type[Settings]:
-    """A dataclass of `own` fields and the parameters `names` of a section, with the section's defaults.
+    """A dataclass with the fields `own` and the parameters `names` of a section, with the section's defaults.
 
-    A default counts only where all behind it have one too.
+    A default is kept only if all later parameters have one too.
     """
     chosen, rows, required = [section.model_fields[name] for name in names], [], False
     for name, one in reversed([*zip(names, chosen, strict=True)]):
@@ -200,8 +200,8 @@ def settings(section: type[Section], names: Iterable[str], **own: type) -> type[
 def compose(notebook: str, profile: str, run: Run | None = None) -> dict[str, Any]:
     """The parameters of a notebook: the study's section, its profile, and fraction and seed for a notebook of one run.
 
-    Raises CyborgError for a name that the notebook does not know and one that the study does not give; wrong
-    types are refused by `load`.
+    Raises CyborgError for a parameter that the notebook does not have, and for one that the study does not give. `load` refuses
+    wrong types.
     """
     path = paths.notebook(notebook)
     known = parameters(path)
@@ -222,12 +222,12 @@ def compose(notebook: str, profile: str, run: Run | None = None) -> dict[str, An
 
 
 def _read(path: Path) -> Any:
-    """The content of a YAML file, whose keys all stand once and whose numbers are numbers."""
+    """The content of a YAML file. Raises CyborgError for duplicate keys, too many values, and numbers that are not ordinary."""
     try:
         text = path.read_text(encoding="utf-8")
         twice = list(_twice(yaml.compose(text, Loader=yaml.SafeLoader)))
         content = yaml.safe_load(text)
-    # Beside YAMLError: dates such as 2024-13-45, numbers of 5,000 digits, `!!bool perhaps`, `!!timestamp soon`, ten thousand `[`.
+    # Besides YAMLError: dates such as 2024-13-45, numbers of 5,000 digits, `!!bool perhaps`, `!!timestamp soon`, 10,000 `[`.
     except (yaml.YAMLError, OSError, ValueError, OverflowError, KeyError, AttributeError, RecursionError) as error:
         raise CyborgError(
             f"{paths.shown(path)}: not readable as YAML: {str(error)[:500]}. Mend it, or save it as UTF-8."
@@ -243,7 +243,7 @@ def _read(path: Path) -> Any:
 
 
 def _twice(node: yaml.Node | None, seen: set[int] | None = None) -> Iterator[str]:
-    """Words on every key that stands twice in its mapping: YAML would silently take the last."""
+    """A message for every duplicate key of a mapping, of which YAML would silently take the last."""
     seen = set() if seen is None else seen
     if node is None or id(node) in seen or isinstance(node, yaml.ScalarNode):
         return
@@ -260,7 +260,7 @@ def _twice(node: yaml.Node | None, seen: set[int] | None = None) -> Iterator[str
 
 
 def _values(content: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every value with its place, down to a depth that no study has."""
+    """Every value with its path of keys, down to a depth that no study reaches."""
     yield place, content
     if len(place) <= 50:
         parts = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
@@ -269,7 +269,7 @@ def _values(content: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
 
 
 def _explain(mistake: Mapping[str, Any]) -> str:
-    """Place, mistake and remedy in plain words."""
+    """A message in plain words: place, mistake and remedy."""
     kind, place, value = mistake["type"], [str(key)[:60] for key in mistake["loc"]], mistake["input"]
     name = place.pop() if kind in ("missing", "extra_forbidden", "invalid_key") else ""
     told = {"name": name, "value": _short(repr(value)), **mistake.get("ctx", {})}

@@ -1,7 +1,7 @@
-"""Where things are: one answer for a notebook in Jupyter, under papermill, and in a test.
+"""Paths of the project: the same for a notebook in Jupyter, under papermill, and in a test.
 
 Papermill runs in the caller's folder and Jupyter in the notebook's, so nothing may depend on the working folder.
-The project folder is the nearest one upwards that holds `cyborg_utils/`; `CYBORG_HOME` overrides it.
+The project folder is the checkout that contains this package; `CYBORG_HOME` overrides it.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from pathlib import Path
 
 from cyborg_utils.core.errors import CyborgError
 
-CHECKOUT = Path(__file__).resolve().parents[2]  # what this package was loaded from
-NAME = re.compile(r"\w[\w.-]{0,99}")  # of a study: it becomes a folder, and a word of a command
+CHECKOUT = Path(__file__).resolve().parents[2]  # the folder from which this package was loaded
+NAME = re.compile(r"\w[\w.-]{0,99}")  # of a study, which is also a folder name and a command-line argument
 
 
 def home() -> Path:
-    """Project folder: `CYBORG_HOME`, else the checkout that holds this package."""
+    """The project folder: `CYBORG_HOME`, else the checkout that contains this package."""
     return Path(os.environ.get("CYBORG_HOME") or CHECKOUT)
 
 
 def notebooks() -> list[Path]:
-    """The numbered notebooks in their order: those of the paper, and in `extensions` those that go beyond it."""
+    """The numbered notebooks in order: those of the paper, and those in `extensions`, which go beyond it."""
     folder = home() / "notebooks"
     return sorted([*folder.glob("*.ipynb"), *folder.glob("extensions/*.ipynb")], key=lambda file: file.name)
 
 
 def notebook(name: str) -> Path:
-    """`02_finetune_teacher`, with or without folder and ending, as its file; CyborgError where there is none of this name."""
+    """The file of a notebook such as `02_finetune_teacher`, with or without folder and ending. Raises CyborgError if unknown."""
     files = {file.stem: file for file in notebooks()}
     name = Path(name).name.removesuffix(".ipynb")
     if name not in files:
@@ -51,7 +51,7 @@ def params_file(profile: str) -> Path:
 
 
 def build(profile: str, *parts: str) -> Path:
-    """A path for what can be made again: prepared data, adapters, checkpoints, HTML (not tracked by git)."""
+    """A path for what can be rebuilt: prepared data, adapters, checkpoints, HTML (not tracked by git)."""
     return home().joinpath("build", _checked(profile), *map(_inside, parts))
 
 
@@ -61,7 +61,7 @@ def results(profile: str, *parts: str) -> Path:
 
 
 def _checked(profile: str) -> str:
-    """A study's name; CyborgError for anything that could leave its folder or mean something to a shell."""
+    """A study's name. Raises CyborgError for one that could leave its folder or has a meaning for a shell."""
     if not NAME.fullmatch(profile):
         raise CyborgError(
             f"{profile[:60]!r} cannot be the name of a study. Use letters, digits, `_`, `-` and `.`, such as my_essays."
@@ -70,7 +70,7 @@ def _checked(profile: str) -> str:
 
 
 def _inside(part: str) -> str:
-    """A part of a path, also with folders in it, that stays below its study's folder."""
+    """A part of a path, possibly with folders. Raises CyborgError where it would leave its study's folder."""
     if Path(part).is_absolute() or ".." in Path(part).parts or "\0" in str(part):
         raise CyborgError(f"{str(part)[:60]!r} leaves the folder of its study. Use a name without `..` and without `/` in front.")
     return part
@@ -82,19 +82,19 @@ def cache() -> Path:
 
 
 def data_folders() -> list[Path]:
-    """Where a corpus file is looked for, first to last: `CYBORG_DATA_DIR`, `data/`, and `shared/data` beside the checkout."""
+    """Folders searched for a corpus file, in order: `CYBORG_DATA_DIR`, `data/`, `shared/data` in and beside the project."""
     named = os.environ.get("CYBORG_DATA_DIR")
     folders = [Path(named)] if named else []
     return [*folders, home() / "data", home() / "shared" / "data", home().parent / "shared" / "data"]
 
 
 def run_name(fraction: float, seed: int) -> str:
-    """Name of one cell of the grid in file names: 10 % human scores and seed 1 is `u10_s1`."""
+    """The name of a run in file names: 10 % human scores and seed 1 give `u10_s1`."""
     return f"u{100 * fraction:g}_s{seed}"
 
 
 def shown(path: str | Path) -> str:
-    """A path as people and records see it: relative to the project where possible, so no machine's folder leaks out."""
+    """A path for messages and records: relative to the project where possible, so that no folder of a machine leaks out."""
     path = Path(path)
     for base, name in ((home(), ""), (home().parent, "../"), (Path.home(), "~/")):
         try:

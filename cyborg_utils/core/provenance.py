@@ -1,4 +1,4 @@
-"""Who ran what, on what, for how long: the record that closes every notebook, and fingerprints that decide what to redo."""
+"""The record that closes every notebook (versions, hardware, time), and fingerprints that decide what must be redone."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def sha256(path: str | Path) -> str:
 
 
 def fingerprint(settings: dict[str, Any], *, data: Any = None) -> str:
-    """16 hex digits that change when settings or data (anything JSON can hold) change; see `models/recipes.py` for code.
+    """16 hex digits that change when settings or data (JSON values) change; see `models/recipes.py` for code.
 
-    A checkpoint or a finished part is taken up again only where its fingerprint is the present one.
+    A checkpoint or a finished part is reused only if its fingerprint equals the present one.
     """
     content = json.dumps([settings, data], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that decide the numbers."""
+    """Versions of Python and of the packages that affect the numbers."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in SHOWN_PACKAGES}}
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores, threads and precision (they decide last digits), memory (GiB) and GPU of this machine."""
+    """Processor, cores, threads and precision (which affect the last digits), memory (GiB) and GPU of this machine."""
     import torch
 
     from cyborg_utils.core import dtype
@@ -81,7 +81,7 @@ def hardware() -> dict[str, Any]:
 
 
 def summary() -> str:
-    """Versions and hardware in two lines, as every notebook prints them first."""
+    """Versions and hardware in two lines, which every notebook prints first."""
     return "\n".join(
         [", ".join(f"{name} {value}" for name, value in versions().items())]
         + [", ".join(f"{name}: {value}" for name, value in hardware().items())]
@@ -105,7 +105,7 @@ def commit() -> str:
 
 
 def peak_memory() -> float:
-    """The most memory that this process has held so far, in GiB."""
+    """Peak memory of this process so far, in GiB."""
     unit = 1 if sys.platform == "darwin" else 1024  # bytes: macOS counts in bytes, Linux in KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
@@ -115,7 +115,7 @@ def record(
 ) -> dict[str, Any]:
     """All that a reader needs to trust or repeat this notebook run: parameters, commit, versions, input hashes, hardware, time.
 
-    `measured` holds what the notebook timed or counted itself (JSON values). Peak memory is of this process, in GiB.
+    `measured` contains what the notebook measured itself (JSON values). Peak memory is that of this process, in GiB.
     """
     return {
         "parameters": parameters,
@@ -131,7 +131,7 @@ def record(
 
 
 def write_json(path: str | Path, content: Any) -> Path:
-    """Write JSON whole or not at all."""
+    """Write JSON atomically."""
     return atomic.write(path, json.dumps(_plain(content), indent=1, sort_keys=False) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""A score scale: scores (what people write, e.g. 1.0-5.0 by 0.5) and levels (0 .. K-1, what models and metrics count)."""
+"""A score scale: scores (as people give them, e.g. 1.0-5.0 by 0.5) and levels (0 .. K-1, used by models and metrics)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from cyborg_utils.core.errors import CyborgError
 
-MOST = 1_000  # levels; a metric counts in a table of levels by levels
+MOST = 1_000  # levels; a metric needs a table of levels by levels
 
 
 @dataclass(frozen=True)
 class Scale:
-    """An ordinal scale with equal steps, both ends included.
+    """An ordinal scale with equal steps, including both ends.
 
     Example: `Scale(1, 5, 0.5)` has nine levels; score 3.0 is level 4.
     """
@@ -70,7 +70,7 @@ class Scale:
     def nearest(self, value: np.ndarray) -> np.ndarray:
         """Level nearest to a real-valued score, trimmed to the scale; halves go up (2.5 -> 3), unlike `numpy.round`.
 
-        NaN has no level: raises CyborgError.
+        Raises CyborgError for NaN, which has no level.
         """
         value = np.asarray(value, dtype=float)
         if np.isnan(value).any():

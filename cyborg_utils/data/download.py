@@ -1,8 +1,8 @@
 """Fetch a corpus: `cyborg download ellipse|asap2|persuade`.
 
-Files go to `CYBORG_DATA_DIR`, else `data/` of the project, in a folder named after the corpus. Each is checked by its sha256
-where one is known, taken up again after an interruption, and never overwritten. All are licensed CC BY-NC-SA 4.0 (ASAP 2.0:
-CC BY 4.0 by its README): for you to use, not to be shipped with this project.
+Files go to `CYBORG_DATA_DIR`, else to `data/` of the project, in a folder named after the corpus. Each is checked by its sha256
+where one is known. Interrupted downloads are continued, and no file is ever overwritten. All corpora are licensed CC BY-NC-SA 4.0
+(ASAP 2.0: CC BY 4.0 according to its README): you may use them, but this project must not ship them.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from cyborg_utils.core import paths, provenance
 from cyborg_utils.core.errors import CyborgError
 
 ELLIPSE = "https://raw.githubusercontent.com/scrosseye/ELLIPSE-Corpus/main/"
-ASAP2 = "https://raw.githubusercontent.com/scrosseye/ASAP_2.0/060ab225ca0984c0bf43ff222bf6bb2bc6195b6f/"  # a commit, so fixed
+ASAP2 = "https://raw.githubusercontent.com/scrosseye/ASAP_2.0/060ab225ca0984c0bf43ff222bf6bb2bc6195b6f/"  # pinned to a commit
 DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
 BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Item:
-    """A file to fetch, and for a zip what is in it and its published password. `sha256` "" = not known."""
+    """A file to fetch; for a zip also the member wanted and the published password. `sha256` "" = not known."""
 
     url: str
     name: str
@@ -57,12 +57,12 @@ CORPORA = {
         Item(
             url=ASAP2 + f"ASAP_2_Final_github_{half}.zip",
             name=f"ASAP_2_Final_github_{half}.zip",
-            password="asap2_test",  # of the test half; the training half is not locked
+            password="asap2_test",  # of the test half; the training half has no password
             member=f"ASAP_2_Final_github_{half}.csv",
         )
         for half in ("train", "test")
     ],
-    "persuade": [  # checksums as other projects recorded them, the links and the password as its README gives them
+    "persuade": [  # checksums as recorded by other projects, links and password from its README
         Item(
             url=DRIVE + "13phHyDzIsb0MHyJr6q-B-qIa9P2tM135",
             name="persuade_corpus_2.0_train.csv",
@@ -92,10 +92,10 @@ BY_HAND = {
 def fetch(
     url: str, sha256: str, target: Path, *, attempts: int = 3, timeout: float = 60.0, say: Callable[[str], None] = print
 ) -> Path:
-    """Download `url` to `target`, by way of `target.part`, which a later call (or attempt) continues with an HTTP Range.
+    """Download `url` to `target` through `target.part`, which a later call (or attempt) continues with an HTTP Range.
 
-    An existing target is kept: returned where its sha256 is right or not known, else CyborgError. Raises CyborgError where the
-    server cannot be reached, breaks off `attempts` times, or sends something with another sha256 (that is deleted).
+    An existing target is kept and returned. Raises CyborgError where it has another sha256, where the server cannot be reached or
+    breaks off `attempts` times, and where the download has another sha256 (it is then deleted).
     """
     if target.exists():
         _expect(target, sha256, "It is not overwritten: move it away to fetch it again.")
@@ -121,7 +121,7 @@ def fetch(
 
 
 def unlock(archive: Path, member: str, password: str, target: Path, sha256: str = "") -> Path:
-    """Take `member` out of a zip with a password; an existing target is kept if it is right, else CyborgError."""
+    """Extract `member` from a zip with a password. An existing target is kept; raises CyborgError if it has another sha256."""
     if target.exists():
         _expect(target, sha256, "It is not overwritten: move it away to unpack it again.")
         return target
@@ -144,7 +144,7 @@ def unlock(archive: Path, member: str, password: str, target: Path, sha256: str 
 
 
 def corpus(name: str, folder: Path | None = None) -> list[Path]:
-    """Fetch all files of a corpus; the CSV files. Raises CyborgError that ends with how to do it by hand."""
+    """Fetch all files of a corpus; return its CSV files. Raises CyborgError that ends with instructions to do it by hand."""
     if name not in CORPORA:
         raise CyborgError(f"{name}: no corpus to fetch. There are {', '.join(CORPORA)}.")
     folder = folder or paths.data_folders()[0] / name
@@ -165,13 +165,13 @@ def corpus(name: str, folder: Path | None = None) -> list[Path]:
 
 
 def _receive(url: str, part: Path, timeout: float, say: Callable[[str], None]) -> bool:
-    """Bring `part` up to the end of the file; False where the connection ended early."""
+    """Download the rest of the file into `part`; False where the connection ended early."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "cyborg-data", **({"Range": f"bytes={have}-"} if have else {})})
     try:
         answer = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # nothing lies beyond what we have: whole, or of another file; the sha256 tells
+        if error.code == 416 and have:  # we have it all, or a part of another file
             if error.headers.get("Content-Range", "").rpartition("/")[2] == str(have):
                 return True
             part.unlink()
@@ -180,7 +180,7 @@ def _receive(url: str, part: Path, timeout: float, say: Callable[[str], None]) -
     with answer:
         goes_on = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         if not goes_on:
-            have = 0  # the server sends it from the start
+            have = 0  # the server sends the file from its start
         length = answer.headers.get("Content-Length")
         whole = have + int(length) if length else None
         say(f"{part.name.removesuffix('.part')}: {'from ' + str(have) + ' of ' if have else ''}{whole or 'unknown'} bytes")
@@ -196,7 +196,7 @@ def _expect(path: Path, sha256: str, remedy: str) -> None:
 
 
 def _settle(part: Path, target: Path) -> Path:
-    """Give the finished file its name, unless another process was first."""
+    """Rename the finished file to `target`. Raises CyborgError where another process was first."""
     if target.exists():
         raise CyborgError(
             f"{paths.shown(target)}: appeared meanwhile. It is not overwritten; the new copy is {paths.shown(part)}."

@@ -1,4 +1,4 @@
-"""Corpus files: where they lie, how they are encoded, their rows (CSV, TSV, Parquet, JSON Lines), and what a cell says."""
+"""Corpus files: finding them, their encoding, reading rows (CSV, TSV, Parquet, JSON Lines), and interpreting cells."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ import pyarrow.parquet
 from cyborg_utils.core import atomic, paths
 from cyborg_utils.core.errors import CyborgError
 
-BYTE_ORDER_MARKS = {  # the longer ones first: that of UTF-32 begins like that of UTF-16
+BYTE_ORDER_MARKS = {  # longest first: the mark of UTF-32 begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-# What `surrogateescape` makes of a byte that is no UTF-8, and halves of a character, which JSON can spell: no file can hold them.
+# Surrogates: `surrogateescape` makes them from bytes that are not UTF-8, and JSON can spell them; no file can store them.
 UNREADABLE = re.compile("[\ud800-\udfff]")
 MISSING = {"", "na", "n/a", "nan", "none", "null"}  # of a group or a score, not of a text
 NOT_ASCII = re.compile("[^\x00-\x7f]")
@@ -36,18 +36,18 @@ KINDS = {**DELIMITERS, ".parquet": "", ".jsonl": "", ".ndjson": ""}
 
 
 class Row(NamedTuple):
-    """One row: its number as the user sees it, its cells by column name, and what makes it unreadable, if anything."""
+    """One row: its number as the user sees it, its cells by column name, and the reason why it is unreadable, or ""."""
 
-    number: int  # CSV, TSV: as a spreadsheet counts, the header being row 1; Parquet, JSON Lines: the first is row 1
+    number: int  # CSV, TSV: as in a spreadsheet, where the header is row 1; Parquet, JSON Lines: the first is row 1
     cells: dict[str, Any]
     fault: str
 
 
 def locate(corpus: str, sets: list[list[str]], options: dict[str, Any], advice: str) -> list[Path]:
-    """The files of a corpus: those `options` names (`file` or `files`), else the first of `sets` that lies whole in a data
-    folder (in itself or in its subfolder `corpus`).
+    """The files of a corpus: those named in `options` (`file` or `files`), else the first complete set of `sets`.
 
-    Raises CyborgError that lists the folders looked in and ends with `advice` (what to do).
+    A set is complete where all its files are in one data folder, or in the subfolder `corpus` of one. Raises CyborgError that
+    lists the folders searched and ends with `advice` (what to do).
     """
     if unknown := sorted(set(options) - {"file", "files", "rubric"}, key=str):
         raise CyborgError(f"prepare_data.options: unknown {listed(unknown)}; {corpus} knows file (or files), and rubric.")
@@ -64,7 +64,7 @@ def locate(corpus: str, sets: list[list[str]], options: dict[str, Any], advice: 
 
 
 def named(options: dict[str, Any]) -> list[Path]:
-    """The files that `options` names: `file` (a name) or `files` (a list of names), one of the two."""
+    """The files named in `options`, which has either `file` (a name) or `files` (a list of names)."""
     names = options.get("files", [options.get("file")])
     wrong = not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names)
     if wrong or ("file" in options) == ("files" in options):
@@ -75,7 +75,7 @@ def named(options: dict[str, Any]) -> list[Path]:
 
 
 def rubric(options: dict[str, Any]) -> Path | None:
-    """The rubric that `options` names, a file in the project's folder, or None; raises CyborgError where it is not there."""
+    """The rubric named in `options`, a file in the project's folder, or None. Raises CyborgError where the file is missing."""
     if not (name := options.get("rubric")):
         return None
     if not isinstance(name, str):
@@ -88,22 +88,23 @@ def rubric(options: dict[str, Any]) -> Path | None:
 
 
 def listed(names: Iterable[Any], most: int = 20) -> str:
-    """Names for a message. What is long or cannot be shown may be essay text in the wrong place: of that only the beginning."""
+    """Names for a message. A long one may be essay text in the wrong place, so only its beginning is shown."""
     texts = [str(name) for name in names]
     short = [printable(text) if len(text) <= 40 else f"{printable(text[:20])}... ({len(text)} characters)" for text in texts]
     return ", ".join(text or '""' for text in short[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
 def fault(value: Any) -> str:
-    """Why no column can use a cell; empty for a good one."""
+    """Why a cell is unusable in any column; "" for a good one."""
     if isinstance(value, (bytes, list, dict)):
         return f"neither text nor number but {type(value).__name__}"
     return "unreadable bytes" if isinstance(value, str) and UNREADABLE.search(value) else ""
 
 
 def text(value: Any) -> str:
-    """A cell as text: "" for a missing one, a whole number that came as a float (12.0) without its decimals, else as it stands,
-    with line ends of one kind and no space around it.
+    """A cell as text, with uniform line ends and without surrounding space.
+
+    A missing cell is "". A whole number stored as a float (12.0) loses its decimals.
     """
     if value is None or isinstance(value, float) and math.isnan(value):
         return ""
@@ -112,17 +113,17 @@ def text(value: Any) -> str:
 
 
 def missing(value: Any) -> bool:
-    """Whether the cell of a group or a score says that there is none."""
+    """Whether the cell of a group or a score means that there is none."""
     return text(value).lower() in MISSING
 
 
 def group(value: Any) -> str | None:
-    """A cell as the name of a writer group; None where it is not known."""
+    """A cell as the name of a group of writers; None where it is unknown."""
     return None if missing(value) else re.sub(r"^(\d+)\.0$", r"\1", text(value))  # a column with gaps becomes float in many tools
 
 
 def number(value: Any) -> float:
-    """A cell as a finite number, or NaN. `1_0` is a number to Python alone."""
+    """A cell as a finite number, or NaN; also NaN for `1_0`, which only Python reads as a number."""
     try:
         found = math.nan if isinstance(value, bool) or "_" in str(value) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -131,15 +132,15 @@ def number(value: Any) -> float:
 
 
 def printable(value: Any) -> str:
-    """A text that can be printed and written to a file: what cannot is written as `\\udc80` or `\\x00`."""
+    """A text that can be printed and written to a file; other characters are escaped, as `\\udc80` or `\\x00`."""
     text = str(value).encode("utf-8", "backslashreplace").decode()
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def given(name: str) -> Path:
-    """The file a user named in the params file: absolute, or relative to the project or a data folder."""
+    """The file named in the params file: absolute, or relative to the project or a data folder."""
     bases = [paths.home(), *paths.data_folders()]
-    with contextlib.suppress(OSError, RuntimeError):  # a name too long for a file system; a home of nobody (`~nobody/a.csv`)
+    with contextlib.suppress(OSError, RuntimeError):  # too long a name; the home of an unknown user (`~nobody/a.csv`)
         for path in [base / Path(name).expanduser() for base in bases]:
             if path.is_file():
                 return path
@@ -151,10 +152,10 @@ def given(name: str) -> Path:
 
 
 def encoding_of(path: Path) -> str:
-    """Encoding of a text file: by its byte order mark; else UTF-8; else Windows-1252 (the superset of Latin-1 in use).
+    """Encoding of a text file: that of its byte order mark; else UTF-8; else Windows-1252 (the superset of Latin-1 in use).
 
-    A file that is mostly good UTF-8 stays UTF-8 although some bytes are broken: those rows are excluded one by one, which
-    loses less than misreading every accent. Where broken bytes outnumber the good non-ASCII characters it is Windows-1252.
+    A file that is mostly valid UTF-8 is read as UTF-8 even if some bytes are broken. Excluding those rows one by one loses less
+    than misreading every accent. Where broken bytes outnumber valid non-ASCII characters, the file is read as Windows-1252.
     """
     good = broken = 0
     with _readable(path), path.open("rb") as handle:
@@ -162,7 +163,7 @@ def encoding_of(path: Path) -> str:
         for mark, name in BYTE_ORDER_MARKS.items():
             if start.startswith(mark):
                 return name
-        if start[1::2] == b"\0\0" or start[::2] == b"\0\0":  # every other byte is none
+        if start[1::2] == b"\0\0" or start[::2] == b"\0\0":  # every other byte is zero
             return "utf-16-le" if start[1] == 0 else "utf-16-be"
         handle.seek(0)
         strict = codecs.getincrementaldecoder("utf-8")()
@@ -183,9 +184,9 @@ def encoding_of(path: Path) -> str:
 
 
 def rows(path: Path, *, encoding: str = "", delimiter: str = "") -> Iterator[Row]:
-    """Rows of a file, streamed; blank lines are no rows. CSV cells are text, other formats keep their types.
+    """Rows of a file, streamed, without blank lines. CSV cells are text; other formats keep their types.
 
-    Raises CyborgError for what no single row can answer for: an unknown format, an empty file, an open quotation mark.
+    Raises CyborgError for faults of the file as a whole: an unknown format, an empty file, an open quotation mark.
     """
     if path.suffix.lower() not in KINDS:
         raise CyborgError(f"{paths.shown(path)}: unknown file type. Use {', '.join(KINDS)}.")
@@ -250,13 +251,13 @@ def _json_lines(handle) -> Iterator[Row]:
             try:
                 cells = json.loads(line.lstrip("\ufeff"), object_pairs_hook=_object)
                 fault = "" if isinstance(cells, dict) else "the line is not a JSON object"
-            except (ValueError, RecursionError) as error:  # ValueError: also a key that stands twice, a number of 5,000 digits
+            except (ValueError, RecursionError) as error:  # ValueError: also a duplicate key, a number of 5,000 digits
                 cells, fault = {}, f"the line is not JSON: {getattr(error, 'msg', error)}"
             yield Row(number, cells if isinstance(cells, dict) else {}, fault)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; of a key that stands twice one value would be lost."""
+    """A JSON object. Raises ValueError for a duplicate key, of which one value would be lost."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]

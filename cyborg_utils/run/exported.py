@@ -1,7 +1,7 @@
 """All tables of a study as LaTeX and Markdown, and its figures as SVG: `cyborg exports demo`.
 
-What follows from the committed scores is made again by its notebook. Other tables come from their CSV, with three decimals; other
-figures can be drawn only by a notebook that has its model, and are named.
+Notebooks rebuild everything that can be computed from the committed scores. Other tables come from their CSV, with three
+decimals. Other figures can be drawn only by a notebook that has its model; they are listed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cyborg_utils.study import artefacts, exports
 
 
 def export(profile: str, *, commit: str = "HEAD") -> list[str]:
-    """Write `build/<profile>/exports`; what a notebook has left there stays. Returns the figures that have no SVG."""
+    """Write `build/<profile>/exports`, keeping what notebooks have written there. Returns the figures that have no SVG."""
     folder = exports.folder(profile)
     folder.mkdir(parents=True, exist_ok=True)
     with rebuild.rebuilt(profile, commit=commit) as (home, _):

@@ -1,6 +1,6 @@
-"""A study's tables and figures made again from its committed scores, in a temporary folder: no model, no network.
+"""Rebuilds a study's tables and figures from its committed scores in a temporary folder, without a model or a network.
 
-`make verify` compares the outcome with what is committed; `make exports` takes LaTeX, Markdown and SVG from it.
+`make verify` compares the result with the commit; `make exports` takes LaTeX, Markdown and SVG from it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from cyborg_utils.data import corpora
 from cyborg_utils.run import execute
 from cyborg_utils.study import artefacts
 
-AT_ONCE = 2  # notebooks; each holds less than 1 GiB
+AT_ONCE = 2  # notebooks in parallel; each needs less than 1 GiB of memory
 FIRST = ["06_analyze_bias", "05_test_significance", "07_calibrate_student"]  # the longest first; 00 reads all others and is last
 
 
 def notebooks(profile: str) -> list[str]:
-    """The notebooks whose artefacts follow from the study's scores, in the order in which they are started.
+    """The notebooks whose artefacts can be computed from the study's scores, in the order in which they are started.
 
-    01 is one of them where the corpus's own files are at hand.
+    01 is included where the corpus's own files are available.
     """
     study = config.load(profile)
     there = ["01_prepare_data", "05_test_significance", "06_analyze_bias", "14_audit_scores", *study.beyond]
@@ -41,10 +41,10 @@ def notebooks(profile: str) -> list[str]:
 
 @contextmanager
 def rebuilt(profile: str, *, commit: str = "HEAD") -> Iterator[tuple[Path, list[str]]]:
-    """A temporary project folder with the study made again, and the notebooks that were executed; removed afterwards.
+    """A temporary project folder with the rebuilt study, and the notebooks that were executed; removed afterwards.
 
-    `committed/` in it holds the committed results as they are. `params` and `notebooks` are this project's; scores, records and
-    what is not made again are the commit's. Raises CyborgError where the commit holds no scores, or a notebook fails.
+    Its folder `committed/` contains the committed results unchanged. `params` and `notebooks` are this project's; scores, records
+    and everything that is not rebuilt are the commit's. Raises CyborgError where the commit has no scores or a notebook fails.
     """
     with tempfile.TemporaryDirectory(prefix="cyborg-rebuild-") as name:
         folder = Path(name).resolve()
@@ -68,7 +68,7 @@ def rebuilt(profile: str, *, commit: str = "HEAD") -> Iterator[tuple[Path, list[
 
 
 def extract(profile: str, commit: str, to: Path) -> None:
-    """A study's committed results, below the folder `to`. Raises CyborgError where the commit holds none of its scores."""
+    """Extract a study's committed results into the folder `to`. Raises CyborgError where the commit has none of its scores."""
     shown = paths.shown(paths.results(profile))
     if not git("ls-tree", "-r", "--name-only", commit, "--", f"{shown}/scores").strip():
         raise CyborgError(f"{shown}/scores: the commit {commit} holds no scores to rebuild from.")
@@ -77,7 +77,7 @@ def extract(profile: str, commit: str, to: Path) -> None:
 
 
 def git(*arguments: str, binary: bool = False) -> str | bytes:
-    """What git says, in the project folder. Raises CyborgError with git's own words where it fails."""
+    """The output of a git command in the project folder. Raises CyborgError with git's own message where it fails."""
     done = subprocess.run(["git", "-C", str(paths.home()), *arguments], capture_output=True, check=False)
     if done.returncode:
         raise CyborgError(f"git {' '.join(arguments)}: {done.stderr.decode(errors='replace').strip()}")
@@ -85,7 +85,7 @@ def git(*arguments: str, binary: bool = False) -> str | bytes:
 
 
 def _at_hand(study: config.Study) -> bool:
-    """Whether the corpus's files are here."""
+    """Whether the corpus's files are available."""
     try:
         return all(file.exists() for file in corpora.sources(study.section("prepare_data")))
     except CyborgError:
@@ -93,7 +93,7 @@ def _at_hand(study: config.Study) -> bool:
 
 
 def _remove(results: Path, chosen: list[str]) -> None:
-    """Take away what the notebooks will write, so that nothing passes that is no longer written."""
+    """Remove what the notebooks will write, so that a file they no longer write is noticed."""
     for kind in ("tables", "figures"):
         for file in (results / kind).glob("*"):
             if artefacts.artefact(file.name.removesuffix(".alt.txt").removesuffix(file.suffix))["notebook"] in chosen:
@@ -101,7 +101,7 @@ def _remove(results: Path, chosen: list[str]) -> None:
 
 
 def _execute(home: str, notebook: str, profile: str) -> str:
-    """Execute a notebook in a project folder of this process's own; its failure in words, or none."""
+    """Execute a notebook in the project folder `home`; return the error message, or "" on success."""
     os.environ.update(CYBORG_HOME=home, OMP_NUM_THREADS="1")
     try:
         execute.execute(notebook, profile)

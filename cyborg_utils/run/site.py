@@ -23,8 +23,8 @@ BAR = '<nav style="font-family:sans-serif;padding:.6em 1.2em;border-bottom:1px s
 def render(profile: str) -> Path:
     """Write one page for each executed notebook of a study, and the index; return the index.
 
-    Links between notebooks lead to the page of the same run where there is one, else to the index. Pages of notebooks that are
-    gone are removed. Raises CyborgError where nothing has been executed.
+    Links between notebooks lead to the page of the same run where there is one, otherwise to the index. Pages of removed
+    notebooks are deleted. Raises CyborgError where nothing has been executed.
     """
     study = config.load(profile)
     copies = sorted(paths.results(profile, "notebooks").glob("*.ipynb"))

@@ -1,8 +1,8 @@
-"""Committed results, verified: rebuilt from the scores, exactly; or, after models were trained again, claim by claim.
+"""Verifies committed results: exactly, by a rebuild from the scores; or, after retraining, claim by claim.
 
-`cyborg verify demo` makes every table and figure that follows from the committed scores anew, without a
-model, and says which cell differs by more than 1e-9. With `--retrained` the present tables, of models trained again, are held
-against the committed ones as `study.claims` describes. Exit code 1 where anything differs.
+`cyborg verify demo` rebuilds every table and figure that can be computed from the committed scores, without a model, and lists
+the cells that differ by more than 1e-9. With `--retrained` it compares the present tables, from retrained models, with the
+committed ones as described in `study.claims`. The exit code is 1 where anything differs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHOWN = 20  # differences printed for one table; the rest are counted
 
 @dataclass(frozen=True)
 class Report:
-    """What was compared, in words, and every difference in words."""
+    """A summary of what was compared, and a line for every difference."""
 
     text: str
     differences: list[str]
@@ -36,18 +36,18 @@ class Report:
 
 
 def compare(profile: str, *, retrained: bool = False, against: str = "HEAD") -> Report:
-    """Rebuild a study from the scores of a commit and compare exactly; with `retrained` compare the claims of present tables.
+    """Rebuild a study from the scores of a commit and compare exactly; with `retrained`, compare the claims of present tables.
 
-    Raises CyborgError where the commit holds nothing of the study, and where a notebook fails.
+    Raises CyborgError where the commit has no scores of the study, and where a notebook fails.
     """
     return _retrained(profile, against) if retrained else _exact(profile, against)
 
 
 def differences(committed: pd.DataFrame, now: pd.DataFrame) -> list[str]:
-    """Every difference of two tables in words; empty where they agree.
+    """A line for every difference between two tables; empty where they agree.
 
-    Rows are compared by place, and named by their first cell. Two undefined cells agree; numbers agree to `EXACT`; everything
-    else must be the same. Columns that appear, go or move, and another number of rows, are differences.
+    Rows are compared by position and named by their first cell. Two undefined cells agree; numbers agree to `EXACT`; everything
+    else must be identical. Added, removed or moved columns are a difference, and so is a different number of rows.
     """
     if list(committed.columns) != list(now.columns):
         return [f"columns: committed {', '.join(committed.columns)}; now {', '.join(now.columns)}"]
@@ -62,20 +62,20 @@ def differences(committed: pd.DataFrame, now: pd.DataFrame) -> list[str]:
 
 
 def gap(old: object, new: object) -> float:
-    """Distance of two cells, relative above 1: 0 for two undefined ones or the same words, inf for others."""
+    """Distance of two cells: for numbers absolute, relative above 1; otherwise 0 if both are undefined or equal, else inf."""
     if pd.isna(old) or pd.isna(new):
         return 0.0 if pd.isna(old) and pd.isna(new) else math.inf
     try:
         old_number, new_number = float(old), float(new)
         return 0.0 if old_number == new_number else abs(new_number - old_number) / max(1.0, abs(old_number), abs(new_number))
-    except (TypeError, ValueError):  # words
+    except (TypeError, ValueError):  # text
         return 0.0 if str(old) == str(new) else math.inf
 
 
 def between(committed: Path, now: Path, notebooks: list[str]) -> tuple[int, int, list[str]]:
-    """Numbers of tables and figures of these notebooks in two folders of results, and every difference in words.
+    """Compare two folders of results: the numbers of committed tables and figures of these notebooks, and all differences.
 
-    A figure's data are its text alternative. A table or figure that only one folder holds is a difference.
+    A figure is compared by its text alternative. A table or figure that only one folder has is a difference.
     """
     counts, lines = {"tables": 0, "figures": 0}, []
     for kind, ending in (("tables", ".csv"), ("figures", ".alt.txt")):
@@ -96,7 +96,7 @@ def between(committed: Path, now: Path, notebooks: list[str]) -> tuple[int, int,
 
 
 def left_out(profile: str, committed: Path, notebooks: list[str]) -> list[str]:
-    """A line for each notebook that is not executed again: the committed tables and figures that are therefore not rebuilt."""
+    """A line for each notebook that is not executed, with the committed tables and figures that are therefore not rebuilt."""
     files = [*(committed / "tables").glob("*.csv"), *(committed / "figures").glob("*.alt.txt")]
     names = sorted({artefacts.RUN_SUFFIX.sub("", file.name.removesuffix(".alt.txt").removesuffix(".csv")) for file in files})
     by_notebook: dict[str, list[str]] = {}

@@ -43,8 +43,8 @@ def resampled_sums(
     """Sums of `metrics.moments` over n essays drawn with replacement from n, shape (resamples, systems, 8).
 
     `centre` is the centre of the moments, by default near these essays' mean. The sums of several groups can be added only if
-    they share one centre. All systems share each draw. Few cells: their counts are drawn (multinomial). Many cells: the essays
-    are drawn one by one. Both give the same distribution; the faster one is used.
+    they share one centre. All systems share each draw. Where cells are few, their counts are drawn (multinomial); where they are
+    many, essays are drawn one by one. Both ways give the same distribution; the faster one is used.
     """
     rows = _rows(human, machines)
     n, centre = len(rows), middle(rows[:, 0]) if centre is None else centre

@@ -1,6 +1,6 @@
-"""The one place that writes tables, figures and records. What may be written stands in `params/artefacts.yaml`.
+"""The one place that writes tables, figures and records. `params/artefacts.yaml` lists what may be written.
 
-A name ends in `_<run>` (`table_students_u10_s1`) where the registry says `per_run`. Every file is written whole or not at all.
+A name ends in `_<run>` (`table_students_u10_s1`) where the registry says `per_run`. Every write is atomic.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from cyborg_utils.plots.style import unpinned
 from cyborg_utils.study import exports
 
 RUN_SUFFIX = re.compile(r"_(u[\d.]+_s\d+)$")
-PNG_LIMIT = 300_000  # bytes: results are tracked by git, and executed notebooks hold each figure a second time
-DIGITS = "%.12g"  # of a table's real numbers: `make verify` compares to 1e-9
+PNG_LIMIT = 300_000  # bytes; git tracks results, and executed notebooks contain each figure a second time
+DIGITS = "%.12g"  # format of a table's real numbers; `make verify` compares to 1e-9
 FOLDERS = {"table": "tables", "figure": "figures", "text": "figures"}
 ENDINGS = {"table": (".csv",), "figure": (".png", ".alt.txt"), "text": (".txt",)}
 
@@ -44,12 +44,12 @@ def registry() -> dict[str, dict[str, Any]]:
 
 
 @functools.lru_cache(maxsize=1)
-def _parsed(text: str) -> dict[str, dict[str, Any]]:  # a third of a second each time
+def _parsed(text: str) -> dict[str, dict[str, Any]]:  # cached: parsing takes a third of a second
     return yaml.safe_load(text)
 
 
 def artefact(name: str, kind: str | None = None) -> dict[str, Any]:
-    """Registry entry of a name with or without its run. Raises CyborgError for an unknown name or another kind."""
+    """The registry entry of a name. Raises CyborgError for an unknown name, a run missing or not wanted, or another kind."""
     base = RUN_SUFFIX.sub("", name)
     entry = registry().get(base)
     if entry is None:
@@ -63,7 +63,7 @@ def artefact(name: str, kind: str | None = None) -> dict[str, Any]:
 
 
 def expected(notebook: str, run: str = "") -> list[str]:
-    """Artefact names, in registry order, that an execution of a notebook must write (those marked `optional` left out)."""
+    """Artefact names, in registry order, that an execution of a notebook must write; `optional` ones are left out."""
     return [
         f"{name}_{run}" if entry.get("per_run") else name
         for name, entry in registry().items()
@@ -72,7 +72,7 @@ def expected(notebook: str, run: str = "") -> list[str]:
 
 
 def needs(notebook: str, study: config.Study) -> str:
-    """What a rebuild of a notebook's artefacts needs in a study: "scores", "essays" or "model" (`needs` in the registry)."""
+    """What is needed to rebuild a notebook's artefacts in a study: "scores", "essays" or "model" (`needs` in the registry)."""
     told = next((entry["needs"] for entry in registry().values() if entry["notebook"] == notebook and "needs" in entry), "scores")
     need, _, setting = told.partition(" if ")
     return "scores" if setting and not study.section(notebook).get(setting) else need
@@ -98,9 +98,9 @@ def save_table(
 ) -> Styler:
     """Write a table as CSV (12 significant digits); return it for display. Its Markdown and LaTeX go to the study's exports.
 
-    A named index becomes columns, an unnamed one is dropped. `digits` and `formats` say how people see real numbers (see
-    `exports.for_people`). Undefined values show as an en dash and are empty in the CSV. The commits that pin models stand in the
-    CSV only. The caption is the registry's title where none is given. Raises CyborgError for a name that is not in the registry.
+    A named index becomes columns; an unnamed one is dropped. `digits` and `formats` control how real numbers are displayed (see
+    `exports.for_people`). Undefined values are displayed as an en dash and are empty in the CSV. The commits that pin models are
+    in the CSV only. The default caption is the registry's title. Raises CyborgError for a name that is not in the registry.
     """
     caption = caption or artefact(name, "table")["title"]
     artefact(name, "table")
@@ -111,7 +111,7 @@ def save_table(
     exports.table(profile, name, shown, sides, caption)
     edges = [{"selector": f".col{i}", "props": f"text-align: {side}"} for i, side in enumerate(sides)]
     top = {"selector": "caption", "props": "caption-side: top; text-align: left; font-weight: 600; padding: 0.4em 0"}
-    display = Styler(shown, uuid=name.replace(".", "-"), cell_ids=False, caption=caption)  # a fixed uuid: same table, same HTML
+    display = Styler(shown, uuid=name.replace(".", "-"), cell_ids=False, caption=caption)  # a fixed uuid gives the same HTML
     return display.hide(axis="index").format(escape="html").set_table_styles([*edges, top])
 
 
@@ -128,14 +128,14 @@ def save_figure(profile: str, name: str, drawn: tuple[Figure, str]) -> Image:
     png = _png(figure)
     exports.figure(profile, name, figure)
     width = round(96 * figure.get_size_inches()[0])
-    plt.close(figure)  # or Jupyter shows it a second time
+    plt.close(figure)  # otherwise Jupyter shows it a second time
     write(folder / f"{name}.png", png)
     write(folder / f"{name}.alt.txt", alt.strip() + "\n")
     return Image(data=png, format="png", width=width, alt=alt.strip())
 
 
 def save_text(profile: str, name: str, text: str) -> None:
-    """Write a text artefact, such as the prompt that is the paper's Figure 1. Never for an essay of a real corpus."""
+    """Write a text artefact, such as the prompt in the paper's Figure 1. Never use it for an essay of a real corpus."""
     artefact(name, "text")
     write(paths.results(profile, "figures", f"{name}.txt"), text.rstrip() + "\n")
 
@@ -145,8 +145,9 @@ def save_record(
 ) -> dict[str, Any]:
     """Write the record that closes a notebook (see `provenance.record`), print its closing line, and return it.
 
-    `names` are the notebook's `globals()`: the parameters are read from them, by the names in its parameters cell, so that a
-    record holds the values that were used. `inputs` are files, named with their fingerprints; `measured` what others may read.
+    `names` are the notebook's `globals()`. The parameters are read from them, by the names in its parameters cell, so that the
+    record contains the values that were used. `inputs` are files, recorded with their fingerprints. `measured` holds results for
+    other notebooks to read.
     """
     parameters = {name: names[name] for name in config.parameters(paths.notebook(notebook))}
     profile = parameters["profile"]
@@ -165,7 +166,7 @@ def write_record(
     inputs: Iterable[str | Path] = (),
     measured: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write a record as `save_record` does, of parameters given by hand, and return it; `run` is empty for a whole study's."""
+    """Write a record like `save_record`, with explicit parameters, and return it; `run` is empty for a whole study."""
     content = {"notebook": notebook, "run": run, "profile": profile}
     content |= provenance.record(parameters, inputs=list(inputs), measured=measured)
     provenance.write_json(record_file(profile, notebook, run), content)
@@ -173,7 +174,7 @@ def write_record(
 
 
 def record_file(profile: str, notebook: str, run: str = "") -> Path:
-    """Where the record of a notebook's execution stands."""
+    """The file of the record of a notebook's execution."""
     return paths.results(profile, "records", f"{notebook}_{run}.json" if run else f"{notebook}.json")
 
 
@@ -181,7 +182,7 @@ def record_file(profile: str, notebook: str, run: str = "") -> Path:
 
 
 def read_table(profile: str, name: str) -> pd.DataFrame:
-    """A saved table. Raises CyborgError naming the notebook to run where it is not there."""
+    """A saved table. Raises CyborgError naming the notebook to run where it is missing."""
     path = paths.results(profile, "tables", f"{name}.csv")
     if not path.is_file():
         raise CyborgError(f"{paths.shown(path)}: not there yet. Notebook {artefact(name)['notebook']} writes it.")
@@ -195,7 +196,7 @@ def read_figure(profile: str, name: str) -> Image | None:
 
 
 def read_record(profile: str, notebook: str, run: str = "") -> dict[str, Any]:
-    """A saved record. Raises CyborgError naming the notebook to run where it is not there."""
+    """A saved record. Raises CyborgError naming the notebook to run where it is missing."""
     path = record_file(profile, notebook, run)
     if not path.is_file():
         raise CyborgError(f"{paths.shown(path)}: not there yet. Run notebook {notebook}{f' for run {run}' if run else ''} first.")
@@ -203,14 +204,14 @@ def read_record(profile: str, notebook: str, run: str = "") -> dict[str, Any]:
 
 
 def records(profile: str) -> pd.DataFrame:
-    """What each notebook of a study took, by notebook and run: seconds, peak_memory_gib, commit, finished, hardware."""
+    """What each execution in a study took: notebook, run, seconds, peak_memory_gib, commit, finished, hardware."""
     columns = ["notebook", "run", "seconds", "peak_memory_gib", "commit", "finished", "hardware"]
     found = [pd.read_json(file, typ="series") for file in sorted(paths.results(profile, "records").glob("*.json"))]
     return pd.DataFrame([{column: content.get(column) for column in columns} for content in found], columns=columns)
 
 
 def artefact_map(profile: str) -> pd.DataFrame:
-    """Every artefact with what it reproduces, its notebook, where it stands and what `make verify` needs to rebuild it."""
+    """Every artefact: artefact, title, paper (what it reproduces), notebook, file, needs (for a rebuild by `make verify`)."""
     rows = []
     for name, entry in registry().items():
         ending = ENDINGS[entry["kind"]][0]
@@ -224,19 +225,19 @@ def artefact_map(profile: str) -> pd.DataFrame:
 
 
 def folded(frame: pd.DataFrame, summary: str, *, digits: int = 3) -> HTML:
-    """A long table for display, folded under one line; plain HTML, so that an executed notebook stays small."""
+    """A long table for display, folded under one line; plain HTML keeps an executed notebook small."""
     shown = frame.rename(columns=lambda column: str(column).replace("_", " "))
     body = shown.to_html(index=False, float_format=f"{{:.{digits}f}}".format, na_rep="–", border=0)
     return HTML(f"<details><summary>{summary}</summary>{body}</details>")
 
 
 def p_value(value: float) -> str:
-    """A p-value as people write it; for `formats` of `save_table`."""
+    """A p-value as it is usually written; for `formats` of `save_table`."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def significant(value: float, digits: int = 2) -> str:
-    """A number to so many significant digits and never as a power of ten (0.0041, 41, 4100); for `formats` of `save_table`."""
+    """A number to `digits` significant digits, never as a power of ten (0.0041, 41, 4100); for `formats` of `save_table`."""
     return np.format_float_positional(float(f"{value:.{digits}g}"), trim="-")
 
 

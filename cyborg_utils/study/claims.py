@@ -1,10 +1,10 @@
-"""The headline claims of a study whose models were trained again, held against the committed ones.
+"""The headline claims of a study whose models were trained again, compared with the committed ones.
 
-Training is never the same twice: another processor, thread count or library ends in other weights. So a claim need not come out
-the same, only within what training noise leaves. The noise is measured (`results/robustness/noise.csv`, by
+Training is never exactly repeatable: another processor, thread count or library gives other weights. So a claim need not be
+reproduced exactly, only within training noise. The noise is measured (`results/robustness/noise.csv`, by
 `benchmarks/machines.py`): SDs of one trained model's QWK and SMD over seeds and between machines, for Teacher, Student and
-classical Student. A study that trains again on the same essays differs by training noise alone; the choice of test essays,
-which is the larger part of the intervals in its tables, cancels out.
+classical Student. A study retrained on the same essays differs by training noise alone. The choice of test essays, which is the
+larger part of the intervals in its tables, cancels out.
 
 With Var(arm) = SD^2 / seeds, the variance of a claim is
 
@@ -12,12 +12,12 @@ With Var(arm) = SD^2 / seeds, the variance of a claim is
     difference      Var(system) + Var(baseline)
     gap closed      c = gained / gap with gained = cyborg - human and gap = full - human. For c of two trainings a and b,
                     (c_b - c_a) gap_a gap_b = gained_b gap_a - gained_a gap_b has mean 0 where nothing has changed, and variance
-                    sum over a, b of Var(cyborg) gap^2 + Var(full) gained^2 + Var(human) (gained - gap)^2   (as Fieller's)
+                    sum over a, b of Var(cyborg) gap^2 + Var(full) gained^2 + Var(human) (gained - gap)^2   (as in Fieller's)
 
 A claim is outside its limit where |here - committed| > z sqrt(Var_a + Var_b), z = Phi^-1(1 - ALARM / (2 m)) for m claims. By
 Bonferroni's inequality, which holds for dependent claims too, at most ALARM of honest retrainings of a study raise any alarm. SDs
-are taken as known: for each the largest of its sources counts. A verdict (equivalent, beyond chance, biased) that flips alone is
-shown and is no alarm: near its border it flips with the smallest change of the number beneath, and that number has its limit.
+are treated as known; where several sources give one, the largest counts. A verdict (equivalent, beyond chance, biased) that flips
+while its number stays within the limit is shown but raises no alarm: near its border the smallest change flips it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.stats import fairness
 from cyborg_utils.study import arms
 
-ALARM = 0.05  # share of honest retrainings of a study that may raise an alarm, at most
+ALARM = 0.05  # largest share of honest retrainings of a study that may raise an alarm
 RULE = (
     f"A limit is what training noise alone leaves (the test essays are the same); at most {ALARM:.0%} of honest retrainings of a "
     "study go beyond any. A verdict that flips within its limit is no alarm."
@@ -44,14 +44,14 @@ SD = dict[tuple[str, str], float]  # (kind, rater) -> SD of one trained model
 def noise() -> SD:
     """The measured SDs: kind "qwk", "smd" or "group smd"; rater "teacher", "teacher-expected", "student" or "ridge".
 
-    Of several sources the largest.
+    Where several sources give an SD, the largest counts.
     """
     file = paths.CHECKOUT / "results" / "robustness" / "noise.csv"
     return pd.read_csv(file).groupby(["kind", "rater"])["sd"].max().to_dict()
 
 
 def rater(student: str, head: str = "", system: str = "") -> str:
-    """Whose noise a row of a table has, by its columns `student` and `head`, in a comparison by `system` (or `baseline`) too."""
+    """The rater whose noise applies to a row, from its `student` and `head`, and in a comparison its `system` or `baseline`."""
     readings = {reading: name for name, reading in arms.TEACHER.items()}
     if student == "teacher" or system in arms.TEACHER:
         return system or readings[head]
@@ -61,8 +61,8 @@ def rater(student: str, head: str = "", system: str = "") -> str:
 def of_tables(tables: dict[str, pd.DataFrame], sd: SD, *, headline: tuple[str, str]) -> pd.DataFrame:
     """Every claim of a study, from its tables by name (without `table_`); columns `COLUMNS`.
 
-    `across` is the gap's part of the variance above, NaN for other kinds. Groups' SMDs are those of the headline Student and the
-    Teacher, of groups that are judged. Scores that were not matched are left out.
+    `across` is this training's term of the variance of "gap closed" (see above), NaN for other kinds. SMDs of groups are those of
+    the headline Student and the Teacher, for groups that get a verdict. Raw scores are left out.
     """
     rows = []
     for row in arms.systems(tables["qwk"]).itertuples():
@@ -90,15 +90,15 @@ def of_tables(tables: dict[str, pd.DataFrame], sd: SD, *, headline: tuple[str, s
 
 
 def compared(committed: pd.DataFrame, here: pd.DataFrame, *, alarm: float = ALARM) -> pd.DataFrame:
-    """A row for each committed claim: claim, committed, here, difference, limit, ok, verdict (with the new one where it flips).
+    """One row per committed claim: kind, claim, committed, here, difference, limit, ok, verdict (old -> new where it flips).
 
-    A claim that is not made here any more is not ok.
+    A claim that is no longer made here is not ok, unless its gap is no longer resolved.
     """
     old, new = committed.reset_index(drop=True), here.set_index("claim").reindex(committed["claim"]).reset_index(drop=True)
     ratio = (old["across"] + new["across"]) / (old["gap"] * new["gap"]) ** 2
     z = stats.norm.isf(alarm / (2 * len(old)))
     difference, limit = new["value"] - old["value"], z * (old["variance"] + new["variance"]).fillna(ratio) ** 0.5
-    unclaimed = new["value"].isna() & (old["kind"] == "gap closed")  # a gap that is not shown: no share of it is claimed
+    unclaimed = new["value"].isna() & (old["kind"] == "gap closed")  # the gap is not resolved here, so no share of it is claimed
     flips = new["verdict"].notna() & (old["verdict"] != new["verdict"])
     return old[["kind", "claim"]].assign(
         committed=old["value"],
@@ -111,7 +111,7 @@ def compared(committed: pd.DataFrame, here: pd.DataFrame, *, alarm: float = ALAR
 
 
 def held(committed: Path, here: Path, study: config.Study, sd: SD) -> pd.DataFrame:
-    """`compared` for two folders of results. Raises CyborgError where a table is missing or the test essays are not the same."""
+    """`compared` for two folders of results. Raises CyborgError where a table is missing or the test essays differ."""
     files = [_read(folder / "scores" / "essays.csv") for folder in (committed, here)]
     old, new = (essays.loc[essays["split"] == "test", ["essay_id", "score"]].reset_index(drop=True) for essays in files)
     if not old.equals(new):
@@ -125,7 +125,7 @@ def held(committed: Path, here: Path, study: config.Study, sd: SD) -> pd.DataFra
 
 
 def shown(table: pd.DataFrame) -> str:
-    """One line a claim, for a terminal."""
+    """One line per claim, for a terminal."""
     width = table["claim"].str.len().max()
     lines = [f"{'claim':<{width}}  committed    here  difference   limit"]
     for row in table.itertuples():

@@ -1,4 +1,4 @@
-"""The data dictionary of all result tables: what every column means, in what unit, and what an empty cell says.
+"""The data dictionary of all result tables: the meaning and unit of every column, and the meaning of an empty cell.
 
 `columns.yaml` is its source; `.venv/bin/python tools/columns.py` writes docs/columns.md from it.
 """
@@ -20,18 +20,18 @@ Entries = dict[str, dict[str, str]]
 
 @functools.lru_cache
 def dictionary() -> tuple[Entries, dict[str, Entries]]:
-    """What columns mean in every table, and what they mean in one table alone."""
+    """The entries that hold for every table, and those that hold for one table only."""
     content = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
     return content["columns"], content["tables"]
 
 
 def name(column: str) -> str:
-    """A column as the dictionary names it."""
+    """The name under which the dictionary lists a column."""
     return SCORE if column.replace(".", "", 1).isdigit() else column
 
 
 def entry(table: str, column: str) -> dict[str, str]:
-    """meaning, unit and (where a cell can be empty) empty of a table's column. CyborgError where nobody has described it."""
+    """meaning, unit and (where a cell can be empty) empty of a table's column. Raises CyborgError for an undescribed column."""
     everywhere, tables = dictionary()
     base, known = artefacts.artefact(table, "table")["name"], name(column)
     found = tables.get(base, {}).get(known) or everywhere.get(known)
@@ -41,7 +41,7 @@ def entry(table: str, column: str) -> dict[str, str]:
 
 
 def page() -> str:
-    """docs/columns.md."""
+    """The text of docs/columns.md."""
     everywhere, tables = dictionary()
     parts = [
         "# Columns of the result tables",

@@ -1,7 +1,7 @@
 """Tables as Markdown and LaTeX, figures as SVG: for papers and slides, never tracked by git.
 
-`save_table` and `save_figure` write them to `build/<profile>/exports` as a notebook runs. `make exports` makes those that are not
-there: from a rebuild where the scores are enough, else from the table's CSV.
+`save_table` and `save_figure` write them to `build/<profile>/exports` as a notebook runs. `make exports` makes the missing ones:
+from a rebuild where the scores are enough, otherwise from the table's CSV.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from cyborg_utils.core import paths
 from cyborg_utils.core.atomic import write
 from cyborg_utils.plots.style import unpinned
 
-SVG_LIMIT = 1_000_000  # bytes: a figure of many thousand points is kept as PNG only
+SVG_LIMIT = 1_000_000  # bytes; a figure with many thousand points exists as PNG only
 Formats = Mapping[str, Callable[[Any], str]]
 
 
 def folder(profile: str) -> Path:
-    """Where a study's exports lie."""
+    """The folder of a study's exports."""
     return paths.build(profile, "exports")
 
 
@@ -34,8 +34,8 @@ def for_people(
 ) -> tuple[pd.DataFrame, list[str]]:
     """A table's cells as text, and the side on which each column is aligned.
 
-    `digits` are decimals of real numbers, for all columns or by column; `formats` override them. An undefined cell is an en dash.
-    A model's name is without the commit that pins it.
+    `digits` is the number of decimals of real numbers, for all columns or by column; `formats` override it. An undefined cell is
+    an en dash. A model's name appears without the commit that pins it.
     """
     by_column = digits if isinstance(digits, Mapping) else dict.fromkeys(frame.columns, digits)
     cells = {
@@ -62,7 +62,7 @@ def table(profile: str, name: str, shown: pd.DataFrame, sides: list[str], captio
 
 
 def figure(profile: str, name: str, drawn: Figure) -> None:
-    """Write a figure as SVG, the same bytes for the same figure; none where it would be larger than `SVG_LIMIT`."""
+    """Write a figure as SVG, with the same bytes for the same figure; no SVG where it would exceed `SVG_LIMIT`."""
     vector, file = io.BytesIO(), folder(profile) / f"{name}.svg"
     with plt.rc_context({"svg.hashsalt": name}):
         drawn.savefig(vector, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})

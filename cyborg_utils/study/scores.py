@@ -1,4 +1,4 @@
-"""Scores by essay id, the files in `results/<profile>/scores`: written, read, checked, and joined with the essays.
+"""Scores by essay id: writes, reads and checks the files in `results/<profile>/scores`, and joins them with the essays.
 
     essays.csv              essay_id, prompt, score, second_score, true_score, level,  notebook 01
                             split, words, groups.*, traits.*
@@ -6,9 +6,10 @@
     students_<run>.csv      essay_id, part, student, head, labels, value, level,       notebook 04
                             matched_value, matched_level
 
-They hold no text, so they are kept in git, and every table of 05 and 06 can be computed again from them, without a model and
-without the essays.
-Words: score = on the human scale; level = 0 .. K-1; value = a machine's real-valued score on the score scale.
+The files contain no text, so git tracks them. Every table of 05 and 06 can be recomputed from them, without a model and without
+the essays.
+
+Terms: score = on the human scale; level = 0 .. K-1; value = a machine's real-valued score on the score scale.
 """
 
 from __future__ import annotations
@@ -25,23 +26,23 @@ from cyborg_utils.models.cyborg_data import LABELS
 from cyborg_utils.stats.calibration import match_on_dev
 from cyborg_utils.study import artefacts
 
-ARM = ["fraction", "student", "head", "labels"]  # what tells one way of scoring from another; seeds repeat it
+ARM = ["fraction", "student", "head", "labels"]  # these identify an arm; seeds repeat it
 WRITTEN_BY = {"teacher": "03_label_essays", "students": "04_train_student"}
 
 
 def file(profile: str, name: str) -> Path:
-    """`essays`, `teacher_u10_s1`, `students_u10_s1` as the file of that name."""
+    """The file of a name such as `essays`, `teacher_u10_s1` or `students_u10_s1`."""
     return paths.results(profile, "scores", f"{name}.csv")
 
 
 def write(profile: str, name: str, frame: pd.DataFrame) -> Path:
-    """Write one of the files above, whole or not at all; real numbers with 6 significant digits. Ids are text."""
+    """Write one of the files above atomically, with real numbers to 6 significant digits and ids as text."""
     artefacts.write(file(profile, name), frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     return file(profile, name)
 
 
 def write_essays(profile: str, essays: pd.DataFrame) -> Path:
-    """Write `essays.csv` from a `corpora.frame` with text: numbers with all their digits, the number of words, and no text."""
+    """Write `essays.csv` from a `corpora.frame` with text: numbers with all their digits, word counts instead of the text."""
     listed = essays.assign(words=essays["text"].str.split().str.len())
     told = [*corpora.COLUMNS, "words", *(name for name in listed if name.startswith(("groups.", "traits.")))]
     return artefacts.write(file(profile, "essays"), listed[told].to_csv(index=False, lineterminator="\n"))
@@ -50,7 +51,7 @@ def write_essays(profile: str, essays: pd.DataFrame) -> Path:
 def essays(profile: str) -> pd.DataFrame:
     """The prepared essays without their text (`corpora.frame`), with `human_level` in place of `level`.
 
-    Where the essays are not there (a fresh clone, whose corpus must be fetched elsewhere), they are those of `essays.csv`.
+    Where the essays have not been prepared (a fresh clone without the corpus), they are read from `essays.csv`.
     """
     listed = file(profile, "essays")
     if listed.is_file() and not paths.build(profile, "essays").is_dir():
@@ -69,8 +70,8 @@ def essays(profile: str) -> pd.DataFrame:
 def read(profile: str, kind: str, run: config.Run) -> pd.DataFrame:
     """One file, `kind` "teacher" or "students", joined with the essays; columns run, fraction, seed, n_human are added.
 
-    n_human is the size of U. Raises CyborgError where the file is missing, where an essay or its part is not that of the prepared
-    essays (the corpus was prepared anew, with another split, after the models had run), and where a score is missing.
+    n_human is the size of U. Raises CyborgError where the file is missing, where a score is missing, and where an essay or its
+    part does not match the prepared essays (the corpus was prepared again with another split after the models had run).
     """
     path = file(profile, f"{kind}_{run.name}")
     if not path.is_file():
@@ -79,7 +80,7 @@ def read(profile: str, kind: str, run: config.Run) -> pd.DataFrame:
 
 
 def runs(profile: str, kind: str) -> tuple[list[config.Run], list[config.Run]]:
-    """The study's runs whose file is there, and those whose file is not; the Students' `full` runs are of fraction 1."""
+    """The study's runs whose file exists, and those whose file does not; the Students' `full` runs have fraction 1."""
     study = config.load(profile)
     wanted = [*study.runs, *(study.full_runs if kind == "students" else ())]
     there = [run for run in wanted if file(profile, f"{kind}_{run.name}").is_file()]
@@ -87,36 +88,37 @@ def runs(profile: str, kind: str) -> tuple[list[config.Run], list[config.Run]]:
 
 
 def files(profile: str) -> list[Path]:
-    """The files of the Teacher's and the Students' runs that are there."""
+    """The existing files of the Teacher's and the Students' runs."""
     return [file(profile, f"{kind}_{run.name}") for kind in ("teacher", "students") for run in runs(profile, kind)[0]]
 
 
 def missing(profile: str) -> list[str]:
-    """Names of the study's runs of which the Teacher's or the Students' scores are not there (yet)."""
+    """Names of the study's runs that lack the Teacher's or the Students' scores."""
     return list(dict.fromkeys(run.name for kind in ("teacher", "students") for run in runs(profile, kind)[1]))
 
 
 def teachers(profile: str) -> pd.DataFrame:
-    """The Teacher's scores in every run that is there: one row an essay and run. CyborgError where there is none."""
+    """The Teacher's scores in every run that has a file: one row per essay and run. Raises CyborgError where there is none."""
     return _all(profile, "teacher")
 
 
 def students(profile: str) -> pd.DataFrame:
-    """The Students' scores in every run that is there: one row an essay, run, student, head and labels; else as `teachers`."""
+    """The Students' scores, as `teachers`: one row per essay, run, student, head and labels."""
     return _all(profile, "students")
 
 
 def raters(profile: str, *, part: str = "test") -> pd.DataFrame:
-    """Every machine rater of a part ("test", "dev"), one row an essay and rater, in the order of the tables.
+    """Every machine rater of a part ("test", "dev"), one row per essay and rater, in the order of the tables.
 
     Columns: fraction, n_human, seed, run, student, head, labels, value, level, matched_value, matched_level, and the essays'
-    score, human_level, groups.* ... A rater is told by `ARM` and seed; `student` is a model's name, "ridge" or "teacher".
+    score, human_level, groups.* ... `ARM` and seed identify a rater; `student` is a model's name, "ridge" or "teacher".
 
-    The Teacher has labels "teacher" and two heads: "most likely" (the score it gives, and that `cyborg` Students learn) and
-    "expected" (its mean, rounded for the level). `matched_*` are matched in mean and SD to people's scores on the development
-    split; most likely levels and classifiers give levels, which are not matched: there they are the same numbers. The classical
-    Student learns from one set, so it has no `cyborg-staged` (files written before have it, as `cyborg-soft` once more). Raises
-    CyborgError where two rows of a rater score the same essay, or a rater leaves out an essay of the part.
+    The Teacher has labels "teacher" and two heads: "most likely" (the score it gives, from which `cyborg` Students learn) and
+    "expected" (its mean, rounded for the level). `matched_*` are matched in mean and SD to the human scores of the development
+    split. Levels from classifiers and from the "most likely" head are not matched: there `matched_*` are the same numbers. The
+    classical Student learns from one set, so it has no `cyborg-staged` (older files have it, as a copy of `cyborg-soft`).
+
+    Raises CyborgError where two rows of a rater score the same essay, and where a rater leaves out an essay of the part.
     """
     scale = config.load(profile).scale
     found = students(profile).query("part == @part and not (student == 'ridge' and labels == 'cyborg-staged')").copy()
@@ -140,7 +142,7 @@ def raters(profile: str, *, part: str = "test") -> pd.DataFrame:
 
 
 def _matched(rows: pd.DataFrame) -> pd.DataFrame:
-    """One rater's rows with `matched_value`: mean and SD as people's on the development essays."""
+    """One rater's rows with `matched_value`, its mean and SD matched to the human scores on the development essays."""
     dev = rows[rows["part"] == "dev"]
     return rows.assign(matched_value=match_on_dev(dev).apply(rows["value"]))
 

@@ -1,6 +1,6 @@
-"""What a study found, on one page with links: `results/<profile>/summary.md`. Made from its saved tables and records.
+"""The findings of a study on one page with links, `results/<profile>/summary.md`, from its saved tables and records.
 
-`cyborg summary demo` writes it; so does every `make reproduce`, after its last step.
+`cyborg summary demo` writes it, and so does the last step of every `make reproduce`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FIGURES = ("figure_arms", "figure_qwk_by_fraction", "figure_smd")
 
 
 def page(profile: str) -> str:
-    """The page. Raises CyborgError naming the notebook to run where a table that it needs is not there."""
+    """The page as Markdown. Raises CyborgError naming the notebook to run where a table is missing."""
     study = config.load(profile)
     student, head = study.headline
     sizes = artefacts.read_table(profile, "table_corpus").set_index("split")["essays"]
@@ -55,7 +55,7 @@ def write(profile: str) -> Path:
 
 
 def _gains(profile: str, student: str, head: str) -> list[str]:
-    """What Cyborg Data gain over few human scores, and how much of the gap to all of them they close; a line a fraction."""
+    """A line per fraction: the gain of Cyborg Data over few human scores, and the share of the gap to all of them it closes."""
     pairs = artefacts.read_table(profile, "table_comparisons")
     pairs = arms.pick(pairs, student=student, head=head, system="cyborg", baseline="human")
     gaps = arms.pick(artefacts.read_table(profile, "table_gap_closed"), student=student, head=head, labels="cyborg")
@@ -75,7 +75,7 @@ def _gains(profile: str, student: str, head: str) -> list[str]:
 
 
 def _groups(profile: str, student: str, head: str) -> list[str]:
-    """Groups of writers that the Student on Cyborg Data treats differently; none where the study names no groups."""
+    """A line on the groups that the Student on Cyborg Data scores differently; none where the study has no groups."""
     file = paths.results(profile, "tables", "table_smd.csv")
     table = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["student", "head", "labels", "scores", "attribute"])
     rows = arms.pick(table, student=student, head=head, labels="cyborg")
@@ -90,7 +90,7 @@ def _groups(profile: str, student: str, head: str) -> list[str]:
 
 
 def _agreement(profile: str, student: str, head: str) -> str:
-    """QWK with interval of the Teacher's two readings and of the headline Student, a row an arm."""
+    """QWK with interval of the Teacher's two readings and of the headline Student, one row per arm."""
     table = arms.systems(artefacts.read_table(profile, "table_qwk"))
     own = table[((table["student"] == student) & (table["head"] == head)) | (table["student"] == "teacher")]
     lines = ["| human scores | arm | seeds | QWK | interval | SMD |", "|---|---|---|---|---|---|"]
@@ -111,7 +111,7 @@ def _figures(profile: str) -> list[str]:
 
 
 def _findings(profile: str, study: config.Study) -> list[str]:
-    """The sentence that each notebook beyond the paper's own has found, from its record."""
+    """The finding of each notebook beyond the paper, a sentence from its record."""
     lines = []
     for name in study.beyond:
         file = artefacts.record_file(profile, name)
