@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.extensions.scoring.advisory_flags import Corpus
-from cyborg_utils.plots import distributions, forest_plots, style
+from cyborg_utils.plots import distributions, forest_plots, group_plots, style
 from cyborg_utils.stats import fairness, metrics
 
 matplotlib.use("Agg")
@@ -228,7 +228,7 @@ def test_difference_forest():
 
 
 def test_smd_forest(gaps):
-    figure = forest_plots.smd_forest(gaps)[0]
+    figure = group_plots.smd_forest(gaps)[0]
     ax = figure.axes[0]
     shown = texts(figure)
     assert {"All essays  (n = 300)", "Gender", "Grade level", "12  (n = 5)", "not recorded  (n = 5)", "too few"} <= set(shown)
@@ -245,20 +245,20 @@ def test_smd_forest(gaps):
 
 def test_smd_forest_of_stages_with_a_missing_group(gaps):
     both = pd.concat([gaps.assign(stage="teacher"), gaps[gaps["group"] != "Male"].assign(stage="cyborg", n=290)])
-    figure = forest_plots.smd_forest(both, stage="stage", value="dsm")[0]
+    figure = group_plots.smd_forest(both, stage="stage", value="dsm")[0]
     assert len(lines(figure.axes[0])) == 2 * len(gaps) - 1
     assert {"Teacher", "Cyborg", "All essays  (n = 290–300)"} <= set(texts(figure)) and "biased" not in texts(figure)
     assert figure.axes[0].get_xlabel().startswith("DSM")
-    assert len(lines(forest_plots.smd_forest(gaps.iloc[:1])[0].axes[0])) == 1
+    assert len(lines(group_plots.smd_forest(gaps.iloc[:1])[0].axes[0])) == 1
     undefined = gaps.iloc[:1].assign(smd=np.nan, smd_low=np.nan, smd_high=np.nan)
-    assert forest_plots.smd_forest(undefined)[0].axes[0].get_xlim()[0] < -0.1
+    assert group_plots.smd_forest(undefined)[0].axes[0].get_xlim()[0] < -0.1
 
 
 def test_group_bars(gaps):
-    figure = forest_plots.group_bars(gaps)[0]
+    figure = group_plots.group_bars(gaps)[0]
     assert [bar.get_width() for bar in figure.axes[0].patches] == gaps["n"].tolist()
     assert {"300", "Gender", "All essays"} <= set(texts(figure))
-    means = forest_plots.group_bars(gaps, value="smd", low="smd_low", high="smd_high", number=".2f", xlabel="SMD")[0]
+    means = group_plots.group_bars(gaps, value="smd", low="smd_low", high="smd_high", number=".2f", xlabel="SMD")[0]
     assert len(lines(means.axes[0])) == len(gaps) and "Female  (n =" in " ".join(texts(means))
 
 
@@ -281,7 +281,7 @@ def test_lengths_and_truncation():
 
 def test_conditional_bias_curves(essays):
     table = fairness.conditional_bias(essays, groups=["groups.gender", "groups.grade_level"], seed=1, resamples=100)
-    figure = forest_plots.conditional_bias_curves(table)[0]
+    figure = group_plots.conditional_bias_curves(table)[0]
     gender, grade = figure.axes
     assert {"Gender", "Grade level", "Female", "Male", "All essays", "Human score", "12"} <= set(texts(figure))
     assert "not recorded" not in texts(figure)
@@ -289,10 +289,10 @@ def test_conditional_bias_curves(essays):
     assert any(np.array_equal(line.get_ydata(), cells["bias"]) for line in gender.lines)  # enough essays in every cell
     hollow = [line for line in grade.lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())]
     assert len(hollow) == 1  # the five essays of grade 12
-    gaps = forest_plots.conditional_bias_curves(table[table["attribute"].isin(["all", "gender"])], value="gap")[0]
+    gaps = group_plots.conditional_bias_curves(table[table["attribute"].isin(["all", "gender"])], value="gap")[0]
     assert len(gaps.axes) == 1 and gaps.axes[0].patches
-    alone = forest_plots.conditional_bias_curves(table[table["attribute"] == "all"])[0]
-    assert len(alone.axes) == 1 and forest_plots.conditional_bias_curves(table[table["attribute"] == "all"].iloc[:1])[0].axes
+    alone = group_plots.conditional_bias_curves(table[table["attribute"] == "all"])[0]
+    assert len(alone.axes) == 1 and group_plots.conditional_bias_curves(table[table["attribute"] == "all"].iloc[:1])[0].axes
 
 
 def test_variance_sources():
@@ -319,14 +319,12 @@ def test_forest_plots_say_their_numbers_in_words(gaps, essays):
     _, alt = forest_plots.difference_forest(pd.DataFrame([row]), xlabel="Difference")
     assert alt == "Difference, with intervals: Cyborg minus Human scores only +0.080 [+0.020, +0.130]."
     male = gaps[gaps["group"] == "Male"].assign(smd=-0.2, smd_low=-0.3, smd_high=-0.1)
-    assert forest_plots.smd_forest(male)[1] == "SMD, with intervals: gender Male -0.20 [-0.30, -0.10]."
-    assert (
-        "SMD, with intervals: Teacher, gender Male -0.20" in forest_plots.smd_forest(male.assign(arm="teacher"), stage="arm")[1]
-    )
-    assert forest_plots.group_bars(gaps.iloc[:1])[1] == "Essays by group: all all 300."
+    assert group_plots.smd_forest(male)[1] == "SMD, with intervals: gender Male -0.20 [-0.30, -0.10]."
+    assert "SMD, with intervals: Teacher, gender Male -0.20" in group_plots.smd_forest(male.assign(arm="teacher"), stage="arm")[1]
+    assert group_plots.group_bars(gaps.iloc[:1])[1] == "Essays by group: all all 300."
     curves = fairness.conditional_bias(essays, groups=["groups.gender"], seed=1, resamples=100)
-    assert "Gap to the other groups at equal score, in points: gender Female " in forest_plots.conditional_bias_curves(curves)[1]
-    assert forest_plots.conditional_bias_curves(curves[curves["attribute"] == "all"])[1].endswith("a line for each group.")
+    assert "Gap to the other groups at equal score, in points: gender Female " in group_plots.conditional_bias_curves(curves)[1]
+    assert group_plots.conditional_bias_curves(curves[curves["attribute"] == "all"])[1].endswith("a line for each group.")
     frame = pd.DataFrame({"arm": ["human"], "seeds": [1], "test_sd": [0.02], "seed_sd": [np.nan]})
     assert forest_plots.variance_sources(frame)[1] == (
         "SD of QWK from two sources: Human scores only: test essays 0.020, seeds not known."
@@ -335,7 +333,7 @@ def test_forest_plots_say_their_numbers_in_words(gaps, essays):
 
 def test_nothing_is_cut_off_and_sizes_fit_a_page(gaps):
     for figure in (
-        forest_plots.smd_forest(gaps)[0],
+        group_plots.smd_forest(gaps)[0],
         forest_plots.arm_forest(pd.DataFrame([ARM]))[0],
         forest_plots.qwk_by_fraction(pd.DataFrame([ARM]))[0],
     ):

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from cyborg_utils.plots.forest_plots import BAND
-from cyborg_utils.plots.style import DOUBLE, FAINT, INK, LOOKS, counts_axis, label, looks, styled, ticks
+from cyborg_utils.plots.style import BAND, DOUBLE, FAINT, INK, LOOKS, counts_axis, label, looks, styled, ticks
 
 
 @styled

@@ -21,6 +21,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 SHEET = Path(__file__).with_name("cyborg.mplstyle")
 SINGLE, DOUBLE = 3.4, 7.0  # inches: one column, two columns
+BAND = "#EEEEEE"  # behind what counts as no difference
 INK, FAINT = "#222222", "#888888"
 
 
@@ -132,3 +133,25 @@ def parts(frame: pd.DataFrame, by: str | None, *, alone: str) -> tuple[dict[str,
         return {"": frame}, {"": LOOKS[alone]}
     split = {str(name): frame[frame[by] == name] for name in dict.fromkeys(frame[by].dropna())}
     return split, looks(split)
+
+
+def alt_text(shown: str, each: list[str]) -> str:
+    """Alternative text of a figure: what it shows, and its numbers."""
+    return f"{shown}: {'; '.join(each)}."
+
+
+def known(value: float, form: str) -> str:
+    """A number for an alternative text; "not known" for NaN."""
+    return format(value, form) if np.isfinite(value) else "not known"
+
+
+def estimate(value: float, low: float, high: float, form: str) -> str:
+    """An estimate with its interval, in words where it is not known."""
+    interval = f" [{low:{form}}, {high:{form}}]" if np.isfinite([low, high]).all() else ""
+    return known(value, form) + interval
+
+
+def beside(ax: Axes, y: float, text: str, *, points: float = 7, **options) -> None:
+    """Text at height y, so many points to the right of the axes."""
+    place = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points", "va": "center"}
+    ax.annotate(text, (1, y), (points, 0), annotation_clip=False, **place, **{"fontsize": 6.5, "color": INK, **options})
