@@ -321,7 +321,7 @@ def test_forest_plots_say_their_numbers_in_words(gaps, essays):
     male = gaps[gaps["group"] == "Male"].assign(smd=-0.2, smd_low=-0.3, smd_high=-0.1)
     assert group_plots.smd_forest(male)[1] == "SMD, with intervals: gender Male -0.20 [-0.30, -0.10]."
     assert "SMD, with intervals: Teacher, gender Male -0.20" in group_plots.smd_forest(male.assign(arm="teacher"), stage="arm")[1]
-    assert group_plots.group_bars(gaps.iloc[:1])[1] == "Essays by group: all all 300."
+    assert group_plots.group_bars(gaps.iloc[:1])[1] == "Essays by group: all essays 300."
     curves = fairness.conditional_bias(essays, groups=["groups.gender"], seed=1, resamples=100)
     assert "Gap to the other groups at equal score, in points: gender Female " in group_plots.conditional_bias_curves(curves)[1]
     assert group_plots.conditional_bias_curves(curves[curves["attribute"] == "all"])[1].endswith("a line for each group.")

@@ -90,7 +90,7 @@ def smd_forest(
         figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(sets)))
     each = [
         f"{label(key)}, " * (stage is not None)
-        + f"{row['attribute']} {row['group']} {estimate(row[value], row[f'{value}_low'], row[f'{value}_high'], '+.2f')}"
+        + f"{_named(row)} {estimate(row[value], row[f'{value}_low'], row[f'{value}_high'], '+.2f')}"
         for key, part in sets.items()
         for row in part.to_dict("records")
     ]
@@ -123,7 +123,7 @@ def group_bars(
     _group_axis(ax, frame, places, bottom, sizes=value != "n")
     ax.set(xlabel=xlabel, title=title)
     ax.margins(x=0.1)
-    each = [f"{row['attribute']} {row['group']} {known(row[value], number)}" for row in frame.to_dict("records")]
+    each = [f"{_named(row)} {known(row[value], number)}" for row in frame.to_dict("records")]
     return figure, alt_text(f"{xlabel} by group", each)
 
 
@@ -188,12 +188,16 @@ def conditional_bias_curves(
     figure.suptitle(title, x=0.01, ha="left")
     overall = frame[frame["score"].isna() & (frame["attribute"] != "all")]
     each = [
-        f"{row['attribute']} {row['group']} {estimate(row['gap'], row['gap_low'], row['gap_high'], '+.2f')}"
-        for row in overall.to_dict("records")
+        f"{_named(row)} {estimate(row['gap'], row['gap_low'], row['gap_high'], '+.2f')}" for row in overall.to_dict("records")
     ]
     shown = "Mean error" if value == "bias" else "Gap to the other groups"
     alt = f"{shown} against human score, a line for each group"
     return figure, alt_text(f"{alt}. Gap to the other groups at equal score, in points", each) if each else f"{alt}."
+
+
+def _named(row: dict) -> str:
+    """A group in an alternative text; "all essays" for the whole sample."""
+    return "all essays" if row["attribute"] == "all" else f"{row['attribute']} {row['group']}"
 
 
 def _heading(attribute: str) -> str:
