@@ -63,7 +63,9 @@ def forget(prepared: corpora.Prepared) -> corpora.Prepared:
 
 
 @pytest.mark.parametrize(
-    "harm, words", [(lose, "counts are not"), (change, "another text"), (forget, "without its place")], ids=lambda harm: str(harm)
+    "harm, words",
+    [(lose, "counts are not"), (change, "another text"), (forget, "without its place")],
+    ids=["lose", "change", "forget"],
 )
 def test_the_judge_notices_a_loss(tmp_path, monkeypatch, harm, words):
     case, build = whole(), corpora.build
