@@ -413,7 +413,7 @@ def test_a_study_killed_in_its_steps_gives_the_same_files(tmp_path):
     spec.loader.exec_module(kill)
     made, found = kill.trial(tmp_path, 1, seed=1, targets=("done/02_finetune_teacher_u25_s1.json",))
     assert set(made["step"]) == {"start-up", "01_prepare_data", "02_finetune_teacher_u25_s1"}
-    assert found["files"] > 20 and found["differing"] == [] and found["left_behind"] == []
+    assert found["files"] >= 16 and found["differing"] == [] and found["left_behind"] == []
     table = tmp_path / "undisturbed" / "results" / "kill" / "tables" / "table_corpus.csv"
     table.write_text(table.read_text() + "x")
     assert kill.differing(tmp_path / "undisturbed", tmp_path / "killed")[1] == ["results/kill/tables/table_corpus.csv"]
