@@ -85,7 +85,7 @@ class PrepareData(Section):
     test: Amount = required("test essays; below 1 a share, 0 keeps the split that the corpus brings")
     split_seed: int = required("seed of the split", ge=0)
     stratify: Literal["nothing", "prompt", "length", "score"] = optional(
-        "nothing", "what U and the splits are stratified by; score: only to repeat older runs, since nobody knows it beforehand"
+        "nothing", "by what U and the splits are stratified; score only to repeat older runs: nobody knows it yet"
     )
     options: dict[str, Any] = optional({}, "what only this corpus needs")
 

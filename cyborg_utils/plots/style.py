@@ -36,7 +36,7 @@ class Look(NamedTuple):
 
 LOOKS = {
     "human": Look("#4D4D4D", "o", "-", ""),
-    "human+dev": Look("#7C9BD2", "h", (0, (4, 2, 1, 2)), "//"),
+    "human+dev": Look("#7878F0", "h", (0, (4, 2, 1, 2)), "//"),
     "cyborg": Look("#D8410D", "s", "-", "////"),
     "cyborg-soft": Look("#E9BE45", "D", "--", "...."),
     "cyborg-staged": Look("#AF2293", "^", "-.", "xxxx"),
