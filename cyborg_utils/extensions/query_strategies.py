@@ -231,8 +231,8 @@ def compare(
 
     `levels` maps a rule to (run, draw) -> a Student's levels of the test essays; all rules have the same runs and draws.
     Columns: system, baseline, runs, draws, difference (QWK), low, high (`across_seeds`: over essays and runs, draws averaged
-    within their run; over essays alone with one run), tost_low, tost_high, p_tost, p_beyond, margin (`comparisons.contrast`), test
-    (`bootstrap.Swaps` of all draws), lowest_run, highest_run (mean difference of a run).
+    within their run; over essays alone with one run), tost_low, tost_high, p_tost, p_beyond, margin (`comparisons.contrast`),
+    test (`bootstrap.Swaps` of all draws), lowest_run, highest_run (mean difference of a run).
     """
     rows, base = [], by_run(levels[baseline])
     options = {"margin": margin, "resamples": resamples, "confidence": confidence, "seed": seed}
