@@ -176,7 +176,9 @@ def test_04_compares_the_students_of_a_run():
     rows = [("m", "regression", "human", 0.6), ("m", "regression", "cyborg", 0.7), ("m", "regression", "cyborg-staged", 0.65)]
     rows += [("ridge", "regression", "human", 0.61), ("ridge", "regression", "cyborg", 0.62)]
     table = pd.DataFrame(rows, columns=["student", "head", "labels", "qwk"])
-    text = sentences.students(table)
+    text = sentences.students(table, failure=0.2)
+    assert "0 of 3 networks failed (QWK not above 0.2)." in text
+    assert "1 of 3 networks failed (QWK not above 0.6): human (m, regression). A" in sentences.students(table, failure=0.6)
     assert "**cyborg**, regression, QWK 0.700" in text and "cyborg 0.700, +0.100 against human scores alone" in text
     assert "1 of 2 networks beat the classical Student" in text  # nobody is beside the staged one
-    assert "against human scores" not in sentences.students(table.iloc[[0, 3]].assign(labels="full"))
+    assert "against human scores" not in sentences.students(table.iloc[[0, 3]].assign(labels="full"), failure=0.2)

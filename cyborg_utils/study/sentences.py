@@ -245,8 +245,11 @@ def confidence(answers: pd.DataFrame, *, smoothed: bool) -> str:
 # ---------------------------------------------------------------- 04 Students
 
 
-def students(table: pd.DataFrame) -> str:
-    """The best Student of a run, what the synthetic scores bring each head of the first Student, and the networks above ridge."""
+def students(table: pd.DataFrame, *, failure: float) -> str:
+    """The best Student of a run, what synthetic scores bring each head of the first Student, networks above ridge, failed ones.
+
+    failure: QWK up to which a training has failed, as a Teacher's has (`teacher.FAILED`).
+    """
     network, floor = table[table["student"] != "ridge"], table[table["student"] == "ridge"].set_index("labels")["qwk"]
     top = network.loc[network["qwk"].idxmax()]
     lines = [f"The best Student of this run: **{top['labels']}**, {top['head']}, QWK {top['qwk']:.3f}."]
@@ -257,6 +260,9 @@ def students(table: pd.DataFrame) -> str:
     beside = network[network["labels"].isin(floor.index)]
     beaten = (beside["qwk"].to_numpy() > floor[beside["labels"]].to_numpy()).sum()
     lines.append(f"{beaten} of {len(beside)} networks beat the classical Student with the same labels.")
+    failed = [f"{row.labels} ({row.student}, {row.head})" for row in network[~(network["qwk"] > failure)].itertuples()]
+    told = f": {', '.join(failed)}. A Teacher would be fine-tuned again; a Student is not, it counts as it is" if failed else ""
+    lines.append(f"{len(failed)} of {len(network)} networks failed (QWK not above {failure:g}){told}.")
     return "\n".join(f"- {line}" for line in lines)
 
 
