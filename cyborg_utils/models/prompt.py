@@ -104,6 +104,12 @@ class Prompt:
             prompts.append(before + tasks[task] + between + ids[:max_tokens] + after)
         return prompts, cut
 
+    def heads(self, tokenizer, assignments: list[str], *, max_tokens: int) -> list[list[int]]:
+        """Token ids of what stands before each essay: instructions, rubric, and the essay's assignment."""
+        before, between, _ = (tokenizer.encode(part, add_special_tokens=False) for part in self._frame(tokenizer))
+        tasks = {task: plain_ids(tokenizer, task or "not given")[:max_tokens] for task in set(assignments)}
+        return [before + tasks[task] + between for task in assignments]
+
     def reads(self, tokenizer) -> list[int]:
         """Where answers are read, in tokens before the prompt's last one: 0 for a single score, one place for each trait."""
         lines, behind, places = self._lines(tokenizer), 0, []

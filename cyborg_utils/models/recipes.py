@@ -45,7 +45,12 @@ RIDGE = Recipe(
     files=("models/baseline.py",),
     digest="4799593ca7b96e31",
 )
-RECIPES = {"TEACHER": TEACHER, "STUDENT": STUDENT, "PENALTY": PENALTY, "RIDGE": RIDGE}
+STATES = Recipe(
+    version=1,
+    files=("models/states.py", "models/prompt.py", "models/prompts/*", *SHARED),
+    digest="",
+)
+RECIPES = {"TEACHER": TEACHER, "STUDENT": STUDENT, "PENALTY": PENALTY, "RIDGE": RIDGE, "STATES": STATES}
 
 
 def digest(recipe: Recipe, package: Path) -> str:
