@@ -81,20 +81,19 @@ def half_width(residuals: ArrayLike, confidence: float) -> float:
     return float(sizes[place - 1]) if place <= len(sizes) else math.inf
 
 
-def shortest(scores: ArrayLike, confidence: float, scale: Scale) -> tuple[float, float]:
-    """The trivial interval: the shortest range of scores that holds ceil((n + 1) confidence) of n human scores; no machine.
+def trivial(scores: ArrayLike, confidence: float, scale: Scale) -> list[tuple[float, float]]:
+    """Intervals without a machine, from n human scores: the shortest that holds ceil((n + 1) confidence) of them, then the best
+    one that has a score fewer (where there is one), since human scores are so coarse that the first often holds many more.
 
-    Of several equally short ones that with the most essays, then the lowest. The whole scale where n is too small. An interval
-    that uses a machine must be shorter to be worth anything. Raises CyborgError on NaN.
+    Of equally short ones that with the most essays is taken, then the lowest; the whole scale where n is too small. An interval
+    made with a machine must be shorter to be worth anything. Raises CyborgError on NaN and scores off the scale.
     """
-    ordered = np.sort(_known(scores, "human score"))
-    place = _place(len(ordered), confidence)
-    if place > len(ordered):
-        return float(scale.low), float(scale.high)
-    low, high = ordered[: len(ordered) - place + 1], ordered[place - 1 :]
-    held = np.searchsorted(ordered, high + 1e-9) - np.searchsorted(ordered, low - 1e-9)
-    best = np.lexsort((low, -held, np.round(high - low, 9)))[0]
-    return float(low[best]), float(high[best])
+    levels = scale.level(_known(scores, "human score"))
+    counts, place = np.bincount(levels, minlength=scale.size), _place(len(levels), confidence)
+    held = [np.convolve(counts, np.ones(size, dtype=int), "valid") for size in range(1, scale.size + 1)]  # by size and low end
+    size = next((size for size, found in enumerate(held, 1) if found.max() >= place), scale.size)
+    lows = [(int(held[one - 1].argmax()), one) for one in (size, size - 1) if one]
+    return [(float(scale.score(low)), float(scale.score(low + one - 1))) for low, one in lows]
 
 
 def levels_inside(low: ArrayLike, high: ArrayLike, scale: Scale) -> np.ndarray:

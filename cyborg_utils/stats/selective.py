@@ -26,8 +26,9 @@ from cyborg_utils.stats.bootstrap import Interval
 from cyborg_utils.stats.conformal import LeastSquares
 from cyborg_utils.stats.metrics import paired
 
+FAR_OFF = "more than one level off"
 RISKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # loss of an essay, from human minus machine level
-    "more than one level off": lambda apart: (np.abs(apart) > 1).astype(float),
+    FAR_OFF: lambda apart: (np.abs(apart) > 1).astype(float),
     "not exact": lambda apart: (apart != 0).astype(float),
     "squared error": lambda apart: np.square(apart).astype(float),  # in levels
 }
@@ -37,7 +38,7 @@ BY_PROBABILITIES = "expected loss by its own probabilities"
 
 
 class Promise(NamedTuple):
-    """What can be promised from n development essays: the machine scores those with `signal <= threshold`.
+    """What can be promised from n development essays: the machine scores those with `signal <= threshold` (infinite: all).
 
     `share`, `risk` and `bound` (upper, one-sided) are of the development essays. Where nothing can be promised, threshold is -inf,
     share 0, risk NaN, and bound that of the smallest share tried.
@@ -76,21 +77,6 @@ def signals(
     if own is not None:
         found[BY_PROBABILITIES] = (np.asarray(own) * loss(np.arange(scale.size) - level[:, None])).sum(axis=1)
     return found
-
-
-def held_out_signals(
-    target: ArrayLike, level: ArrayLike, line: LeastSquares, scale: Scale, *, risk: str, own: ArrayLike | None = None
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Signals of the n development essays on which `line` was fitted, each without the essay itself, and the losses (n,).
-
-    `target` (n,): their human scores, in the line's order. An essay's predicted value is that of the line without it; its own
-    residual, which would betray its loss, is left out of its expected loss.
-    """
-    target, level = paired(target, level)
-    n, loss = len(target), RISKS[risk](scale.level(target) - level)
-    found = signals(target - line.residuals, level, line, scale, risk=risk, own=own)
-    found[EXPECTED] = (n * found[EXPECTED] - loss) / (n - 1)
-    return found, loss
 
 
 def risk_coverage(signal: ArrayLike, loss: ArrayLike) -> pd.DataFrame:
@@ -183,7 +169,7 @@ def promise(
         raise CyborgError("promise: confidence must be between 0 and 1, least in (0, 1], target above 0, tried 1 or more")
     ordered, level, found = np.sort(signal), 1 - (1 - confidence) / tried, Promise(-math.inf, 0.0, math.nan, math.nan)
     for share in [*np.arange(least, 1 - 1e-9, STEP), 1.0]:
-        threshold = float(ordered[math.ceil(share * len(ordered) - 1e-9) - 1])
+        threshold = float(ordered[math.ceil(share * len(ordered) - 1e-9) - 1]) if share < 1 else math.inf
         taken = loss[signal <= threshold]
         bound = upper_bound(taken, level, top=top)
         if bound > target:
