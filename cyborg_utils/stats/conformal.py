@@ -31,10 +31,10 @@ class LeastSquares:
     are too extreme by the factor 1 / r; the line is the better centre of an interval.
 
     `residuals` (n,): human score minus the line's value when the essay itself is left out of the fit, in the order of the essays:
-    e_i / (1 - h_i) with the leverage h_i = 1/n + (x_i - mean x)^2 / sum (x - mean x)^2. They are as large as errors on new essays,
-    in-sample residuals e_i are smaller. The interval value +- `half_width(residuals)` is the jackknife. Its coverage is that of
-    the jackknife+ (at least 2 confidence - 1 for any distribution, `confidence` in practice), up to how far one essay moves the
-    line, which has two numbers only (Barber et al. 2021, sections 2 and 5).
+    e_i / (1 - h_i) with leverage h_i = 1/n + (x_i - mean x)^2 / sum (x - mean x)^2. They are as large as errors on new essays,
+    in-sample residuals e_i are smaller. The interval value +- `half_width(residuals)` is the jackknife, which covers as stated
+    where one essay hardly moves the fit (Barber et al. 2021, section 5). A line has two numbers only: the ends differ from those
+    of the jackknife+, which covers 2 confidence - 1 of any distribution, by little (both are tested).
     """
 
     target_mean: float

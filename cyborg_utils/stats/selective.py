@@ -40,7 +40,7 @@ BY_PROBABILITIES = "expected loss by its own probabilities"
 class Promise(NamedTuple):
     """What can be promised from n development essays: the machine scores those with `signal <= threshold` (infinite: all).
 
-    `share`, `risk` and `bound` (upper, one-sided) are of the development essays. Where nothing can be promised, threshold is -inf,
+    `share`, `risk` and `bound` (upper, one-sided) are of development essays. Where nothing can be promised, threshold is -inf,
     share 0, risk NaN, and bound that of the smallest share tried.
     """
 
@@ -97,9 +97,7 @@ def aurc(signal: ArrayLike, loss: ArrayLike) -> float:
     return float(risk_coverage(signal, loss)["risk"].mean())
 
 
-def aurc_gain(
-    signal: ArrayLike, loss: ArrayLike, *, seed: int, resamples: int = 1000, confidence: float = 0.95
-) -> Interval:
+def aurc_gain(signal: ArrayLike, loss: ArrayLike, *, seed: int, resamples: int = 1000, confidence: float = 0.95) -> Interval:
     """AURC of random deferral (the mean loss) minus that of the signal, with a percentile bootstrap interval over essays."""
     signal, loss = _checked(signal, loss)
 
@@ -160,8 +158,8 @@ def promise(
     """The largest share of essays whose risk is at most `target`, by development essays; wrong with probability 1 - confidence.
 
     Shares are tested from `least` upwards in steps of `STEP`, each by its `upper_bound`, up to the first that fails. A fixed
-    sequence needs no correction for the number of its tests: the first false claim needs one error. `tried`, the number of signals
-    from which this one was chosen on the same essays, divides 1 - confidence. Essays are taken with all that share their signal.
+    sequence needs no correction for the number of its tests: the first false claim needs one error. `tried`, the number of
+    signals among which this one was chosen on the same essays, divides 1 - confidence. Essays of one signal stay together.
     Raises CyborgError on NaN, without essays, and where `target`, `confidence` or `least` make no sense.
     """
     signal, loss = _checked(signal, loss)

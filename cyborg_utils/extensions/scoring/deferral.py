@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
-from cyborg_utils.core import config
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.extensions.scoring.bundle import Name
@@ -77,12 +76,12 @@ def intervals_earn(table: pd.DataFrame, scale: Scale) -> str:
     line, before, trivial = rows.loc[AROUND_LINE], rows.loc[AROUND_MATCHED], rows.iloc[2]
     gain = 1 - line["levels"] / trivial["levels"]
     earns = f"{gain:.0%} fewer" if gain > 0 else "**the machine's interval earns nothing here**"
-    short = "".join(f" Always answering {_ends_of(row)} has {row['levels']:.0f}, and holds {_held(row)}." for _, row in rows[3:].iterrows())
+    short = "".join(f" Always {_ends_of(row)} has {row['levels']:.0f}, and holds {_held(row)}." for _, row in rows[3:].iterrows())
     return (
-        f"A {line['confidence']:.0%} interval around the least-squares value holds **{line['levels']:.1f}** of {scale.size} scores, "
-        f"where always answering {_ends_of(trivial)} has **{trivial['levels']:.0f}**: {earns}. Around the matched score it would hold "
-        f"{before['levels']:.1f}. Test essays whose human score lies inside: {_held(line)} around the least-squares value, "
-        f"{_held(before)} around the matched score, {_held(trivial)} in the trivial interval.{short}"
+        f"A {line['confidence']:.0%} interval around the least-squares value holds **{line['levels']:.1f}** of {scale.size} "
+        f"scores, where always answering {_ends_of(trivial)} has **{trivial['levels']:.0f}**: {earns}. Around the matched "
+        f"score it would hold {before['levels']:.1f}. Test essays whose human score lies inside: {_held(line)} around the "
+        f"least-squares value, {_held(before)} around the matched score, {_held(trivial)} in the trivial interval.{short}"
     )
 
 
@@ -95,7 +94,7 @@ def _ends_of(row: pd.Series) -> str:
 
 @dataclass(frozen=True)
 class Ranked:
-    """Signals of uncertainty (name -> (n,)) and losses of one rater's essays; those of development essays are held out by fold."""
+    """Signals of uncertainty (name -> (n,)) and losses of one rater's essays; a development essay's are held out by its fold."""
 
     risk: str
     scale: Scale
@@ -175,19 +174,31 @@ def promises(found: Ranked, targets: list[float], *, confidence: float, least: f
         judged = "kept" if high <= target else "broken" if low > target else "not contradicted"
         row = {"risk": found.risk, "target": target, "confidence": confidence, "signal": name, "n": len(found.dev_loss)}
         row |= {"threshold": given.threshold if given.share else np.nan, "machine_share": given.share, "bound": given.bound}
-        row |= {"machine_share_test": len(taken) / len(found.test_loss), "risk_test": float(taken.mean()) if len(taken) else np.nan}
+        row |= {"machine_share_test": len(taken) / len(found.test_loss), "risk_test": taken.mean() if len(taken) else np.nan}
         rows.append(row | {"low": low, "high": high, "verdict": judged if given.share else "nothing promised"})
     return pd.DataFrame(rows)
 
 
-def signals_rank(table: pd.DataFrame, risk: str) -> str:
+def curve(found: Ranked) -> pd.DataFrame:
+    """The risk-coverage curve of the test essays by the chosen signal: coverage, risk, low, high (95 %, point by point).
+
+    About fifty points; essays with the same signal are taken together.
+    """
+    signal, rows = found.test[found.chosen], []
+    for threshold in np.unique(np.quantile(signal, np.linspace(0.02, 1, 50), method="inverted_cdf")):
+        taken = found.test_loss[signal <= threshold]
+        rows.append((len(taken) / len(signal), float(taken.mean()), *selective.interval(taken)))
+    return pd.DataFrame(rows, columns=["coverage", "risk", "low", "high"])
+
+
+def signals_rank(table: pd.DataFrame) -> str:
     """Whether the chosen signal ranks better than chance; `table` as `signals` gives it."""
     row = table[table["chosen"]].iloc[0]
-    better = "better than chance" if row["gain_low"] > 0 else "worse than chance" if row["gain_high"] < 0 else "not shown to be better"
+    known = "better than" if row["gain_low"] > 0 else "worse than" if row["gain_high"] < 0 else "not shown to differ from"
     return (
-        f"The development essays chose the signal **{row['signal']}**. On the test essays its area under the risk-coverage curve is "
-        f"{row['aurc']:.3f}, where essays handed over at random have {row['aurc_random']:.3f} ({_named(risk)} of all essays): "
-        f"{row['gain']:+.3f} [{row['gain_low']:+.3f}, {row['gain_high']:+.3f}], **{better}**."
+        f"The development essays chose the signal **{row['signal']}**. On the test essays its area under the risk-coverage curve "
+        f"is {row['aurc']:.3f}, where essays handed over at random have {row['aurc_random']:.3f}, the risk of all essays: "
+        f"{row['gain']:+.3f} [{row['gain_low']:+.3f}, {row['gain_high']:+.3f}], **{known} chance**."
     )
 
 
@@ -195,7 +206,8 @@ def promised(table: pd.DataFrame, *, least: float, tried: int) -> str:
     """One line a target: the share that the machine may score, or that none can be promised, and why. `table`: `promises`."""
     lines = []
     for row in table.to_dict("records"):
-        goal = f"{_named(row['risk'])} of at most {_amount(row['target'], row['risk'])}"
+        most = _amount(row["target"], row["risk"])
+        goal = f"A mean squared error of at most {most}" if row["risk"] == "squared error" else f"At most {most} {row['risk']}"
         if row["verdict"] == "nothing promised":
             reason = "half" if least == 0.5 else f"{least:.0%}"
             why = f"for the surest {reason} of them the bound is {_amount(row['bound'], row['risk'])}"
@@ -205,17 +217,14 @@ def promised(table: pd.DataFrame, *, least: float, tried: int) -> str:
             lines.append(f"{goal}: **no share can be promised from {row['n']:,} development essays** ({why}).")
             continue
         signal = "`doubt`" if (row["risk"], row["signal"]) == (selective.FAR_OFF, selective.EXPECTED) else row["signal"]
-        rule = f"**{row['machine_share']:.0%}** of essays like these ({signal} up to {row['threshold']:.3g}), a person the rest"
+        rule = f"**{row['machine_share']:.0%}** of essays like these ({signal} up to {row['threshold']:.4g}), a person the rest"
+        rule = rule if row["threshold"] < np.inf else "**all** essays like these"
+        risk, low, high = (_amount(row[column], row["risk"]) for column in ("risk_test", "low", "high"))
         lines.append(
-            f"{goal}: the machine may score {rule if row['threshold'] < np.inf else '**all** essays like these'}; promised with {row['confidence']:.0%} confidence. On the test essays: {row['machine_share_test']:.0%}, with "
-            f"{_amount(row['risk_test'], row['risk'])} [{_amount(row['low'], row['risk'])}, {_amount(row['high'], row['risk'])}], "
-            f"**{row['verdict']}**."
+            f"{goal}: the machine may score {rule}. Promised with {row['confidence']:.0%} confidence. On the test essays it "
+            f"scores {row['machine_share_test']:.0%}, with {risk} [{low}, {high}], **{row['verdict']}**."
         )
-    return "\n".join(f"- {line[0].upper()}{line[1:]}" for line in lines)
-
-
-def _named(risk: str) -> str:
-    return "a mean squared error" if risk == "squared error" else f"a share {risk}"
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _amount(value: float, risk: str) -> str:

@@ -85,8 +85,8 @@ def learned(scorer: Scorer, coverage: pd.DataFrame, table_flags: pd.DataFrame, t
     small = table_onnx.set_index("form").loc["onnx int8"]
     size, changed = small["megabytes"] / table_onnx["megabytes"].iloc[0], 1 - small["same_score"]
     return (
-        f"A {scorer.confidence:.0%} interval around this Student's least-squares value is **±{scorer.width:.2f} points** and holds the "
-        f"human score of **{_held(coverage.iloc[0])}** of the test essays{least}: what is promised is an average over all essays. "
+        f"A {scorer.confidence:.0%} interval around this Student's least-squares value is **±{scorer.width:.2f} points** and "
+        f"holds the human score of **{_held(coverage.iloc[0])}** of test essays{least}: what is promised is an average over all. "
         f"Flags mark {table_flags['flagged'].iloc[0]:.1%} of the test essays by mistake; of {len(table_flags) - 1} kinds of bad "
         f"essays they find {len(found)} (9 in 10 essays or more) and miss {len(missed)} (more than half of the essays). The int8 "
         f"file has {size:.0%} of the size of PyTorch's and changes {changed:.0%} of the scores."
