@@ -94,7 +94,7 @@ def write(profile: str) -> list[Name]:
     essays = corpora.frame(corpora.load(profile), text=True)
     train = essays[essays["split"] == "train"]
     corpus = Corpus.of(train["text"].tolist(), [text for text in train["assignment"].fillna("") if text])
-    given, written = scores.students(profile).query("part == 'dev'"), []
+    given, written = scores.students(profile).query("part != 'test'"), []  # essays that this Student did not learn from
     for name in saved(profile):
         rows = arms.pick(given, run=name.run, student=name.model, head=name.head, labels=name.labels)
         folder = name.folder(profile)

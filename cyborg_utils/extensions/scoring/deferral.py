@@ -21,19 +21,23 @@ from cyborg_utils.study import arms, scores
 
 UNMATCHED = ("classification", "most likely")  # heads whose levels are taken as they are
 FOLDS = 5
+PROBABILITIES = r"^p_\d+$"
 AROUND_LINE, AROUND_MATCHED = "around the least-squares value", "around the matched score"
 
 
 def essays(profile: str, name: Name) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """One rater's development and test essays, as `scores.raters` has them; for the Teacher with its p_1 .. p_K.
+    """One rater's essays outside its training and its test essays, as `scores.raters` has them; with p_1 .. p_K where there are.
 
-    `name.model` is a Student's name, "ridge" or "teacher" (labels "teacher", head "most likely" or "expected").
+    Raises CyborgError where there are none of either. `name.model` is a Student's name, "ridge" or "teacher" (then labels are
+    "teacher", and head is "most likely" or "expected").
     """
     key = {"run": name.run, "student": name.model, "head": name.head, "labels": name.labels}
-    found = [arms.pick(scores.raters(profile, part=part), **key) for part in ("dev", "test")]
     if name.model == "teacher":
-        given = arms.pick(scores.teachers(profile), run=name.run).set_index("essay_id").filter(regex=r"^p_\d+$")
-        found = [rows.join(given, on="essay_id") for rows in found]
+        given = arms.pick(scores.teachers(profile), run=name.run).set_index("essay_id").filter(regex=PROBABILITIES)
+        found = [arms.pick(scores.raters(profile, part=part), **key).join(given, on="essay_id") for part in ("dev", "test")]
+    else:
+        rows = arms.pick(scores.students(profile), **key)
+        found = [rows[rows["part"] != "test"], rows[rows["part"] == "test"]]
     for rows, part in zip(found, ("development", "test"), strict=True):
         if rows.empty:
             raise CyborgError(f"{profile}: no scores of {' '.join(key.values())} for the {part} essays. Run notebook 04.")
@@ -139,7 +143,7 @@ def _scored(fit: pd.DataFrame, new: pd.DataFrame, scale: Scale, risk: str) -> tu
     """Signals and losses of `new` essays, with line and match from `fit`."""
     line = conformal.LeastSquares.fit(target=fit["score"], values=fit["value"])
     matched = match_on_dev(fit, head="classification" if new["head"].iloc[0] in UNMATCHED else "regression")
-    level, own = scale.nearest(matched.apply(new["value"])), new.filter(regex=r"^p_\d+$").to_numpy()
+    level, own = scale.nearest(matched.apply(new["value"])), new.filter(regex=PROBABILITIES).dropna(axis=1).to_numpy()
     found = selective.signals(line.apply(new["value"]), level, line, scale, risk=risk, own=own if own.size else None)
     return found, selective.RISKS[risk](new["human_level"].to_numpy() - level)
 
