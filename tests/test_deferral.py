@@ -96,12 +96,14 @@ def test_losses_are_of_the_scores_that_are_given(pair):
     assert unmatched.dev_loss.sum() == (np.abs(pair[0]["human_level"] - pair[0]["matched_level"]) > 1).sum()
 
 
-def test_a_useless_signal_is_called_so_and_a_good_one_is_chosen(pair):
+def test_the_signal_is_chosen_by_development_essays_and_judged_on_test_essays(pair):
     found = deferral.ranked(*pair, SCALE, risk=selective.FAR_OFF)
     table = deferral.signals(found, seed=1, resamples=300)
     assert table["chosen"].sum() == 1 and table.loc[table["chosen"], "aurc_dev"].iloc[0] == table["aurc_dev"].min()
     assert (table["aurc_random"] == found.test_loss.mean()).all()
-    assert "**better than chance**" in deferral.signals_rank(table)
+    chosen = table[table["chosen"]].iloc[0]
+    assert chosen["gain"] == pytest.approx(chosen["aurc_random"] - chosen["aurc"]) and chosen["gain_low"] < chosen["gain_high"]
+    assert "**better than chance**" in deferral.signals_rank(table.assign(gain_low=0.001))
     unknown = table.assign(gain_low=-0.01, gain_high=0.01)
     assert "**not shown to differ from chance**" in deferral.signals_rank(unknown)
     assert "**worse than chance**" in deferral.signals_rank(unknown.assign(gain_high=-0.001))
