@@ -164,6 +164,22 @@ def test_the_figure_tells_its_numbers(pair):
     assert f"100%: {found.test_loss.mean():.3f}" in alt and "target 0.0001: nothing promised" in alt
 
 
+@pytest.mark.parametrize("risk", selective.RISKS)
+@pytest.mark.parametrize("flat", [False, True])
+def test_few_essays_and_a_machine_that_tells_nothing_give_tables_and_no_warning(risk, flat, recwarn):
+    rng = np.random.default_rng(2)
+    dev, test = essays(rng, 12), essays(rng, 16)
+    dev, test = (part.assign(value=3.0) if flat else part for part in (dev, test))
+    found = deferral.ranked(*matched(dev, dev, test), SCALE, risk=risk)
+    table = deferral.promises(found, [0.05, 40], confidence=0.95, least=0.5)
+    assert deferral.promised(table, least=0.5, tried=3).count("\n") == 1 and deferral.signals_rank(
+        deferral.signals(found, seed=1)
+    )
+    curves.risk_coverage(deferral.curve(found), table)
+    assert deferral.intervals_earn(deferral.intervals(*matched(dev, dev, test), SCALE, confidence=0.9), SCALE)
+    assert not [str(warning.message) for warning in recwarn]
+
+
 # ---- from the saved scores of a study
 
 

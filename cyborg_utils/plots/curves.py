@@ -214,7 +214,7 @@ def risk_coverage(
     ax.plot(made["machine_share_test"], made["risk_test"], "s", color=look.color, mec=INK, ls="none", label="promised share")
     ax.set(xlim=(0, 1.02), xlabel="Share of the test essays that the machine scores", title=title)
     ax.set_ylabel("Mean squared error (levels)" if risk == "squared error" else f"Share {risk}")
-    ax.set_ylim(0, 1.15 * max([*curve["high"][curve["coverage"] >= 0.2], *promises["target"]]))
+    ax.set_ylim(0, 1.15 * np.nanmax([*curve["high"][curve["coverage"] >= 0.2], *curve["risk"], *promises["target"]]))
     ax.xaxis.set_major_formatter("{x:.0%}")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     places = [curve.iloc[(curve["coverage"] - share).abs().argmin()] for share in (0.25, 0.5, 0.75, 1)]

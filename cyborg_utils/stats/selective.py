@@ -85,16 +85,13 @@ def risk_coverage(signal: ArrayLike, loss: ArrayLike) -> pd.DataFrame:
     Essays of equal signal count with their mean loss, which is what a random order among them gives on average.
     Raises CyborgError on NaN and without essays.
     """
-    signal, loss = _checked(signal, loss)
-    order = np.argsort(signal, kind="stable")
-    even = pd.Series(loss).groupby(signal).transform("mean").to_numpy()[order]
-    k = np.arange(1, len(even) + 1)
-    return pd.DataFrame({"coverage": k / len(even), "risk": np.cumsum(even) / k})
+    risk = _risks(*_checked(signal, loss))
+    return pd.DataFrame({"coverage": np.arange(1, len(risk) + 1) / len(risk), "risk": risk})
 
 
 def aurc(signal: ArrayLike, loss: ArrayLike) -> float:
     """Area under the risk-coverage curve, the mean of its risks."""
-    return float(risk_coverage(signal, loss)["risk"].mean())
+    return float(_risks(*_checked(signal, loss)).mean())
 
 
 def aurc_gain(signal: ArrayLike, loss: ArrayLike, *, seed: int, resamples: int = 1000, confidence: float = 0.95) -> Interval:
@@ -102,7 +99,7 @@ def aurc_gain(signal: ArrayLike, loss: ArrayLike, *, seed: int, resamples: int =
     signal, loss = _checked(signal, loss)
 
     def gain(signal: np.ndarray, loss: np.ndarray) -> float:
-        return float(loss.mean()) - aurc(signal, loss)
+        return float(loss.mean() - _risks(signal, loss).mean())
 
     value = gain(signal, loss)
     if len(loss) < 2:
@@ -113,11 +110,12 @@ def aurc_gain(signal: ArrayLike, loss: ArrayLike, *, seed: int, resamples: int =
 
 
 def interval(loss: ArrayLike, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Two-sided interval of a mean loss: Clopper-Pearson for shares, t for squared errors; NaN without essays."""
+    """Two-sided interval of a mean loss: Clopper-Pearson where all are 0 or 1, else t; NaN without essays, or for t with one."""
     loss = np.asarray(loss, dtype=float)
-    if not len(loss):
+    share = np.isin(loss, (0, 1)).all()
+    if len(loss) < (1 if share else 2):
         return math.nan, math.nan
-    if np.isin(loss, (0, 1)).all():
+    if share:
         low, high = proportion_confint(int(loss.sum()), len(loss), alpha=1 - confidence, method="beta")
     else:
         low, high = DescrStatsW(loss).tconfint_mean(alpha=1 - confidence)
@@ -179,6 +177,13 @@ def promise(
 def needed(target: float, confidence: float, *, least: float, tried: int = 1) -> int:
     """Development essays from which a promise of a share of errors can be made at all, if none of the tested essays is wrong."""
     return math.ceil(math.log((1 - confidence) / tried) / math.log1p(-target) / least)
+
+
+def _risks(signal: np.ndarray, loss: np.ndarray) -> np.ndarray:
+    """Mean loss of the k essays with the smallest signal, k = 1 .. n."""
+    _, place, counts = np.unique(signal, return_inverse=True, return_counts=True)
+    even = np.repeat(np.bincount(place, loss) / counts, counts)
+    return np.cumsum(even) / np.arange(1, len(even) + 1)
 
 
 def _checked(signal: ArrayLike, loss: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
