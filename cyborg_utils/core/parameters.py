@@ -295,6 +295,12 @@ class ScoreEssays(Section):
     labels: Labels = optional("cyborg", "which Student, by what it learned from")
     run: RunName = optional("", 'and of which run, e.g. "u10_s1"; "" is the first whose Student is there')
     confidence: Confidence = optional(0.90, "of the prediction intervals")
+    risk: Literal["more than one level off", "not exact", "squared error"] = optional(
+        "more than one level off", "of the essays that no person scores; squared error in levels"
+    )
+    targets: Distinct[Positive] = optional([0.05, 0.10, 0.20], "what it may be; each is a promise of its own", min_length=1)
+    sure: Confidence = optional(0.95, "confidence of such a promise")
+    least_share: float = optional(0.5, "smallest share of essays without a person that is worth a promise", gt=0, le=1)
     min_group: MinGroup = 10
     compared: int = optional(32, "essays that PyTorch and ONNX both score", ge=2)
     rounds: Count = optional(3, "how often, for the speed")

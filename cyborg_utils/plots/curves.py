@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from cyborg_utils.plots.style import BAND, DOUBLE, FAINT, INK, LOOKS, counts_axis, label, looks, styled, ticks
+from cyborg_utils.plots.style import BAND, DOUBLE, FAINT, INK, LOOKS, counts_axis, estimate, label, looks, styled, ticks
 
 
 @styled
@@ -192,6 +192,39 @@ def cost_frontier(
     figure.legend(handles, names, loc="outside right center")
     alt = cost.replace("Cost per 1,000 scored essays", "QWK against cost per 1,000 essays").replace("\n", "; ")
     return figure, f"{alt}. On the frontier: {'; '.join(_priced(row, currency) for row in best.to_dict('records'))}."
+
+
+@styled
+def risk_coverage(
+    curve: pd.DataFrame, promises: pd.DataFrame, *, title: str = "Which essays does a person have to score?"
+) -> tuple[Figure, str]:
+    """Risk of the essays that the machine scores against their share, on test essays.
+
+    `curve`: coverage, risk, low, high. Band: its interval, point by point. Dashed: essays handed over at random. `promises` as
+    `deferral.promises` gives them: a dotted line a target, a square where development essays chose a share for it.
+    """
+    figure, ax = plt.subplots(figsize=(DOUBLE * 0.85, 3.0))
+    look, risk = LOOKS["cyborg"], promises["risk"].iloc[0]
+    ax.fill_between(curve["coverage"], curve["low"], curve["high"], color=look.color, alpha=0.15, lw=0)
+    ax.plot(curve["coverage"], curve["risk"], color=look.color, label=f"the surest first: {promises['signal'].iloc[0]}")
+    ax.axhline(curve["risk"].iloc[-1], color=INK, lw=0.9, ls="--", label="at random")
+    for at, row in enumerate(promises.to_dict("records")):
+        ax.axhline(row["target"], color=FAINT, lw=0.8, ls=":", label=None if at else "targets")
+    made = promises[promises["machine_share"] > 0]
+    ax.plot(made["machine_share_test"], made["risk_test"], "s", color=look.color, mec=INK, ls="none", label="promised share")
+    ax.set(xlim=(0, 1.02), xlabel="Share of the test essays that the machine scores", title=title)
+    ax.set_ylabel("Mean squared error (levels)" if risk == "squared error" else f"Share {risk}")
+    ax.set_ylim(0, 1.15 * np.nanmax([*curve["high"][curve["coverage"] >= 0.2], *curve["risk"], *promises["target"]]))
+    ax.xaxis.set_major_formatter("{x:.0%}")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    places = [curve.iloc[(curve["coverage"] - share).abs().argmin()] for share in (0.25, 0.5, 0.75, 1)]
+    told = "; ".join(f"{row['coverage']:.0%}: {estimate(row['risk'], row['low'], row['high'], '.3f')}" for row in places)
+    points = "; ".join(
+        f"target {row.target:g}: "
+        + (f"{row.machine_share_test:.0%} with {row.risk_test:.3f}" if row.machine_share else "nothing promised")
+        for row in promises.itertuples()
+    )
+    return figure, f"Risk ({risk}) by the share of test essays that the machine scores. {told}. {points}."
 
 
 def _priced(row: dict[str, Any], currency: str) -> str:

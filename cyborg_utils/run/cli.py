@@ -79,7 +79,8 @@ def score(options: argparse.Namespace) -> int:
     counts = predict.score_file(file, out, scorer, columns)
     rest = ", ".join(f"{name} {number:,}" for name, number in counts.drop(["essays", "unlike"]).items())
     print(f"{counts['essays']:,} essays scored, {counts['unlike']:,} unlike the training essays{f' ({rest})' if rest else ''}")
-    print(f"a human score lies within ±{scorer.width:.2f} for {scorer.confidence:.0%} of essays like these\n{paths.shown(out)}")
+    print(f"low to high: ±{scorer.width:.2f} around the least-squares value, for {scorer.confidence:.0%} of essays like these")
+    print(paths.shown(out))
     return 0
 
 
