@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import corpora
-from cyborg_utils.extensions import audit
+from cyborg_utils.extensions.audit import judgement, predictions, sentences
 from cyborg_utils.run import cli, execute
 from cyborg_utils.stats import metrics, power
 
@@ -45,7 +45,7 @@ def test_every_format_gives_the_same(tmp_path, ending):
         file.write_text("\n".join(json.dumps(row) for row in frame.to_dict("records")))
     else:
         frame.to_csv(file, index=False, sep="\t" if ending == "tsv" else ",")
-    found = audit.load(file, scale=SCALE, **COLUMNS)
+    found = predictions.load(file, scale=SCALE, **COLUMNS)
     assert list(found) == ["essay_id", "score", "value", "second_score", "groups.ell"]
     np.testing.assert_allclose(found[["score", "value", "second_score"]], frame[["human", "machine", "other"]])
     assert found["groups.ell"].tolist() == frame["ell"].tolist()
@@ -55,7 +55,7 @@ def test_what_is_unknown_is_not_a_fault(tmp_path):
     frame = table(6).astype(object)
     frame.loc[0, "ell"], frame.loc[1, "other"], frame.loc[2, "machine"] = "", "NA", 9.75
     frame.to_csv(tmp_path / "a.csv", index=False)
-    found = audit.load(tmp_path / "a.csv", scale=SCALE, **COLUMNS)
+    found = predictions.load(tmp_path / "a.csv", scale=SCALE, **COLUMNS)
     assert found["groups.ell"].isna().tolist() == [True, *[False] * 5]
     assert found["second_score"].isna().tolist() == [False, True, *[False] * 4] and found["value"][2] == 9.75
 
@@ -78,19 +78,19 @@ def test_a_fault_is_told_by_row_and_column(tmp_path, column, value, told):
     frame.loc[2, column] = value
     frame.to_csv(tmp_path / "bad.csv", index=False)
     with pytest.raises(CyborgError) as error:
-        audit.load(tmp_path / "bad.csv", scale=SCALE, **COLUMNS)
+        predictions.load(tmp_path / "bad.csv", scale=SCALE, **COLUMNS)
     assert told in str(error.value) and "bad.csv" in str(error.value) and "mend" in str(error.value)
 
 
 def test_many_faults_are_counted_and_missing_columns_named(tmp_path):
     table(30).assign(machine="x").to_csv(tmp_path / "bad.csv", index=False)
     with pytest.raises(CyborgError, match="30 fault.*\n.*row 2, column machine") as error:
-        audit.load(tmp_path / "bad.csv", scale=SCALE, **COLUMNS)
+        predictions.load(tmp_path / "bad.csv", scale=SCALE, **COLUMNS)
     assert "and 25 more" in str(error.value)
     with pytest.raises(CyborgError, match="no column rater_1; there are essay, human, machine, ell, other"):
-        audit.load(tmp_path / "bad.csv", scale=SCALE, **COLUMNS | {"human": "rater_1"})
+        predictions.load(tmp_path / "bad.csv", scale=SCALE, **COLUMNS | {"human": "rater_1"})
     with pytest.raises(CyborgError, match="nowhere.csv: no such file"):
-        audit.load("nowhere.csv", scale=SCALE, **COLUMNS)
+        predictions.load("nowhere.csv", scale=SCALE, **COLUMNS)
 
 
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=12))
@@ -99,7 +99,7 @@ def test_rubbish_is_an_error_of_ours_or_loads_whole(tmp_path_factory, cells):
     rows = [{"essay": f"e{at}", "human": cell, "machine": cell, "ell": cell, "other": cell} for at, cell in enumerate(cells)]
     file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     try:
-        assert len(audit.load(file, scale=SCALE, **COLUMNS)) == len(cells)
+        assert len(predictions.load(file, scale=SCALE, **COLUMNS)) == len(cells)
     except CyborgError as error:
         assert "row 1" in str(error) or "fault" in str(error)
 
@@ -110,7 +110,7 @@ def test_thresholds_are_judged_by_value_and_unknown_stays_unknown():
     judged = pd.DataFrame(
         {"attribute": "ell", "group": ["No", "Yes"], "smd": [0.02, -0.12], "smd_low": [0, -0.2], "smd_high": 0.1}
     )
-    found = audit.thresholds(frame, SCALE, by_group=judged, **options).set_index("criterion")
+    found = judgement.thresholds(frame, SCALE, by_group=judged, **options).set_index("criterion")
     worst = found.loc["largest |SMD| of a group", ["group", "value", "low", "high"]].tolist()
     assert worst == ["ell: Yes", 0.12, -0.1, 0.2]
     options["by_group"] = judged[:0]
@@ -120,9 +120,9 @@ def test_thresholds_are_judged_by_value_and_unknown_stays_unknown():
     assert found.loc["QWK", "met"] == "yes" and found.loc["largest |SMD| of a group", "met"] == "no"
     people = metrics.qwk(level, SCALE.level(frame["second_score"]), levels=6)
     assert found.loc["below two people (QWK)", "value"] == pytest.approx(people - found.loc["QWK", "value"])
-    alone = audit.thresholds(frame.assign(second_score=np.nan), SCALE, **options).set_index("criterion")["met"]
+    alone = judgement.thresholds(frame.assign(second_score=np.nan), SCALE, **options).set_index("criterion")["met"]
     assert alone["below two people (QWK)"] == "not known" == alone["largest |SMD| of a group"]
-    strict = audit.thresholds(frame.assign(value=frame["value"] - 2), SCALE, **options).set_index("criterion")["met"]
+    strict = judgement.thresholds(frame.assign(value=frame["value"] - 2), SCALE, **options).set_index("criterion")["met"]
     assert strict["SMD, all essays"] == "no" and strict["Pearson r"] == "yes" and strict["SD ratio, human / machine"] == "yes"
 
 
@@ -141,14 +141,14 @@ def test_a_cell_that_no_table_can_hold_is_a_fault(tmp_path, changes, told):
     rows[1] |= changes
     (tmp_path / "bad.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     with pytest.raises(CyborgError, match=rf"bad.jsonl: 1 fault.*\n *{told}"):
-        audit.load(tmp_path / "bad.jsonl", scale=SCALE, **COLUMNS)
+        predictions.load(tmp_path / "bad.jsonl", scale=SCALE, **COLUMNS)
 
 
 def test_a_whole_number_is_the_same_group_in_a_study_and_in_an_audit(project, tmp_path):
     """Parquet gives a grade column with gaps as floats; 8.0 was the group "8" here and "8.0" there."""
     frame = table(30).assign(text=[f"Text {at}" for at in range(30)], grade=[8.0, np.nan, 9.0] * 10, essay=np.arange(30.0))
     frame.to_parquet(tmp_path / "a.parquet")
-    audited = audit.load(tmp_path / "a.parquet", scale=SCALE, **COLUMNS | {"groups": ["grade"]})
+    audited = predictions.load(tmp_path / "a.parquet", scale=SCALE, **COLUMNS | {"groups": ["grade"]})
     options = {"file": str(tmp_path / "a.parquet"), "id": "essay", "text": "text", "groups": {"grade": "grade"}}
     settings = corpus_samples.settings("table", score="human", groups=["grade"], options=options)
     studied = corpora.frame(corpora.build(settings).dataset)
@@ -171,7 +171,7 @@ def test_sentences_say_what_the_tables_show():
     table = pd.DataFrame({"criterion": ["QWK", "Pearson r", "below two people (QWK)"], "met": ["yes", "no", "not known"]})
     columns = ["attribute", "group", "smd", "verdict"]
     judged = pd.DataFrame([("ell", "Yes", -0.31, "biased"), ("ell", "No", 0.01, "undecided")], columns=columns)
-    first, missed, unknown, groups = audit.thresholds_met(table, judged, smd_limit=0.1).split("\n\n")
+    first, missed, unknown, groups = sentences.thresholds_met(table, judged, smd_limit=0.1).split("\n\n")
     assert (first, missed, unknown) == (
         "**1 of 2 thresholds are met.**",
         "Missed: Pearson r.",
@@ -181,7 +181,7 @@ def test_sentences_say_what_the_tables_show():
         "Of 2 writer groups large enough to judge, 1 are treated differently, beyond 0.1: ell = Yes (-0.31); 0 are not, "
         "1 cannot be told."
     )
-    assert audit.thresholds_met(table[:1], judged[:0], smd_limit=0.1) == "**1 of 1 thresholds are met.**"
+    assert sentences.thresholds_met(table[:1], judged[:0], smd_limit=0.1) == "**1 of 1 thresholds are met.**"
 
 
 @pytest.mark.parametrize(
@@ -190,23 +190,23 @@ def test_sentences_say_what_the_tables_show():
 )
 def test_high_scores_are_called_suppressed_only_beyond_chance(low, high, told):
     found = {"machine_top": 0.02, "human_top": 0.05, "change": -0.03, "change_low": low, "change_high": high}
-    text = audit.high_scores(found | {"shift": 0.0, "shift_low": -0.1, "shift_high": 0.1})
+    text = sentences.high_scores(found | {"shift": 0.0, "shift_low": -0.1, "shift_high": 0.1})
     assert f"High scores are **{told}**: 2.0% of the essays get one of the two highest instead of 5.0%" in text
 
 
 def test_an_audit_without_groups_or_second_scores_says_so():
     essays = pd.DataFrame({"score": [1.0, 2.0], "value": [1.0, 2.0], "second_score": [np.nan] * 2})
     assert (
-        audit.described(essays, "from `a.csv`")
+        sentences.described(essays, "from `a.csv`")
         == "**2 essays** from `a.csv`; 0 with a second human score. Writer groups: none named."
     )
-    assert "cannot be computed" in audit.true_score(essays)
+    assert "cannot be computed" in sentences.true_score_agreement(essays)
     empty = pd.DataFrame(columns=["attribute", "question", "answerable"])
-    assert audit.can_be_cleared(empty, smd_limit=0.1) == "No writer groups are named."
+    assert sentences.can_be_cleared(empty, smd_limit=0.1) == "No writer groups are named."
     rows = pd.DataFrame({"attribute": ["ell", "ell", "all"], "question": power.CLEARED, "answerable": [True, False, True]})
-    assert "for **1 of 2 groups**" in audit.can_be_cleared(rows, smd_limit=0.1)
+    assert "for **1 of 2 groups**" in sentences.can_be_cleared(rows, smd_limit=0.1)
     csd = pd.DataFrame(
         {"measure": ["CSD", "CSD"], "attribute": ["ell", "gender"], "p_holm": [0.01, 0.2], "r2_adjusted": [0.02, 0]}
     )
-    assert "differently by **ell (2.0% of the variance of the error)**" in audit.unequal(csd)
-    assert audit.unequal(csd[1:]).startswith("At equal human score no attribute")
+    assert "differently by **ell (2.0% of the variance of the error)**" in sentences.unequal(csd)
+    assert sentences.unequal(csd[1:]).startswith("At equal human score no attribute")
