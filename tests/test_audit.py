@@ -512,6 +512,33 @@ def test_one_part_gives_the_usual_interval_and_two_parts_the_right_coverage():
     assert 0.90 <= hits / 200 <= 0.99
 
 
+def test_intervals_over_prompts_cover_other_prompts():
+    """The machine's strictness differs by prompt (SD 0.3): drawing essays alone gives intervals that are too short."""
+    rng, hits, times = np.random.default_rng(2), {"low": 0, "low_prompts": 0}, 120
+    for seed in range(times):
+        prompt = np.repeat(np.arange(12), 25)
+        true = rng.normal(0, 1, 300)
+        value = true + rng.normal(0, 0.3, 12)[prompt]  # on average 0
+        frame = pd.DataFrame({"score": np.clip(np.round(3.5 + true), 1, 6), "value": 3.5 + value, "second_score": np.nan})
+        options = OPTIONS | {"seed": seed, "resamples": 200}
+        table = judgement.thresholds(frame.assign(prompt=prompt.astype(str)), SCALE, by_group=NO_GROUP, **options)
+        row = table.set_index("criterion").loc["SMD, all essays"]
+        for low in hits:
+            hits[low] += row[low] <= 0 <= row[low.replace("low", "high")]
+    assert hits["low"] / times < 0.75 and 0.88 <= hits["low_prompts"] / times <= 0.99
+    assert "With prompts drawn, not essays, the intervals are: QWK [" in sentences.over_prompts(table)
+
+
+def test_an_interval_over_prompts_needs_prompts():
+    frame = essays(300)
+    few, many = frame.assign(prompt=["a", "b", "c", "d"] * 75), frame.assign(prompt=["a", "b", "c", "d", "e"] * 60)
+    assert judged(frame)[["low_prompts", "high_prompts"]].isna().all(axis=None) and judged(few)["low_prompts"].isna().all()
+    assert sentences.over_prompts(judged(few).reset_index()) == ""
+    row = judged(many).loc["QWK"]
+    assert row["low_prompts"] < row["value"] < row["high_prompts"]  # within prompts
+    assert judged(many)["low_prompts"].notna().sum() == 2
+
+
 def test_a_prompt_column_is_read_and_one_that_is_not_named_is_pointed_out(tmp_path):
     frame = table().assign(prompt=[1.0, 2.0] * 30)
     found = loaded(tmp_path, frame, prompt="prompt")
@@ -541,7 +568,7 @@ def test_a_figure_draws_no_more_groups_than_can_be_read():
 def test_the_audit_says_that_it_speaks_of_one_model():
     assert "one trained Student, its matching as it is" in sentences.at_hand(study=True)
     assert "the machine that gave these scores" in sentences.at_hand(study=False)
-    assert all("06_analyze_bias.ipynb" in sentences.at_hand(study) for study in (True, False))
+    assert all("notebook 06" in sentences.at_hand(study) for study in (True, False))
 
 
 def test_sentences_say_what_the_tables_show():
@@ -563,7 +590,7 @@ def test_sentences_say_what_the_tables_show():
     assert sentences.thresholds_met(table[:1], judged[:0], smd_limit=0.1) == "**1 of 1 threshold is met.**"
     undefined = pd.concat([judged, pd.DataFrame([("ell", "?", np.nan, "undecided")], columns=columns)])
     told = sentences.thresholds_met(table, undefined, smd_limit=0.1)
-    assert told.endswith("1 cannot be told, 1 have no SMD (all human scores of the group are the same).")
+    assert told.endswith("1 cannot be told; without SMD, since all human scores are the same: 1.")
     nothing = table.assign(met="not known", clear="", why="3 essays, 30 are needed")
     assert sentences.thresholds_met(nothing, judged, smd_limit=0.1) == (
         "**No verdict.**\n\nNot known: QWK, Pearson r, below two people (QWK) (3 essays, 30 are needed)."
@@ -590,7 +617,7 @@ def test_an_audit_without_groups_or_second_scores_says_so():
     )
     assert sentences.true_score_agreement(essays).endswith("(PRMSE) is **not known**: no second human score.")
     empty = pd.DataFrame(columns=["attribute", "question", "answerable"])
-    assert sentences.can_be_cleared(empty, smd_limit=0.1) == "No writer groups are named."
+    assert sentences.can_be_cleared(empty, smd_limit=0.1) == "No writer groups are compared."
     rows = pd.DataFrame({"attribute": ["ell", "ell", "all"], "question": power.CLEARED, "answerable": [True, False, True]})
     assert "for **1 of 2 groups**" in sentences.can_be_cleared(rows, smd_limit=0.1)
     csd = pd.DataFrame(

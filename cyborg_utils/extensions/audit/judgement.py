@@ -20,6 +20,7 @@ PEOPLE = "below two people (QWK)"
 # half-width is 0.1, the drop from two people that the threshold allows; with fewer, the drop cannot be told from none.
 FEWEST = 30  # essays, of the whole or of a prompt, from which agreement is judged
 FEWEST_DOUBLE = 100  # double-scored essays from which people's agreement and PRMSE are judged
+FEWEST_PROMPTS = 5  # from which an interval over prompts is drawn; with fewer it would be far too short
 OWN_SCALES = 0.5  # prompts that account for more of the variance of human scores count as having scales of their own
 
 
@@ -56,13 +57,14 @@ def thresholds(
 ) -> pd.DataFrame:
     """The field's operational thresholds, one row a criterion.
 
-    Columns: criterion, group, value, low, high, threshold, from, met, clear, why.
+    Columns: criterion, group, value, low, high, low_prompts, high_prompts, threshold, from, met, clear, why.
 
     `essays` as `predictions.load` gives them; `by_group` the groups that are judged, as `fairness.smd_by_group` has them (no row:
     none), of which the largest |SMD| counts; `group` names it. Values are means within `judged_parts`, weighted by their essays.
     Intervals are over essays, drawn within these parts; `options` are resamples, confidence and seed. `met` is judged by the
     value, as the conventions are: "yes", "no", or "not known" for the reason in `why`; `clear` tells whether the whole interval
-    gives the same answer. They are conventions, not laws.
+    gives the same answer. They are conventions, not laws. QWK and SMD have a second interval where there are `FEWEST_PROMPTS`
+    prompts: over prompts, of which those to come will be others.
 
     Not known: all, with fewer than `FEWEST` essays or constant human scores; the comparison with two people, with fewer than
     `FEWEST_DOUBLE` double-scored essays or a second score that is a copy of the first.
@@ -89,6 +91,13 @@ def thresholds(
         ("SD ratio, human / machine", _mean_within(human, [value], parts, metric="sd_ratio", **options), limits["sd_ratio"], few),
     ]
     table = pd.DataFrame([_judged(*row) for row in rows])
+    wide = {
+        "QWK": _over_prompts(level, given, essays, metric="qwk", within=len(parts) > 1, **options),
+        "SMD, all essays": _over_prompts(human, value, essays, metric="smd", within=len(parts) > 1, **options),
+    }
+    for at, end in enumerate(("low", "high")):
+        ends = [getattr(wide[name], end) if name in wide else math.nan for name in table["criterion"]]
+        table.insert(table.columns.get_loc("high") + 1 + at, f"{end}_prompts", ends)
     table.insert(1, "group", [name if criterion == LARGEST else "" for criterion in table["criterion"]])
     return table
 
@@ -147,6 +156,40 @@ def _mean_within(
         share = part.sum() / sum(each.sum() for each in parts)
         value, resampled = value + share * float(one @ signs), resampled + share * (many @ signs)
     return percentile_interval(value, resampled, confidence=confidence, n=int(min(part.sum() for part in parts)))
+
+
+def _over_prompts(
+    human: np.ndarray,
+    machine: np.ndarray,
+    essays: pd.DataFrame,
+    *,
+    metric: str,
+    within: bool,
+    seed: int,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+) -> Interval:
+    """A metric's expanded bootstrap interval over prompts: whole prompts are drawn, each with all its essays.
+
+    `within`: the mean of the prompts of `judged_parts`, weighted by their essays; else the metric of all essays as one table.
+    There is no interval with fewer than `FEWEST_PROMPTS` prompts.
+    """
+    parts, rng = judged_parts(essays), np.random.default_rng(seed)
+    if not within and "prompt" in essays:
+        parts = [(essays["prompt"] == name).to_numpy() for name in essays["prompt"].unique()]
+    if len(parts) < FEWEST_PROMPTS:
+        return Interval(math.nan, math.nan, math.nan)
+    centre = metrics.middle(human)
+    sums = np.stack([metrics.moments(human[part], machine[part], centre=centre).sum(axis=0) for part in parts])
+    drawn = rng.multinomial(len(parts), np.full(len(parts), 1 / len(parts)), size=resamples).astype(float)
+    each = np.ones((1, len(parts)))
+    value, many = (
+        (times @ (sums[:, 0] * metrics.from_moments(metric, sums))) / (times @ sums[:, 0])
+        if within
+        else metrics.from_moments(metric, times @ sums)
+        for times in (each, drawn)
+    )
+    return percentile_interval(float(value[0]), many, confidence=confidence, n=len(parts))
 
 
 def by_prompt(essays: pd.DataFrame, scale: Scale) -> pd.DataFrame:

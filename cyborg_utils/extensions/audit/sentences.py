@@ -60,10 +60,14 @@ def look_alikes(essays: pd.DataFrame) -> list[str]:
 
 def at_hand(study: bool) -> str:
     """Of whom the audit speaks: the model at hand, not the method that made it."""
-    what = "one trained Student, its matching as it is" if study else "the machine that gave these scores, as it is now"
+    if study:
+        return (
+            "This audit speaks of **the model at hand**: one trained Student, its matching as it is. Trained again, the same "
+            "method would give other scores and may get other verdicts: notebook 06 speaks of the method, training noise counted."
+        )
     return (
-        f"This audit speaks of **the model at hand**: {what}. Trained again, the same method would give other scores and may "
-        "give other verdicts; [06](../06_analyze_bias.ipynb) speaks of the method, with training noise counted."
+        "This audit speaks of **the model at hand**: the machine that gave these scores, as it was then. What the same method "
+        "would do if trained again, one machine's scores cannot tell; for a study, notebook 06 does."
     )
 
 
@@ -94,6 +98,17 @@ def agreement_within(essays: pd.DataFrame, table: pd.DataFrame) -> str:
     return " ".join([*lines, differ])
 
 
+def over_prompts(table: pd.DataFrame) -> str:
+    """Intervals that hold for other prompts too, beside those of these prompts, from `judgement.thresholds`; "" without them."""
+    told = [
+        f"{row.criterion} [{row.low_prompts:.2f}, {row.high_prompts:.2f}] instead of [{row.low:.2f}, {row.high:.2f}]"
+        for row in table.dropna(subset=["low_prompts", "high_prompts"]).itertuples()
+    ]
+    return (
+        f"Essays of one prompt are alike. With prompts drawn, not essays, the intervals are: {'; '.join(told)}." if told else ""
+    )
+
+
 def thresholds_met(table: pd.DataFrame, judged: pd.DataFrame, *, smd_limit: float) -> str:
     """Thresholds met, missed and not known, which answers hang on these essays, and the verdicts on groups large enough to judge.
 
@@ -117,7 +132,7 @@ def thresholds_met(table: pd.DataFrame, judged: pd.DataFrame, *, smd_limit: floa
             f"Of {len(judged)} writer groups large enough to judge, {len(biased)} are treated differently, beyond {smd_limit:g}"
             f"{': ' + ', '.join(biased) if biased else ''}; {verdicts.get('not biased', 0)} are not, "
             f"{verdicts.get('undecided', 0)} cannot be told"
-            f"{f', {undefined.sum()} have no SMD (all human scores of the group are the same)' if undefined.any() else ''}."
+            f"{f'; without SMD, since all human scores are the same: {undefined.sum()}' if undefined.any() else ''}."
         )
     return "\n\n".join(lines)
 
@@ -173,7 +188,7 @@ def can_be_cleared(table: pd.DataFrame, *, smd_limit: float) -> str:
     """For how many groups these essays can show that there is no bias, from `power.smd_power`."""
     asked = table[(table["question"] == power.CLEARED) & (table["attribute"] != "all")]
     if asked.empty:
-        return "No writer groups are named."
+        return "No writer groups are compared."
     return (
         f"“No bias within {smd_limit:g}” can be shown here (where it is true, in 80 % of such samples) for "
         f"**{asked['answerable'].sum()} of {len(asked)} groups**."
