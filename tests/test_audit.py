@@ -445,7 +445,7 @@ def test_a_clear_answer_is_one_that_the_whole_interval_gives():
     assert found.loc["QWK", ["met", "clear"]].tolist() == ["yes", "yes"]
     few = judged(essays(40).assign(value=lambda rows: rows["value"] + 0.15))
     assert (few["clear"] == "no").any()
-    assert "by luck of these essays" in sentences.thresholds_met(few.reset_index(), NO_GROUP, smd_limit=0.1)
+    assert "Not settled by these essays" in sentences.thresholds_met(few.reset_index(), NO_GROUP, smd_limit=0.1)
 
 
 # ---------------------------------------------------------------- prompts
@@ -582,7 +582,7 @@ def test_sentences_say_what_the_tables_show():
         "Missed: Pearson r.",
         "Not known: below two people (QWK) (no second human score).",
     )
-    assert close == "Met or missed by luck of these essays (the threshold lies in the interval): Pearson r."
+    assert close == "Not settled by these essays (the threshold lies in the interval): Pearson r."
     assert groups == (
         "Of 2 writer groups large enough to judge, 1 are treated differently, beyond 0.1: ell = Yes (-0.31); 0 are not, "
         "1 cannot be told."
@@ -602,11 +602,11 @@ def test_sentences_say_what_the_tables_show():
     [(-0.2, -0.1, "suppressed"), (0.1, 0.2, "given too often"), (-0.1, 0.1, "not shown to be given too rarely")],
 )
 def test_high_scores_are_called_suppressed_only_beyond_chance(low, high, told):
-    found = {"n": 30, "machine_top": 0.02, "human_top": 0.05, "change": -0.03, "change_low": low, "change_high": high}
+    found = {"machine_top": 0.02, "human_top": 0.05, "change": -0.03, "change_low": low, "change_high": high}
     text = sentences.high_scores(found | {"shift": 0.0, "shift_low": -0.1, "shift_high": 0.1})
     assert f"High scores are **{told}**: 2.0% of the essays get one of the two highest instead of 5.0%" in text
-    assert sentences.high_scores(found | {"n": 3}) == "Whether high scores are suppressed is **not known** from 3 essays."
-    assert "**not known** from 30 essays" in sentences.high_scores(found | {"change_low": np.nan})
+    told = sentences.high_scores(found, why=judgement.no_ground(essays(3)))
+    assert told == "Whether high scores are suppressed is **not known**: 3 essays, 30 are needed."
 
 
 def test_an_audit_without_groups_or_second_scores_says_so():
@@ -616,9 +616,10 @@ def test_an_audit_without_groups_or_second_scores_says_so():
         == "**2 essays** from `a.csv`; 0 with a second human score. Writer groups: none named."
     )
     assert sentences.true_score_agreement(essays).endswith("(PRMSE) is **not known**: no second human score.")
-    empty = pd.DataFrame(columns=["attribute", "question", "answerable"])
+    empty = pd.DataFrame(columns=["attribute", "group", "question", "answerable"])
     assert sentences.can_be_cleared(empty, smd_limit=0.1) == "No writer groups are compared."
-    rows = pd.DataFrame({"attribute": ["ell", "ell", "all"], "question": power.CLEARED, "answerable": [True, False, True]})
+    rows = pd.DataFrame({"attribute": ["ell", "ell", "ell", "all"], "group": ["Yes", "No", "not recorded", "all"]})
+    rows = rows.assign(question=power.CLEARED, answerable=[True, False, True, True])
     assert "for **1 of 2 groups**" in sentences.can_be_cleared(rows, smd_limit=0.1)
     csd = pd.DataFrame(
         {"measure": ["CSD", "CSD"], "attribute": ["ell", "gender"], "p_holm": [0.01, 0.2], "r2_adjusted": [0.02, 0]}

@@ -124,6 +124,11 @@ def too_few(essays: pd.DataFrame) -> str:
     return "people gave every essay the same score" if essays["score"].nunique() < 2 else ""
 
 
+def no_ground(essays: pd.DataFrame) -> str:
+    """Why all essays as one table can judge nothing, or ""."""
+    return too_few(essays) or ("prompts have scales of their own" if between_prompts(essays) > OWN_SCALES else "")
+
+
 def no_second(essays: pd.DataFrame) -> str:
     """Why nothing can be said about two people, or ""."""
     double = essays.dropna(subset=["second_score"])

@@ -7,7 +7,6 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 
 from cyborg_utils.extensions.audit.judgement import (
@@ -18,10 +17,11 @@ from cyborg_utils.extensions.audit.judgement import (
     between_prompts,
     count,
     judged_parts,
+    no_ground,
     no_second,
-    too_few,
 )
 from cyborg_utils.stats import power, true_score
+from cyborg_utils.stats.fairness import NOT_RECORDED
 
 FLATTERS = 0.05  # QWK by which pooling must exceed the mean within prompts to be said to flatter
 
@@ -122,7 +122,7 @@ def thresholds_met(table: pd.DataFrame, judged: pd.DataFrame, *, smd_limit: floa
     lines = [f"**{len(met)} of {count(answered, 'threshold')} {'is' if answered == 1 else 'are'} met.**"]
     lines = lines if answered else ["**No verdict.**"]
     lines += [f"Missed: {', '.join(missed)}."] if missed else []
-    lines += [f"Met or missed by luck of these essays (the threshold lies in the interval): {close}."] if close else []
+    lines += [f"Not settled by these essays (the threshold lies in the interval): {close}."] if close else []
     lines += [f"Not known: {unknown}."] if unknown else []
     if len(judged) and answered:
         undefined = judged["smd"].isna()
@@ -140,8 +140,7 @@ def thresholds_met(table: pd.DataFrame, judged: pd.DataFrame, *, smd_limit: floa
 def true_score_agreement(essays: pd.DataFrame, **options: object) -> str:
     """PRMSE with its interval, where enough essays have a second human score; `options` as in `true_score.prmse_interval`."""
     start = "Agreement with the *true* score (PRMSE) is **not known**"
-    scales = "prompts have scales of their own" if between_prompts(essays) > OWN_SCALES else ""
-    if why := no_second(essays) or too_few(essays) or scales:
+    if why := no_second(essays) or no_ground(essays):
         return f"{start}: {why}."
     found = true_score.prmse_interval(essays[["score", "second_score"]], essays["value"], **options)
     if not found.value <= 1 or not math.isfinite(found.low):
@@ -160,11 +159,11 @@ def drawn(shown: pd.DataFrame, table: pd.DataFrame) -> str:
     return f"Drawn: {'; '.join(left)}, those judged first, then by size of the gap. The table has all." if left else ""
 
 
-def high_scores(found: Mapping[str, float]) -> str:
-    """Whether the two highest scores are given too rarely, from `fairness.suppression`."""
+def high_scores(found: Mapping[str, float], *, why: str = "") -> str:
+    """Whether the two highest scores are given too rarely, from `fairness.suppression`; `why` that is not known, if it is not."""
     low, high = found["change_low"], found["change_high"]
-    if found["n"] < FEWEST or not np.isfinite([low, high]).all():
-        return f"Whether high scores are suppressed is **not known** from {count(int(found['n']), 'essay')}."
+    if why:
+        return f"Whether high scores are suppressed is **not known**: {why}."
     verdict = "suppressed" if high < 0 else "given too often" if low > 0 else "not shown to be given too rarely"
     return (
         f"High scores are **{verdict}**: {found['machine_top']:.1%} of the essays get one of the two highest instead of "
@@ -186,7 +185,7 @@ def unequal(table: pd.DataFrame) -> str:
 
 def can_be_cleared(table: pd.DataFrame, *, smd_limit: float) -> str:
     """For how many groups these essays can show that there is no bias, from `power.smd_power`."""
-    asked = table[(table["question"] == power.CLEARED) & (table["attribute"] != "all")]
+    asked = table[(table["question"] == power.CLEARED) & (table["attribute"] != "all") & (table["group"] != NOT_RECORDED)]
     if asked.empty:
         return "No writer groups are compared."
     return (
