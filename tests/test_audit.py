@@ -555,14 +555,15 @@ def test_a_prompt_column_is_read_and_one_that_is_not_named_is_pointed_out(tmp_pa
 
 def test_a_figure_draws_no_more_groups_than_can_be_read():
     rows = pd.DataFrame({"attribute": ["all"] + ["school"] * 60, "group": ["all"] + [f"S{at}" for at in range(60)]})
-    rows["smd"] = [0.0, *np.linspace(-1, 0.5, 60)]
-    rows["verdict"] = ["not biased"] + ["too few"] * 40 + ["undecided"] * 20
-    shown = judgement.drawn_groups(rows, value="smd", most=22)
-    assert len(shown) == 23 and (shown["verdict"] == "undecided").sum() == 20
-    assert shown.query("verdict == 'too few'")["group"].tolist() == ["S0", "S1"]
+    rows["n"] = [900, *range(100, 40, -1)]
+    rows["verdict"] = ["not biased"] + ["undecided"] * 59 + ["biased"]
+    shown = judgement.drawn_groups(rows, most=22)
+    assert shown["group"].tolist() == ["all", *(f"S{at}" for at in range(21)), "S59"]
     told = sentences.drawn(shown, rows)
-    assert told == "Drawn: 22 of the 60 groups of `school`, those judged first, then by size of the gap. The table has all."
-    assert sentences.drawn(rows, rows) == "" and judgement.drawn_groups(rows, value="smd", most=60).equals(rows)
+    assert told == "Drawn: 22 of the 60 groups of `school`, biased ones first, then those with most essays. The table has all."
+    assert sentences.drawn(rows, rows) == "" and judgement.drawn_groups(rows, most=60).equals(rows)
+    curves = pd.concat([rows.assign(score=score) for score in (1.0, np.nan)])
+    assert len(judgement.drawn_groups(curves, most=22)) == 2 * len(shown)
 
 
 def test_the_audit_says_that_it_speaks_of_one_model():

@@ -226,14 +226,14 @@ def agreement_of_raters(essays: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("rater").reset_index()
 
 
-def drawn_groups(table: pd.DataFrame, *, value: str, most: int) -> pd.DataFrame:
-    """The rows of at most `most` groups of an attribute, for a figure that can be read: judged ones first, then by |value|.
+def drawn_groups(table: pd.DataFrame, *, most: int) -> pd.DataFrame:
+    """The rows of at most `most` groups of an attribute, for a figure that can be read: biased ones, then the largest.
 
     `table` has rows by attribute, group and, in `fairness.conditional_bias`, score, where the row without a score counts.
     """
     whole = table[table["score"].isna()] if "score" in table else table
-    rank = whole.assign(few=whole["verdict"].isin(["too few", "not a group"]), size=-whole[value].abs())
-    rank = rank.sort_values(["few", "size"]).groupby("attribute").head(most)
+    rank = whole.assign(fair=whole["verdict"] != "biased", few=-whole["n"]).sort_values(["fair", "few"], kind="stable")
+    rank = rank.groupby("attribute").head(most)
     kept = set(zip(rank["attribute"], rank["group"], strict=True))
     return table[[one in kept for one in zip(table["attribute"], table["group"], strict=True)]]
 

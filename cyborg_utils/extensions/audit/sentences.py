@@ -156,7 +156,7 @@ def drawn(shown: pd.DataFrame, table: pd.DataFrame) -> str:
     """Groups that a figure leaves out; "" where there are none. `shown` is what `judgement.drawn_groups` leaves of the table."""
     every, some = (frame.groupby("attribute", sort=False)["group"].nunique() for frame in (table, shown))
     left = [f"{some[name]} of the {every[name]} groups of `{name}`" for name in every.index if some.get(name, 0) < every[name]]
-    return f"Drawn: {'; '.join(left)}, those judged first, then by size of the gap. The table has all." if left else ""
+    return f"Drawn: {'; '.join(left)}, biased ones first, then those with most essays. The table has all." if left else ""
 
 
 def high_scores(found: Mapping[str, float], *, why: str = "") -> str:
