@@ -217,6 +217,20 @@ def test_an_audit_of_another_file_is_not_overwritten_in_silence(project):
         predictions.check_folder("preds", first, replace=True)
 
 
+def test_the_command_reads_the_caller_s_file_and_hands_every_option_on(project, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    table(40).assign(task=["a", "b"] * 20, machine=lambda rows: rows["machine"] * 20).to_csv("Оценки 1.csv", index=False)
+    given = []
+    monkeypatch.setattr(execute, "execute", lambda *names, values: given.append((names, values)) or Path("copy.ipynb"))
+    call = ["audit", "Оценки 1.csv", "--id", "essay", "--second", "other", "--prompt", "task", "--groups", "ell"]
+    cli.main([*call, "--none-is-value", "--scale", "1", "6", "1", "--machine-scale", "20", "120"])
+    ((names, values),) = given
+    assert names == ("14_audit_scores", "оценки_1") and values["file"] == str(tmp_path / "elsewhere" / "Оценки 1.csv")
+    assert values["none_is_value"] is True and values["machine_scale"] == [20, 120] and values["prompt"] == "task"
+    assert set(values) == set(config.parameters(paths.notebook("14_audit_scores")))
+
+
 def test_what_an_earlier_audit_left_is_taken_away(project):
     old, kept = (artefacts.files("preds", name)[0] for name in ("table_audit_conditional", "table_audit"))
     old.parent.mkdir(parents=True)

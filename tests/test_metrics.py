@@ -263,3 +263,10 @@ def test_the_interval_of_prmse_is_not_known_from_one_pair_or_from_noise():
     assert np.isnan(true_score.prmse_interval(one, ratings[:, 0], seed=1, resamples=200)[1:]).all()
     assert np.isnan(true_score.prmse_interval(ratings, ratings[:, 0], seed=1, resamples=200)[1:]).all()
     assert np.isnan(true_score.prmse_interval(np.empty((0, 2)), [], seed=1, resamples=200)).all()
+
+
+def test_the_interval_of_prmse_counts_the_double_scored_essays(monkeypatch):
+    ratings = np.random.default_rng(1).normal(size=(50, 2))
+    ratings[12:, 1] = np.nan
+    monkeypatch.setattr(true_score, "percentile_interval", lambda value, resampled, *, confidence, n: n)
+    assert true_score.prmse_interval(ratings, ratings[:, 0], seed=1, resamples=100) == 12
