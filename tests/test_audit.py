@@ -136,6 +136,7 @@ def test_thresholds_are_judged_by_value_and_unknown_stays_unknown():
         ({"ell": "\udcff"}, "row 2, column ell: unreadable bytes"),
         ({"essay": "\ud83d"}, "row 2, column essay: unreadable bytes"),
         ({"essay": ["e1"]}, "row 2, column essay: neither text nor number but list"),
+        ({"prompt": "\udcff"}, "row 2, column prompt: unreadable bytes"),
         ({"machine": "1_0"}, "row 2, column machine: '1_0' is not a finite number"),
         ({"machine": 10**400}, "row 2, column machine: '1000000000[^ ]{20}' is not a finite number"),
     ],
@@ -553,13 +554,17 @@ def test_an_interval_over_prompts_needs_prompts():
     assert judged(many)["low_prompts"].notna().sum() == 2
 
 
-def test_a_prompt_column_is_read_and_one_that_is_not_named_is_pointed_out(tmp_path):
+def test_a_prompt_column_is_read_named_or_not(tmp_path):
     frame = table().assign(prompt=[1.0, 2.0] * 30)
     found = loaded(tmp_path, frame, prompt="prompt")
     assert found["prompt"].tolist() == ["1", "2"] * 30 and found.attrs["notes"] == []
     assert "2 prompts." in sentences.described(found, "from `a.csv`")
-    assert "Column `prompt` is not read (`--prompt prompt`)" in loaded(tmp_path, frame).attrs["notes"][0]
+    alone = loaded(tmp_path, frame)
+    assert alone["prompt"].tolist() == ["1", "2"] * 30
+    assert alone.attrs["notes"] == ["Column `prompt` is read as that of the prompts (`--prompt` names another)."]
+    assert "prompt" not in loaded(tmp_path, frame, groups=["prompt"])  # it is something else here
     frame.loc[3, "prompt"] = np.nan
+    assert loaded(tmp_path, frame)["prompt"][3] == "not recorded"
     with pytest.raises(CyborgError, match="row 5, column prompt: no prompt"):
         loaded(tmp_path, frame, prompt="prompt")
 

@@ -194,7 +194,7 @@ class AuditScores(Section):
     human: str = optional("human", "its human score")
     machine: str = optional("machine", "its machine score")
     second: str = optional("", "a second human score")
-    prompt: str = optional("", "the prompt, or task: agreement is judged within prompts")
+    prompt: str = optional("", "the prompt (left out: a column prompt or essay_set): agreement is judged within prompts")
     groups: list[Any] = optional([], "columns that name groups of writers")
     none_is_value: bool = optional(False, "groups called None, NA or the like are groups, not unknown")
     scale: Scale = optional([1, 6, 1], "lowest score, highest score, step; without a file, the study's")

@@ -18,12 +18,13 @@ from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import files
 from cyborg_utils.stats import metrics
+from cyborg_utils.stats.fairness import NOT_RECORDED
 from cyborg_utils.study import arms, artefacts, scores
 
 NOTEBOOK = "14_audit_scores"
 OWN = ("bench", "coverage", "robustness")  # folders of results/ that belong to the package, beside those of the studies
 SHOWN = 5  # faults told in full
-PROMPTS = ("prompt", "prompt_id", "prompt_name", "essay_set", "topic", "task")  # what a column of prompts is often called
+PROMPTS = ("prompt", "prompt_id", "prompt_name", "essay_set")  # names of a column of prompts that nobody need point to
 
 
 # ---------------------------------------------------------------- where an audit is written
@@ -86,11 +87,11 @@ def load(
 ) -> pd.DataFrame:
     """Checked predictions, one row an essay: essay_id, score, value, second_score (NaN where there is none), groups.<name>.
 
-    With a column of prompts, also prompt. `file` is CSV, TSV, Parquet or JSON Lines. A human score lies on the scale; a machine's
-    may be any real number, and `machine_scale` (its lowest and highest score) is mapped linearly onto the scale. An empty group
-    or second score is unknown; so is a group called None, NA or the like, unless `none_is_value`. `attrs["notes"]` tells such
-    readings. Nothing is left out: raises CyborgError that names file, row and column of every kind of fault, and where machine
-    scores lie on another scale than that given.
+    With a column of prompts (`prompt`, else one of `PROMPTS`), also prompt. `file` is CSV, TSV, Parquet or JSON Lines. A human
+    score lies on the scale; a machine's may be any real number, and `machine_scale` (its lowest and highest score) is mapped
+    linearly onto the scale. An empty group or second score is unknown; so is a group called None, NA or the like, unless
+    `none_is_value`. `attrs["notes"]` tells such readings. Nothing is left out: raises CyborgError that names file, row and column
+    of every kind of fault, and where machine scores lie on another scale than that given.
     """
     path = files.given(str(file))
     wanted = [name for name in (id, human, machine, second, prompt, *groups) if name]
@@ -101,6 +102,8 @@ def load(
     for names, role in (([human, machine, *filter(None, [second])], "score"), (groups, "group")):
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise CyborgError(f"{paths.shown(path)}: column {files.listed(twice)} is given twice as a {role}. Name each once.")
+    named, prompt = prompt, prompt or next((name for name in there if name.lower() in PROMPTS and name not in wanted), "")
+    wanted = list(dict.fromkeys([*wanted, *filter(None, [prompt])]))
     rows, faults, seen, unknown = [], [], {}, {name: Counter() for name in groups}
     for row in files.rows(path):
         found = {"essay_id": files.text(row.cells.get(id)), "score": math.nan, "value": math.nan, "second_score": math.nan}
@@ -120,7 +123,9 @@ def load(
             if column:
                 found[role], fault = _number(row.cells.get(column), scale if role != "value" else None, needed)
                 faults += [f"row {row.number}, column {column}: {fault}"] if fault else []
-        if prompt and not found.setdefault("prompt", files.group(row.cells.get(prompt)) or files.text(row.cells.get(prompt))):
+        if prompt:
+            found["prompt"] = files.group(row.cells.get(prompt)) or files.text(row.cells.get(prompt)) or NOT_RECORDED
+        if named and found["prompt"] == NOT_RECORDED:
             faults.append(f"row {row.number}, column {prompt}: no prompt")
         for name in groups:
             cell = row.cells.get(name)
@@ -135,10 +140,8 @@ def load(
     columns = ["essay_id", "score", "value", "second_score", *["prompt"] * bool(prompt), *(f"groups.{name}" for name in groups)]
     frame = pd.DataFrame(rows, columns=columns)
     notes = [_words_for_none(name, words, none_is_value) for name, words in unknown.items() if words]
-    if not prompt and (left := [name for name in there if name.lower() in PROMPTS and name not in wanted]):
-        notes.append(
-            f"Column `{left[0]}` is not read (`--prompt {left[0]}`): several prompts as one table can flatter agreement."
-        )
+    if prompt and not named:
+        notes.append(f"Column `{prompt}` is read as that of the prompts (`--prompt` names another).")
     if len(machine_scale):
         frame["value"] = _mapped(frame["value"], machine_scale, scale)
         notes.append(f"Machine scores from {_span(machine_scale)} are mapped linearly onto {_span([scale.low, scale.high])}.")
