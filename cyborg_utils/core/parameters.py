@@ -197,8 +197,11 @@ class AuditScores(Section):
     human: str = optional("human", "its human score")
     machine: str = optional("machine", "its machine score")
     second: str = optional("", "a second human score")
+    prompt: str = optional("", "the prompt (left out: a column prompt or essay_set): agreement is judged within prompts")
     groups: list[Any] = optional([], "columns that name groups of writers")
+    none_is_value: bool = optional(False, "groups called None, NA or the like are groups, not unknown")
     scale: Scale = optional([1, 6, 1], "lowest score, highest score, step; without a file, the study's")
+    machine_scale: list[Number] = optional([], "lowest and highest machine score, where its scale is another", max_length=2)
     resamples: Resamples = 10_000
     confidence: Confidence = 0.95
     smd_limit: SmdLimit = 0.10
