@@ -373,7 +373,7 @@ def judged(frame: pd.DataFrame, scale: Scale = SCALE) -> pd.DataFrame:
     return judgement.thresholds(frame, scale, by_group=NO_GROUP, **OPTIONS).set_index("criterion")
 
 
-@pytest.mark.parametrize("double", [1, 2, 30, judgement.FEWEST_DOUBLE - 1])
+@pytest.mark.parametrize("double", [1, 2, 30, metrics.MIN_DOUBLE - 1])
 def test_few_double_scored_essays_are_no_ground_for_a_verdict(double):
     frame = essays(double=double)
     row = judged(frame).loc[judgement.PEOPLE]
@@ -384,7 +384,7 @@ def test_few_double_scored_essays_are_no_ground_for_a_verdict(double):
 
 
 def test_enough_double_scored_essays_are_compared_on_the_same_essays():
-    frame = essays(double=judgement.FEWEST_DOUBLE)
+    frame = essays(double=metrics.MIN_DOUBLE)
     row, twice = judged(frame).loc[judgement.PEOPLE], frame.dropna()
     level = {name: SCALE.nearest(twice[name]) for name in twice}
     of = {name: metrics.qwk(level["score"], level[name], levels=6) for name in ("second_score", "value")}
@@ -394,9 +394,9 @@ def test_enough_double_scored_essays_are_compared_on_the_same_essays():
 
 
 def test_the_fewest_double_scored_essays_tell_a_drop_of_a_tenth():
-    """The reason of FEWEST_DOUBLE: where people's QWK is about 0.7, its interval is then no wider than the drop allowed."""
+    """The reason of MIN_DOUBLE: where people's QWK is about 0.7, its interval is then no wider than the drop allowed."""
     rng, found = np.random.default_rng(0), []
-    for n in (judgement.FEWEST_DOUBLE, 40):
+    for n in (metrics.MIN_DOUBLE, 40):
         halves = []
         for _ in range(40):
             true = rng.normal(3.5, 1.1, n)

@@ -16,10 +16,7 @@ from cyborg_utils.stats.bootstrap import Interval, percentile_interval, resample
 WITHIN, POOLED = "mean within prompts", "all essays as one table"
 LARGEST = "largest |SMD| of a group"
 PEOPLE = "below two people (QWK)"
-# At a QWK of 0.7 the standard error is about 0.5 / sqrt(n): 30 essays give an interval of about 0.7 -+ 0.2. With 100 essays its
-# half-width is 0.1, the drop from two people that the threshold allows; with fewer, the drop cannot be told from none.
-FEWEST = 30  # essays, of the whole or of a prompt, from which agreement is judged
-FEWEST_DOUBLE = 100  # double-scored essays from which people's agreement and PRMSE are judged
+FEWEST = 30  # essays, of the whole or of a prompt, from which agreement is judged: at QWK 0.7 the interval is about 0.7 -+ 0.2
 FEWEST_PROMPTS = 5  # from which an interval over prompts is drawn; with fewer it would be far too short
 OWN_SCALES = 0.5  # prompts that account for more of the variance of human scores count as having scales of their own
 
@@ -67,7 +64,7 @@ def thresholds(
     prompts: over prompts, of which those to come will be others.
 
     Not known: all, with fewer than `FEWEST` essays or constant human scores; the comparison with two people, with fewer than
-    `FEWEST_DOUBLE` double-scored essays or a second score that is a copy of the first.
+    `metrics.MIN_DOUBLE` double-scored essays or a second score that is a copy of the first.
     """
     human, value, second = (essays[name].to_numpy(dtype=float) for name in ("score", "value", "second_score"))
     level, given = scale.level(human), scale.nearest(value)
@@ -134,8 +131,8 @@ def no_second(essays: pd.DataFrame) -> str:
     double = essays.dropna(subset=["second_score"])
     if double.empty:
         return "no second human score"
-    if len(double) < FEWEST_DOUBLE:
-        return f"{count(len(double), 'double-scored essay')}, {FEWEST_DOUBLE} are needed"
+    if len(double) < metrics.MIN_DOUBLE:
+        return f"{count(len(double), 'double-scored essay')}, {metrics.MIN_DOUBLE} are needed"
     same = (double["score"] == double["second_score"]).all()
     return f"the second score equals the first on all {len(double):,} essays: a copy, not a second person" if same else ""
 
