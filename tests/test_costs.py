@@ -54,8 +54,8 @@ def ledger() -> pd.DataFrame:
 
 @pytest.fixture
 def arms() -> pd.DataFrame:
-    rows = [(0.1, "cyborg", "net", "regression", 10, 0.6), (1.0, "full", "net", "regression", 100, 0.65)]
-    rows.append((0.1, "teacher", "teacher", "expected", 10, 0.55))
+    rows = [(0.1, "cyborg", "net", "regression", 30, 0.6), (1.0, "full", "net", "regression", 120, 0.65)]  # 20 of them dev
+    rows.append((0.1, "teacher", "teacher", "expected", 30, 0.55))
     return pd.DataFrame(rows, columns=["fraction", "labels", "student", "head", "n_human", "qwk"]).assign(low=0.5, high=0.7)
 
 
@@ -63,7 +63,7 @@ def test_what_an_arm_costs_and_from_when_it_pays(arms, ledger):
     sizes, each = {"train": 100, "dev": 20, "all": 180}, {"net": 0.001, "teacher": 0.01}
     table = cost.arm_costs(arms, ledger, PRICES, essays=sizes, future=1000, each=each).set_index("labels")
     cyborg, full, teacher = (table.loc[name] for name in ("cyborg", "full", "teacher"))
-    assert cyborg["human_scores"] == 30 and cyborg["people"] == pytest.approx(20 + 30 * 1.5)
+    assert cyborg["n_human"] == 30 and cyborg["people"] == pytest.approx(20 + 30 * 1.5)
     assert cyborg["teacher"] == pytest.approx(0.4 * (10 + 4 * 90 / 180))  # the pool's share of the scoring
     assert teacher["teacher"] == pytest.approx(4.0) and teacher["training"] == 0 and teacher["scoring"] == pytest.approx(10)
     assert full["teacher"] == 0 and full["total"] == pytest.approx(20 + 120 * 1.5 + 0.4 + 1)
@@ -71,7 +71,7 @@ def test_what_an_arm_costs_and_from_when_it_pays(arms, ledger):
     assert table["frontier"].tolist() == [True, True, False]
     pairs = pd.DataFrame([{"fraction": 0.1, "student": "net", "head": "regression", "system": "cyborg", "baseline": "full"}])
     pairs = pairs.assign(difference=-0.05, low=-0.1, high=0.0, equivalence="undecided")
-    (row,) = cost.break_even(table.reset_index(), pairs, PRICES, train=100).to_dict("records")
+    (row,) = cost.break_even(table.reset_index(), pairs, PRICES, every=120).to_dict("records")
     extra = 4.8 + 0.8 - 0.4
     assert row["scores_saved"] == 90 and row["extra_compute"] == pytest.approx(extra)
     assert row["saved"] == pytest.approx(90 * 1.5 - extra) and row["change"] == -0.05
@@ -250,27 +250,30 @@ def fitted() -> learning_curve.Fitted:
 
 def test_tables_of_the_curve_and_their_prices(fitted):
     curve = cost.curve_table(fitted, PRICES, dev=20, confidence=0.9)
-    assert curve["n"].tolist() == [50, 100, 200, 400] and (curve["low"] <= curve["qwk"]).all()
+    assert curve["n"].tolist() == [70, 120, 220, 420] and (curve["low"] <= curve["qwk"]).all()
     assert curve["price"].tolist() == PRICES.people(np.array([70, 120, 220, 420])).tolist()
     assert curve["next_0.01"].iloc[0] == pytest.approx(0.01 / fitted.curve.gain(50) * PRICES.score)
     flat = fitted._replace(curve=fitted.curve._replace(gap=0.0))
     assert np.isinf(cost.curve_table(flat, PRICES, dev=20, confidence=0.9)["next_0.01"]).all()
     enough = cost.enough_table(fitted, {0.1, 0.02}, PRICES, dev=20, confidence=0.9)
     assert enough["margin"].tolist() == [0.02, 0.1]
-    assert (enough["price_high"] == PRICES.people(enough["high"] + 20)).all()
+    assert (enough["price_high"] == PRICES.people(enough["high"])).all()
+    alone = fitted.enough([0.02, 0.1], confidence=0.9)
+    assert (enough[["n", "low", "high"]] == alone[["n", "low", "high"]] + 20).all(axis=None)
     band = fitted.band(0.9, points=7)
     assert len(band) == 7 and band["n"].iloc[[0, -1]].tolist() == pytest.approx([50, 400])
     assert (band["low"] <= band["high"]).all() and band["qwk"].tolist() == pytest.approx(fitted.curve.at(band["n"]).tolist())
-    line = cost.priced_line(band, PRICES, dev=20, future=1000, each=0.5)
+    line = cost.priced_line(cost.paid(band, 20, "n"), PRICES, future=1000, each=0.5)
     assert line["per_1000"].iloc[0] == pytest.approx(float(PRICES.people(70)) + 500)
 
 
 def test_what_the_teacher_is_worth_in_human_scores(fitted):
     systems = {(0.1, "cyborg"): {1: None, 2: None}, (0.1, "cyborg-soft"): {1: None}}
-    table = cost.worth_table(fitted, systems, PRICES, train=400, confidence=0.9)
+    table = cost.worth_table(fitted, systems, PRICES, train=400, dev=20, confidence=0.9)
     columns = ["fraction", "labels", "n_human", "runs", "qwk", "n", "low", "high", "capped", "saved"]
-    assert list(table) == columns and table["runs"].tolist() == [2, 1] and table["n_human"].tolist() == [40, 40]
-    assert table["saved"].tolist() == ((table["n"] - 40) * PRICES.score).tolist() and table["capped"].tolist()[0]
+    assert list(table) == columns and table["runs"].tolist() == [2, 1] and table["n_human"].tolist() == [60, 60]
+    assert table["n"].max() == 420  # all there are
+    assert table["saved"].tolist() == ((table["n"] - 60) * PRICES.score).tolist() and table["capped"].tolist()[0]
 
 
 def test_the_price_of_one_more_score_is_that_of_the_machine_it_ran_on(ledger):
@@ -312,7 +315,10 @@ def test_sentences_of_prices_and_arms(arms, ledger):
     text = cost.who_is_paid(table, PRICES, dev=20, future=1000, currency="EUR")
     share = table["people"] / table["total"]
     assert cost.compute_share(table) == pytest.approx(1 - share[0]) and "**1,520 EUR** per 1,000" in text
-    assert "**at least 90.7%** goes to people" in text and "67% of the human scores of the cheapest arms (10 to train on)" in text
+    assert (
+        "**at least 90.7%** goes to people" in text
+        and "The 20 development essays are 67% of the 30 human scores of the cheapest arms." in text
+    )
     unknown = table.assign(total=np.nan)
     assert np.isnan(cost.compute_share(unknown)) and "goes to people" not in cost.who_is_paid(
         unknown, PRICES, dev=20, future=1000, currency="EUR"
@@ -327,27 +333,30 @@ def test_what_is_enough_and_from_when_it_pays_in_words(arms, ledger, fitted):
     every = cost.enough_table(fitted, {0.01, 0.02, 0.04}, PRICES, dev=20, confidence=0.9)
     enough = every.set_index("margin", drop=False).loc[0.02]
     interval = f"{enough['n']:,.0f} [{enough['low']:,.0f}, {enough['high']:,.0f}]"
-    text = cost.recommended(enough, PRICES, train=400, dev=20, currency="EUR")
-    assert f"**Recommended: {interval} human scores** of 400 lose at most 0.02 QWK" in text and "instead of 650." in text
+    text = cost.recommended(enough, PRICES, every=420, dev=20, currency="EUR")
+    assert f"**Recommended: {interval} human scores** of 420, the 20 development essays among them, lose at most" in text
+    assert "instead of 650." in text
     assert "than **1.5 seconds**; 180 are assumed here, 120 times as many" in cost.pays_from(0.025, 3.0)
     assert "than **0 seconds**; 180 are assumed here, inf times" in cost.pays_from(0.0, 3.0)
     assert cost.pays_from(float("nan"), 3.0).startswith("Not known")
     curve = cost.curve_table(fitted, PRICES, dev=20, confidence=0.9)
-    worth = pd.DataFrame([{"labels": "cyborg", "n_human": 40, "n": 400, "low": 120, "high": 400}])
+    worth = pd.DataFrame([{"labels": "cyborg", "n_human": 60, "n": 420, "low": 140, "high": 420}])
     text = cost.learned(table, 0.025, curve, enough, worth, currency="EUR", choice="of 3 none")
     assert (
         text.startswith("Here compute is at most ")
         and "pays from 1.5 seconds a score on: **the price of a score is people's" in text
     )
-    assert f"**{interval} of 400** were enough" in text and text.endswith("Which essays people score: of 3 none.")
-    assert "40 human scores were worth **400 [120, 400] (Cyborg)** without" in text
+    assert f"**{interval} of 420**, development essays included, were enough" in text and text.endswith(
+        "Which essays people score: of 3 none."
+    )
+    assert "60 human scores were worth **420 [140, 420] (Cyborg)** without" in text
     text = cost.learned(table, float("nan"), curve, enough, worth[:0], currency="EUR", choice="of 3 none")
     assert text.startswith("The price of the Teacher's compute is not known here.") and "nan" not in text and "worth" not in text
-    text = cost.finding(table, enough, train=400, choice="of 3 none")
+    text = cost.finding(table, enough, every=420, dev=20, choice="of 3 none")
     assert text.startswith(
-        f"Within 0.02 QWK of all 400 human scores a classical Student comes with {interval} of them; compute is"
+        f"Within 0.02 QWK of all 420 human scores (20 of them on development essays) a classical Student comes with {interval} of"
     )
-    assert "compute" not in cost.finding(table.assign(total=np.nan), enough, train=400, choice="of 3 none")
+    assert "compute" not in cost.finding(table.assign(total=np.nan), enough, every=420, dev=20, choice="of 3 none")
     text = cost.what_would_change(every, 0.02, 0.025, 3.0, runs=4, students=["ridge"])
     assert "0.01 would ask for" in text and "0.04 would ask for" in text and "0.02 would" not in text
     assert "**People who score in 1.5 seconds**" in text and "than the 4 here" in text and "other Students than ridge" in text
@@ -382,7 +391,7 @@ def test_the_frontier_is_ringed_and_unknown_prices_are_left_out(arms, ledger):
     table = cost.arm_costs(arms, ledger, PRICES, essays=sizes, future=1000, each={"net": 0.001, "teacher": 0.01})
     table = table.assign(arm=table["labels"])
     figure, alt = curves.cost_frontier(table)
-    assert "net, cyborg, 10 human scores: 71.60, QWK 0.600; net, full, 100 human scores: 201.40, QWK 0.650." in alt
+    assert "net, cyborg, 30 human scores: 71.60, QWK 0.600; net, full, 120 human scores: 201.40, QWK 0.650." in alt
     rings = [line for line in figure.axes[0].lines if line.get_markersize() == 10]
     assert sorted(line.get_ydata()[0] for line in rings) == [0.6, 0.65]
     (steps,) = (line for line in rings[0].axes.lines if line.get_label() == "frontier")

@@ -85,11 +85,12 @@ def arm_costs(
     """What each arm costs, from the frames of `agreement.agreement_table` and `compute_time.seconds`.
 
     `essays` counts those in `train`, `dev` and in `all`; `each` maps a student ("teacher", "ridge", a model) to the money for one
-    future score by it, of which `future` are needed. Every arm pays for its n_human scores and for the development essays; Cyborg
-    arms also pay for the Teacher and its scoring of the pool; the Teacher's own arms pay for its fine-tuning.
+    future score by it, of which `future` are needed. Every arm pays for its n_human scores, development essays included
+    (`run_tables.human_scores`); Cyborg arms also pay for the Teacher and its scoring of the pool; the Teacher's own arms pay for
+    its fine-tuning.
 
-    Columns: fraction, labels, student, head, n_human, human_scores (with dev), people, teacher, training, scoring (money),
-    total, per_1000 (total / future x 1,000), qwk, low, high, frontier. Money is NaN where seconds are not known.
+    Columns: fraction, labels, student, head, n_human, people, teacher, training, scoring (money), total, per_1000 (total /
+    future x 1,000), qwk, low, high, frontier. Money is NaN where seconds are not known.
     """
     spent = ledger.assign(money=[row.seconds / 3600 * prices.hour(row.hour_of) for row in ledger.itertuples()])
     mean = spent.groupby(["step", "fraction", "student", "head", "labels"])["money"].mean()  # over the runs that know
@@ -102,14 +103,13 @@ def arm_costs(
         taught = row.student == "teacher" or row.labels.startswith("cyborg")
         teacher = paid("fine-tune", row, "teacher", "", "teacher") if taught else 0.0
         if taught and row.student != "teacher":
-            pool = (essays["train"] - row.n_human) / essays["all"]
+            pool = (essays["train"] + essays["dev"] - row.n_human) / essays["all"]
             teacher += pool * paid("score", row, "teacher", "", "teacher")
         training = 0.0 if row.student == "teacher" else paid("train", row, row.student, row.head, row.labels)
-        human = row.n_human + essays["dev"]
-        money = {"people": float(prices.people(human)), "teacher": teacher, "training": training}
+        money = {"people": float(prices.people(row.n_human)), "teacher": teacher, "training": training}
         money["scoring"] = future * each.get(row.student, float("nan"))
         total = sum(money.values())
-        rows.append({"human_scores": human} | money | {"total": total, "per_1000": 1000 * total / future})
+        rows.append(money | {"total": total, "per_1000": 1000 * total / future})
     first = ["fraction", "labels", "student", "head", "n_human"]
     table = pd.concat([arms[first].reset_index(drop=True), pd.DataFrame(rows)], axis=1)
     table = table.assign(**{name: arms[name].to_numpy() for name in ("qwk", "low", "high")})
@@ -142,8 +142,8 @@ def frontier_steps(costs: pd.DataFrame, raters: pd.DataFrame, **options: Any) ->
     return pd.concat([costs, steps], axis=1)
 
 
-def break_even(costs: pd.DataFrame, comparisons: pd.DataFrame, prices: Prices, *, train: int) -> pd.DataFrame:
-    """From how many minutes a human score on a Cyborg arm is cheaper than scoring all `train` essays by hand.
+def break_even(costs: pd.DataFrame, comparisons: pd.DataFrame, prices: Prices, *, every: int) -> pd.DataFrame:
+    """From how many minutes a human score on a Cyborg arm is cheaper than all `every` human scores (development included).
 
     `costs` is the frame of `arm_costs`, `comparisons` that of `agreement.comparisons`. minutes = 60 x extra compute / (scores
     saved x (1 + double_share) x wage): what Teacher and Student cost beyond the `full` Student, over what people are not paid.
@@ -158,7 +158,7 @@ def break_even(costs: pd.DataFrame, comparisons: pd.DataFrame, prices: Prices, *
         place = (row.fraction, row.student, row.head, row.labels)
         if place not in against.index:
             continue
-        extra, fewer = row.compute - full[row.student, row.head], train - row.n_human
+        extra, fewer = row.compute - full[row.student, row.head], every - row.n_human
         paid = fewer * (1 + prices.double_share) * prices.wage_per_hour
         pair = against.loc[place]
         rows.append(
@@ -191,39 +191,47 @@ def cyborg_runs(raters: pd.DataFrame, student: str = "ridge") -> dict[tuple[floa
     return {key: by_seed(arm, "matched_level") for key, arm in rows.groupby(["fraction", "labels"], sort=False)}
 
 
+def paid(table: pd.DataFrame, dev: int, *columns: str) -> pd.DataFrame:
+    """The table with these columns, human scores to train on, as what is paid: the `dev` development essays are added.
+
+    A curve is fitted to the scores to train on, since nothing is learned from the others but a mean and an SD; it is shown, and
+    priced, at what it costs to stand there.
+    """
+    return table.assign(**{name: table[name] + dev for name in columns})
+
+
 def curve_table(fitted: Fitted, prices: Prices, *, dev: int, confidence: float) -> pd.DataFrame:
-    """The curve with prices: n, qwk, low, high, fitted, price (of n and the `dev` essays), next_0.01 (of 0.01 QWK more at n)."""
+    """The curve with prices: n (`paid`), qwk, low, high, fitted, price (of n), next_0.01 (price of 0.01 QWK more at n)."""
     table = fitted.table(confidence)
-    gain = fitted.curve.gain(table["n"])
-    table["price"] = prices.people(table["n"] + dev)
-    table["next_0.01"] = 0.01 / gain * prices.score if fitted.curve.gap > 0 else np.inf
-    return table
+    more = 0.01 / fitted.curve.gain(table["n"]) * prices.score if fitted.curve.gap > 0 else np.inf
+    table = paid(table, dev, "n")
+    return table.assign(price=prices.people(table["n"]), **{"next_0.01": more})
 
 
 def enough_table(fitted: Fitted, margins: Iterable[float], prices: Prices, *, dev: int, confidence: float) -> pd.DataFrame:
-    """`Fitted.enough` with the price of each number, the `dev` essays included: price_n, price_low, price_high."""
-    table = fitted.enough(sorted(margins), confidence=confidence)
-    return table.assign(**{f"price_{name}": prices.people(table[name] + dev) for name in ("n", "low", "high")})
+    """`Fitted.enough` as what is `paid` (n, low, high), with its price: price_n, price_low, price_high."""
+    table = paid(fitted.enough(sorted(margins), confidence=confidence), dev, "n", "low", "high")
+    return table.assign(**{f"price_{name}": prices.people(table[name]) for name in ("n", "low", "high")})
 
 
 def worth_table(
-    fitted: Fitted, systems: Mapping[tuple[float, str], Runs], prices: Prices, *, train: int, confidence: float
+    fitted: Fitted, systems: Mapping[tuple[float, str], Runs], prices: Prices, *, train: int, dev: int, confidence: float
 ) -> pd.DataFrame:
     """How many human scores alone would agree as well as each of `systems` (`cyborg_runs`), and what they save.
 
-    Columns: fraction, labels, n_human, runs, qwk, n, low, high, capped, saved.
+    All numbers of human scores are what is `paid`. Columns: fraction, labels, n_human, runs, qwk, n, low, high, capped, saved.
     """
-    worth = fitted.worth(confidence=confidence)
+    worth = paid(fitted.worth(confidence=confidence), dev, "n", "low", "high")
     place = pd.DataFrame(worth["system"].tolist(), columns=["fraction", "labels"], index=worth.index)
-    n_human = (place["fraction"] * train).round().astype(int)
+    n_human = (place["fraction"] * train).round().astype(int) + dev
     runs = [len(systems[system]) for system in worth["system"]]
     table = pd.concat([place.assign(n_human=n_human, runs=runs), worth.drop(columns="system")], axis=1)
     return table.assign(saved=(table["n"] - n_human) * prices.score)
 
 
-def priced_line(band: pd.DataFrame, prices: Prices, *, dev: int, future: int, each: float) -> pd.DataFrame:
-    """The fitted curve (`Fitted.band`) over the price per 1,000 future scores: per_1000, qwk. `each`: money for one of them."""
-    return pd.DataFrame({"per_1000": 1000 * (prices.people(band["n"] + dev) + future * each) / future, "qwk": band["qwk"]})
+def priced_line(band: pd.DataFrame, prices: Prices, *, future: int, each: float) -> pd.DataFrame:
+    """The fitted curve (`Fitted.band`, n as `paid`) over the price per 1,000 future scores: per_1000, qwk. `each`: of one."""
+    return pd.DataFrame({"per_1000": 1000 * (prices.people(band["n"]) + future * each) / future, "qwk": band["qwk"]})
 
 
 # ---------------------------------------------------------------- sentences
@@ -241,8 +249,7 @@ def who_is_paid(costs: pd.DataFrame, prices: Prices, *, dev: int, future: int, c
     lines = [f"Scoring all {future:,} future essays by hand: **{1000 * by_hand / future:,.0f} {currency}** per 1,000."]
     if np.isfinite(share := 1 - compute_share(costs)):
         lines.append(f"Of the price of every Cyborg arm, **at least {np.floor(1000 * share) / 10:g}%** goes to people.")
-    share = f"{dev / (dev + fewest):.0%} of the human scores of the cheapest arms ({fewest} to train on)"
-    lines.append(f"The {dev} development essays are {share}.")
+    lines.append(f"The {dev} development essays are {dev / fewest:.0%} of the {fewest:,} human scores of the cheapest arms.")
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -252,12 +259,11 @@ def compute_share(costs: pd.DataFrame) -> float:
     return float(1 - (known["people"] / known["total"]).min())
 
 
-def recommended(enough: pd.Series, prices: Prices, *, train: int, dev: int, currency: str) -> str:
-    """How many human scores are recommended, and their price; `enough` is a row of `enough_table`."""
-    price, every = f"{interval(enough, 'price_')} {currency}", prices.people(train + dev)
+def recommended(enough: pd.Series, prices: Prices, *, every: int, dev: int, currency: str) -> str:
+    """How many human scores are recommended, and their price; `enough` is a row of `enough_table`, `every` all there are."""
     return (
-        f"**Recommended: {interval(enough)} human scores** of {train:,} lose at most {enough['margin']:g} QWK. They cost "
-        f"{price} with the {dev} development essays, instead of {every:,.0f}. "
+        f"**Recommended: {interval(enough)} human scores** of {every:,}, the {dev} development essays among them, lose at most "
+        f"{enough['margin']:g} QWK. They cost {interval(enough, 'price_')} {currency} instead of {prices.people(every):,.0f}. "
         "Anyone who must not lose more than that takes the upper end. It holds for this Student; one that learns more from more "
         "scores needs more."
     )
@@ -294,10 +300,10 @@ def learned(
     if np.isfinite(compute_share(costs) + even):
         lines = [f"Here {_compute(costs)}, which pays from {_seconds(even)} seconds a score on:"]
         lines.append("**the price of a score is people's time.**")
-    train, last = curve[["n", "next_0.01"]].iloc[-1]
+    every, last = curve[["n", "next_0.01"]].iloc[-1]
     lines.append(
-        f"On human scores alone **{interval(enough)} of {train:,.0f}** were enough for a classical Student "
-        f"(within {enough['margin']:g} QWK); the last ones were bought at {last:,.0f} {currency} per 0.01 QWK."
+        f"On human scores alone **{interval(enough)} of {every:,.0f}**, development essays included, were enough for a classical "
+        f"Student (within {enough['margin']:g} QWK); the last ones were bought at {last:,.0f} {currency} per 0.01 QWK."
     )
     if len(worth):
         alone = "; ".join(f"{interval(row)} ({label(row['labels'])})" for _, row in worth.iterrows())
@@ -305,10 +311,11 @@ def learned(
     return " ".join([*lines, f"Which essays people score: {choice}."])
 
 
-def finding(costs: pd.DataFrame, enough: pd.Series, *, train: int, choice: str) -> str:
-    """The notebook in one sentence."""
+def finding(costs: pd.DataFrame, enough: pd.Series, *, every: int, dev: int, choice: str) -> str:
+    """The notebook in one sentence; `every`: all human scores, `dev` of them of the development essays."""
     first = (
-        f"Within {enough['margin']:g} QWK of all {train:,} human scores a classical Student comes with {interval(enough)} of them"
+        f"Within {enough['margin']:g} QWK of all {every:,} human scores ({dev} of them on development essays) a classical "
+        f"Student comes with {interval(enough)} of them"
     )
     compute = [_compute(costs)] if np.isfinite(compute_share(costs)) else []
     return "; ".join([first, *compute, f"which essays people score: {choice}."])

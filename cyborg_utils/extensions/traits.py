@@ -126,7 +126,8 @@ def train_students(
             seconds[f"{run.name}, {labelled}, {name}"] = float(curve["seconds"].sum())
             values = pd.DataFrame(pupil.predict(essays["text"])[0].reshape(len(essays), -1), columns=asked)
             who = {"student": name, "head": "regression", "labels": labelled, "seed": run.seed}
-            who |= {"fraction": 1.0 if labelled == "full" else run.fraction, "n_human": (sets[-1]["source"] == "human").sum()}
+            who |= {"fraction": 1.0 if labelled == "full" else run.fraction}
+            who |= {"n_human": _paid(essays, (sets[-1]["source"] == "human").sum())}
             rated.append(scored(essays, asked, values, study.scale, **who))
     return pd.concat(rated, ignore_index=True), seconds
 
@@ -141,7 +142,7 @@ def teacher_as_rater(profile: str, essays: pd.DataFrame, traits: Sequence[str], 
     given = _given(profile, run)
     expected = given.pivot(index="essay_id", columns="trait", values="expected").loc[essays["essay_id"]].reset_index()
     who = {"student": "teacher", "head": "expected", "labels": "teacher", "seed": run.seed, "fraction": run.fraction}
-    n_human = given.loc[given["part"] == "U", "essay_id"].nunique()
+    n_human = _paid(essays, given.loc[given["part"] == "U", "essay_id"].nunique())
     return scored(essays, traits, expected, config.load(profile).scale, n_human=n_human, **who)
 
 
@@ -151,6 +152,11 @@ def _folder(profile: str, run: config.Run) -> Path:
 
 def _has_human_scores(profile: str, essays: pd.DataFrame, run: config.Run) -> pd.Series:
     return essays["essay_id"].isin(corpora.draw_human(corpora.load(profile), run.fraction, run.seed))
+
+
+def _paid(essays: pd.DataFrame, taught: int) -> int:
+    """Essays with human scores that are paid for: the `taught` ones, and the development essays that match every rater."""
+    return int(taught + (essays["split"] == "dev").sum())
 
 
 def _given(profile: str, run: config.Run) -> pd.DataFrame:
