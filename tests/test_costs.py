@@ -147,6 +147,122 @@ def test_seconds_of_a_resumed_step_are_not_believed(recorded):
     assert recorded(score=None, bench=1000.0).loc["score", "seconds"] == pytest.approx(100.0)
 
 
+# ---- does the Student add anything
+
+
+def table_of(name: str, content: dict) -> None:
+    artefacts.save_table("try", name, pd.DataFrame(content))
+
+
+def test_the_teachers_seconds_are_those_of_runs_that_timed_themselves(ledger):
+    assert compute_time.teacher_seconds(ledger, 180)[:2] == (14400 / 180, CPU)
+    ledger.loc[3, ["seconds", "source"]] = 7200.0, "tokens of the record, at the benchmark's speed"
+    seconds, _, source = compute_time.teacher_seconds(ledger, 180)
+    assert seconds == 14400 / 180 and source == "03, record, 1 run(s)"  # another processor's speed is not mixed in
+    guessed = ledger.drop(index=2)
+    assert compute_time.teacher_seconds(guessed, 180)[0] == 40 and "benchmark" in compute_time.teacher_seconds(guessed, 180)[2]
+    assert np.isnan(compute_time.teacher_seconds(ledger[ledger["step"] == "train"], 180)[0])
+
+
+def test_throughput_is_that_of_the_race_where_it_was_run(make_study, ledger):
+    make_study("try")
+    each = {"net": 0.05, "ridge": 0.001}
+    options = {"essays": 180, "model": "net"}
+    alone = compute_time.throughput("try", ledger, each, CPU, **options)
+    assert alone["seconds"].to_dict() == pytest.approx(
+        {"teacher": 80, "student": 0.05, "onnx float32": np.nan, "onnx int8": np.nan, "ridge": 0.001}, nan_ok=True
+    )
+    forms = ["torch float32", "onnx float32", "onnx int8"]
+    table_of("table_onnx", {"form": forms, "n": 24, "same_score": [1, 1, 0.75], "essays_per_second": [10.0, 20.0, 40.0]})
+    artefacts.write_record("try", "12_score_essays", parameters={}, measured={"student": {"model": "net"}})
+    raced = compute_time.throughput("try", ledger, each, CPU, **options)
+    assert raced["seconds"].tolist() == pytest.approx([80, 0.1, 0.05, 0.025, 0.001])
+    assert raced.loc["onnx int8", "same_score"] == 0.75 and "24 essays" in raced.loc["student", "source"]
+    other = compute_time.throughput("try", ledger, each, CPU, essays=180, model="another")  # a race of another model
+    assert np.isnan(other.loc["student", "seconds"]) and np.isnan(other.loc["onnx float32", "seconds"])
+
+
+@pytest.fixture
+def raced() -> pd.DataFrame:
+    """An hour of CPU costs 0.4: the Teacher takes 9 s, the Student 0.9 s; int8 gives other scores; ridge was not timed."""
+    rows = [(9.0, np.nan), (0.9, np.nan), (1.8, 1.0), (0.45, 0.75), (np.nan, np.nan)]
+    names = pd.Index(["teacher", "student", "onnx float32", "onnx int8", "ridge"], name="form")
+    return pd.DataFrame(rows, columns=["seconds", "same_score"], index=names).assign(hour_of=[CPU] * 5, source="measured")
+
+
+def test_scorers_by_agreement_and_price(arms, raced):
+    human = arms[arms["student"] == "net"].head(1).assign(labels="human", student="ridge", qwk=0.5)
+    table = pd.concat([arms, human]).assign(seeds=3, interval_of="essays and seeds")
+    found = cost.scorers(table, raced, PRICES, fraction=0.1, network="net", head="regression").set_index("scorer")
+    assert found["per_million"].tolist()[:4] == pytest.approx([1000, 100, 200, 50])
+    assert found["qwk"].tolist()[:3] == [0.55, 0.6, 0.6] and found.loc["Student", "n_human"] == 30
+    assert np.isnan(found.loc["Student, ONNX int8", "qwk"]) and "score for 75% of" in found.loc["Student, ONNX int8", "left_out"]
+    assert found.loc["Ridge, human scores only", "qwk"] == 0.5  # it is told, but has no place on the axis
+    assert found.loc[["Ridge", "Ridge, human scores only"], "left_out"].tolist() == ["throughput not measured"] * 2
+    timed = raced.assign(seconds=raced["seconds"].fillna(0.1))
+    left = cost.scorers(table, timed, PRICES, fraction=0.1, network="net", head="regression").set_index("scorer")["left_out"]
+    assert left["Ridge"] == "no such arm in this study" and left["Ridge, human scores only"] == ""
+
+
+def test_the_student_is_compared_with_its_teacher_on_the_runs_of_both():
+    rng = np.random.default_rng(4)
+    human = rng.integers(0, 6, 200)
+    rows, levels = [], {}
+    for student, seeds, sd in (("net", (1, 2, 3), 0.8), ("teacher", (1, 2), 1.2)):
+        for seed in seeds:
+            level = np.clip(np.round(human + rng.normal(0, sd, 200)), 0, 5).astype(int)
+            levels.setdefault(student, {})[seed] = level
+            essays = {"essay_id": [f"e{i:03}" for i in range(200)], "human_level": human, "matched_level": level, "seed": seed}
+            place = {"labels": "cyborg", "head": "regression"} if student == "net" else {"labels": "teacher", "head": "expected"}
+            rows.append(pd.DataFrame(essays).assign(student=student, fraction=0.1, **place))
+    options, arm = {"resamples": 200, "confidence": 0.95, "seed": 1}, {"fraction": 0.1, "network": "net", "head": "regression"}
+    found = cost.student_minus_teacher(pd.concat(rows), **arm, **options)
+    both = {seed: levels["net"][seed] for seed in (1, 2)}
+    assert found == comparisons.across_seeds(human, both, levels["teacher"], **options) and found["mean"] > 0
+    assert cost.student_minus_teacher(pd.concat(rows[:3]), **arm, **options) == {}
+
+
+def test_what_the_student_adds_in_words(arms, ledger, raced):
+    table = arms.assign(seeds=3, interval_of="essays and seeds")
+    table = cost.scorers(table, raced, PRICES, fraction=0.1, network="net", head="regression")
+    sizes = {"train": 100, "dev": 20, "all": 180}
+    costs = cost.arm_costs(arms, ledger, PRICES, essays=sizes, future=1000, each={"net": 0.001, "teacher": 0.01})
+    change = {"mean": -0.004, "low": -0.028, "high": 0.02, "interval_of": "essays and seeds"}
+    how = {"fraction": 0.1, "network": "net", "head": "regression", "currency": "EUR"}
+    text = cost.what_the_student_adds(table, change, costs, margin=0.05, **how)
+    assert "score: **-0.004** [-0.028, +0.020] (over essays and seeds): not shown to differ, and within 0.05" in text
+    assert "1,000.00 EUR of computing with the Teacher and 100.00 with the Student, which is **10.0 times cheaper**." in text
+    extra = 0.4 * 4 * 90 / 180 + 0.8  # scoring the pool, and training
+    assert f"pays for its own training from {1e6 * extra / 900:,.0f} essays on." in text
+    assert text.endswith("What the Student adds here is a lower price for a score, not agreement.")
+    text = cost.what_the_student_adds(table, change | {"low": 0.001, "high": 0.09}, costs, margin=0.05, **how)
+    assert "seeds): better. A" in text and "not agreement" not in text
+    assert "seeds): worse. A" in cost.what_the_student_adds(
+        table, change | {"high": -0.1, "low": -0.2}, costs, margin=0.05, **how
+    )
+    slow = table.assign(per_million=table["per_million"].where(table["scorer"] != "Student", 2000), processor=list("abcdef"))
+    text = cost.what_the_student_adds(slow, {}, costs, margin=0.05, **how)
+    assert (
+        "no run in common" in text
+        and "2.0 times the Teacher's price, so dearer** (measured on different processors: a; b)" in text
+    )
+    untimed = table.assign(per_million=np.nan)
+    assert "was not measured here" in cost.what_the_student_adds(untimed, change, costs, margin=0.05, **how)
+
+
+def test_scorers_are_drawn_at_their_price_and_others_named(arms, raced):
+    table = arms.assign(seeds=3, interval_of="essays and seeds")
+    table = cost.scorers(table, raced, PRICES, fraction=0.1, network="net", head="regression")
+    figure, alt = curves.agreement_and_price(table, currency="EUR")
+    ax = figure.axes[0]
+    assert ax.get_xscale() == "log" and [line.get_xdata()[0] for line in ax.lines] == pytest.approx([100, 200, 1000])
+    assert alt.startswith("QWK against the price of computing a million scores (not shown: Student, ONNX int8, agreement not")
+    assert "Ridge, throughput not measured" in alt and "Teacher, expected score 1,000.00 EUR, QWK 0.550 (0.500, 0.700)" in alt
+    alike = table.assign(per_million=100.0, left_out="", qwk=0.5, n_human=30)
+    places = [line.get_xdata()[0] for line in curves.agreement_and_price(alike)[0].axes[0].lines]
+    assert len(set(places)) == 6 and np.exp(np.mean(np.log(places))) == pytest.approx(100)  # side by side around their price
+
+
 # ---- the learning curve
 
 
@@ -293,7 +409,10 @@ def test_a_step_that_no_run_knows_has_no_seconds(ledger):
         told.loc[("score", "teacher"), "runs_known"] == 1 and "; tokens of the record" in told.loc[("score", "teacher"), "source"]
     )
     one = told.loc["one more essay"]
-    assert one["source"].tolist() == ["this notebook", "this notebook", "as `score`"] and one["runs"].isna().all()
+    assert (
+        one["source"].tolist() == ["this notebook", "this notebook", "runs of `score` with a time of their own, if any"]
+        and one["runs"].isna().all()
+    )
 
 
 def test_seconds_of_one_essay_are_measured(tiny_models, make_study, tmp_path):

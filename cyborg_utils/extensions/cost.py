@@ -171,6 +171,57 @@ def break_even(costs: pd.DataFrame, comparisons: pd.DataFrame, prices: Prices, *
     return pd.DataFrame(rows, columns=[*columns, "low", "high", "equivalence"])
 
 
+# ---------------------------------------------------------------- does the Student add anything
+
+
+def scorers(
+    table_qwk: pd.DataFrame, speed: pd.DataFrame, prices: Prices, *, fraction: float, network: str, head: str
+) -> pd.DataFrame:
+    """Agreement and the price of computing a million scores, by scorer: what a programme could run on the same human scores.
+
+    `table_qwk` is the frame of `agreement.agreement_table`, `speed` that of `compute_time.throughput`. An ONNX form has the
+    Student's agreement where it gave all compared essays the Student's score; else its agreement is not known.
+
+    Columns: scorer, labels, n_human, seeds, qwk, low, high, interval_of, seconds (of an essay), per_million (money), processor,
+    source, left_out (why the figure leaves the row out; empty: it is shown). Human scores and training are in `arm_costs`.
+    """
+    rows = []
+    for scorer, student, kind, labels, form in (
+        ("Teacher, expected score", "teacher", "expected", "teacher", "teacher"),
+        ("Student", network, head, "cyborg", "student"),
+        ("Student, ONNX", network, head, "cyborg", "onnx float32"),
+        ("Student, ONNX int8", network, head, "cyborg", "onnx int8"),
+        ("Ridge", "ridge", "regression", "cyborg", "ridge"),
+        ("Ridge, human scores only", "ridge", "regression", "human", "ridge"),
+    ):
+        arm = pick(table_qwk, fraction=fraction, student=student, head=kind, labels=labels).head(1).to_dict("records")
+        took, known = speed.loc[form], ("n_human", "seeds", "qwk", "low", "high", "interval_of")
+        row = {"scorer": scorer, "labels": labels} | {name: arm[0][name] if arm else np.nan for name in known}
+        row |= {"seconds": took["seconds"], "per_million": 1e6 * took["seconds"] / 3600 * prices.hour(took["hour_of"])}
+        row |= {"processor": took["hour_of"]["processor"], "source": took["source"], "left_out": ""}
+        if took["same_score"] < 1:
+            row |= dict.fromkeys(("qwk", "low", "high"), np.nan)
+            row["left_out"] = f"agreement not measured: the Student's score for {took['same_score']:.0%} of the essays"
+        if not np.isfinite(row["seconds"]):
+            row |= {"processor": "", "left_out": "throughput not measured"}
+        elif not arm:
+            row["left_out"] = "no such arm in this study"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def student_minus_teacher(raters: pd.DataFrame, *, fraction: float, network: str, head: str, **options: Any) -> dict[str, Any]:
+    """QWK of the Student on Cyborg Data minus that of the Teacher's matched expected score, same essays, seeds of both.
+
+    As `comparisons.across_seeds` gives it, which takes the `options`; {} without a common seed.
+    """
+    places = ({"student": network, "head": head, "labels": "cyborg"}, {"student": "teacher", "head": "expected"})
+    runs = [by_seed(pick(raters, fraction=fraction, **place), "matched_level") for place in places]
+    both = sorted(set(runs[0]) & set(runs[1]))
+    ours, theirs = ({seed: arm[seed] for seed in both} for arm in runs)
+    return across_seeds(human_levels(raters), ours, theirs, **options) if both else {}
+
+
 # ---------------------------------------------------------------- how many human scores are enough
 
 
@@ -273,6 +324,56 @@ def interval(row: pd.Series, name: str = "") -> str:
     """A number of human scores with its interval, `586 [81, 1,011]`; with name `price_` its price."""
     n, low, high = (row[f"{name}{end}"] for end in ("n", "low", "high"))
     return f"{n:,.0f} [{low:,.0f}, {high:,.0f}]"
+
+
+def what_the_student_adds(
+    table: pd.DataFrame,
+    change: Mapping[str, Any],
+    costs: pd.DataFrame,
+    *,
+    fraction: float,
+    network: str,
+    head: str,
+    margin: float,
+    currency: str,
+) -> str:
+    """What a Student on Cyborg Data adds to its Teacher, in agreement and in price.
+
+    `table`: frame of `scorers`; `change`: `student_minus_teacher`; `costs`: frame of `arm_costs`.
+    """
+    rows, lines = (
+        table.set_index("scorer"),
+        ["The Teacher and the Student have no run in common here: their agreement is not compared."],
+    )
+    if change:
+        mean, low, high = (change[name] for name in ("mean", "low", "high"))
+        told = "better" if low > 0 else "worse" if high < 0 else "not shown to differ"
+        within = f", and within {margin:g} of each other" if -margin < low and high < margin else ""
+        lines = [
+            f"QWK of the Student on Cyborg Data minus that of the Teacher's matched expected score: **{mean:+.3f}** "
+            f"[{low:+.3f}, {high:+.3f}] (over {change['interval_of']}): {told}{within}."
+        ]
+    teacher, student = (rows.loc[name, "per_million"] for name in ("Teacher, expected score", "Student"))
+    if not np.isfinite(teacher + student):
+        return f"{lines[0]} What a score costs with each of them was not measured here."
+    place = rows.loc[["Teacher, expected score", "Student"], "processor"]
+    mixed = "" if place.nunique() == 1 else f" (measured on different processors: {'; '.join(place)})"
+    only = change and change["low"] <= 0 <= change["high"] and student < teacher
+    more = "times cheaper" if student < teacher else "times the Teacher's price, so dearer"
+    times = max(teacher / student, student / teacher)
+    lines.append(
+        f"A million essays cost {teacher:,.2f} {currency} of computing with the Teacher and {student:,.2f} with the Student, "
+        f"which is **{times:.1f} {more}**{mixed}."
+    )
+    trained = pick(costs, fraction=fraction, student=network, head=head, labels="cyborg")
+    own = pick(costs, fraction=fraction, student="teacher", head="expected")
+    if student < teacher and len(trained) and len(own):
+        extra = trained["teacher"].iloc[0] + trained["training"].iloc[0] - own["teacher"].iloc[0]
+        if np.isfinite(extra):
+            lines.append(f"That pays for its own training from {1e6 * extra / (teacher - student):,.0f} essays on.")
+    if only:
+        lines.append("What the Student adds here is a lower price for a score, not agreement.")
+    return " ".join(lines)
 
 
 def steps_beyond_chance(costs: pd.DataFrame) -> str:

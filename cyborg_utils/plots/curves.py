@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from cyborg_utils.plots.style import BAND, DOUBLE, FAINT, INK, LOOKS, counts_axis, label, looks, styled, ticks
+from cyborg_utils.plots.style import BAND, DOUBLE, FAINT, INK, LOOKS, alt_text, counts_axis, label, looks, styled, ticks
 
 
 @styled
@@ -192,6 +192,44 @@ def cost_frontier(
     figure.legend(handles, names, loc="outside right center")
     alt = cost.replace("Cost per 1,000 scored essays", "QWK against cost per 1,000 essays").replace("\n", "; ")
     return figure, f"{alt}. On the frontier: {'; '.join(_priced(row, currency) for row in best.to_dict('records'))}."
+
+
+@styled
+def agreement_and_price(
+    scorers: pd.DataFrame, *, currency: str = "", title: str = "Does the Student add anything?"
+) -> tuple[Figure, str]:
+    """QWK with interval against the price of computing a million scores, a point a scorer, as `cost.scorers` gives them.
+
+    The price axis is logarithmic; scorers of one price are drawn side by side. Filled: on Cyborg Data, or the Teacher; hollow:
+    human scores alone. Rows without an agreement or a price are named in the words alone.
+    """
+    shown = scorers[scorers["left_out"] == ""].sort_values("per_million", kind="stable")
+    alike = shown.groupby("per_million")
+    shown = shown.assign(x=shown["per_million"] * 1.2 ** (alike.cumcount() - (alike["qwk"].transform("size") - 1) / 2))
+    figure, ax = plt.subplots(figsize=(DOUBLE * 0.8, 3.0))
+    marks = {"Teacher": "teacher-expected", "Student, ONNX": "cyborg-soft", "Student": "cyborg", "Ridge": "ridge"}
+    for row in shown.to_dict("records"):
+        look = LOOKS[next(arm for name, arm in marks.items() if row["scorer"].startswith(name))]
+        fill = "white" if row["labels"] == "human" else look.color
+        ax.vlines(row["x"], row["low"], row["high"], color=look.color, lw=1.1)
+        handle = {"mec": INK, "mew": 0.6, "ms": 6, "ls": "none", "label": f"{row['scorer']} ({row['per_million']:,.2f})"}
+        ax.plot(row["x"], row["qwk"], look.marker, color=fill, **handle)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1,)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    ax.yaxis.set_major_locator(ticks(8))
+    price = f"Computing a million scores{f' ({currency})' if currency else ''}"
+    paid = ", ".join(f"{int(n):,}" for n in sorted(set(shown["n_human"])))
+    ax.set(xlabel=f"{price}\nafter {paid} human scores; equal prices side by side", ylabel="QWK (test essays)", title=title)
+    ax.margins(x=0.12)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside right center", title="scorer (price)")
+    each = [
+        f"{row.scorer} {row.per_million:,.2f} {currency}".strip() + f", QWK {row.qwk:.3f} ({row.low:.3f}, {row.high:.3f})"
+        for row in shown.itertuples()
+    ]
+    absent = "; ".join(f"{row.scorer}, {row.left_out}" for row in scorers[scorers["left_out"] != ""].itertuples())
+    words = "QWK against the price of computing a million scores" + (f" (not shown: {absent})" if absent else "")
+    return figure, alt_text(words, each)
 
 
 def _priced(row: dict[str, Any], currency: str) -> str:
