@@ -240,6 +240,9 @@ def test_what_the_student_adds_in_words(arms, ledger, raced):
     assert "seeds): worse. A" in cost.what_the_student_adds(
         table, change | {"high": -0.1, "low": -0.2}, costs, margin=0.05, **how
     )
+    gist = cost.student_and_teacher(table, change)
+    assert gist.endswith("by -0.004 QWK [-0.028, +0.020], and computing a score costs 0.1 of the Teacher's price")
+    assert cost.student_and_teacher(table, {}) == "" == cost.student_and_teacher(table.assign(per_million=np.nan), change)
     slow = table.assign(per_million=table["per_million"].where(table["scorer"] != "Student", 2000), processor=list("abcdef"))
     text = cost.what_the_student_adds(slow, {}, costs, margin=0.05, **how)
     assert (
@@ -471,11 +474,12 @@ def test_what_is_enough_and_from_when_it_pays_in_words(arms, ledger, fitted):
     assert "60 human scores were worth **420 [140, 420] (Cyborg)** without" in text
     text = cost.learned(table, float("nan"), curve, enough, worth[:0], currency="EUR", choice="of 3 none")
     assert text.startswith("The price of the Teacher's compute is not known here.") and "nan" not in text and "worth" not in text
-    text = cost.finding(table, enough, every=420, dev=20, choice="of 3 none")
+    text = cost.finding(table, enough, every=420, dev=20, adds="", choice="of 3 none")
     assert text.startswith(
         f"Within 0.02 QWK of all 420 human scores (20 of them on development essays) a classical Student comes with {interval} of"
     )
-    assert "compute" not in cost.finding(table.assign(total=np.nan), enough, every=420, dev=20, choice="of 3 none")
+    assert "; x; which" in cost.finding(table, enough, every=420, dev=20, adds="x", choice="of 3 none")
+    assert "compute" not in cost.finding(table.assign(total=np.nan), enough, every=420, dev=20, adds="", choice="of 3 none")
     text = cost.what_would_change(every, 0.02, 0.025, 3.0, runs=4, students=["ridge"])
     assert "0.01 would ask for" in text and "0.04 would ask for" in text and "0.02 would" not in text
     assert "**People who score in 1.5 seconds**" in text and "than the 4 here" in text and "other Students than ridge" in text

@@ -412,14 +412,26 @@ def learned(
     return " ".join([*lines, f"Which essays people score: {choice}."])
 
 
-def finding(costs: pd.DataFrame, enough: pd.Series, *, every: int, dev: int, choice: str) -> str:
-    """The notebook in one sentence; `every`: all human scores, `dev` of them of the development essays."""
+def student_and_teacher(table: pd.DataFrame, change: Mapping[str, Any]) -> str:
+    """The gist of `what_the_student_adds` for `finding`; "" where agreement or price is not known."""
+    price = table.set_index("scorer")["per_million"]
+    times = price["Teacher, expected score"] / price["Student"]
+    if not change or not np.isfinite(times):
+        return ""
+    return (
+        f"the Student on Cyborg Data differs from its Teacher's matched expected score by {change['mean']:+.3f} QWK "
+        f"[{change['low']:+.3f}, {change['high']:+.3f}], and computing a score costs {1 / times:.2g} of the Teacher's price"
+    )
+
+
+def finding(costs: pd.DataFrame, enough: pd.Series, *, every: int, dev: int, adds: str, choice: str) -> str:
+    """The notebook in one sentence; `every`: all human scores, `dev` of them on development essays; `adds`: another finding."""
     first = (
         f"Within {enough['margin']:g} QWK of all {every:,} human scores ({dev} of them on development essays) a classical "
         f"Student comes with {interval(enough)} of them"
     )
     compute = [_compute(costs)] if np.isfinite(compute_share(costs)) else []
-    return "; ".join([first, *compute, f"which essays people score: {choice}."])
+    return "; ".join([first, *compute, *filter(None, [adds]), f"which essays people score: {choice}."])
 
 
 def what_would_change(

@@ -113,6 +113,7 @@ def enough_scores(
 ) -> tuple[Figure, str]:
     """QWK of a Student on human scores alone against their number, with the recommended one.
 
+    n counts the human scores that are paid for: those to train on, and the development essays that the match of mean and SD uses.
     `measured`: n, qwk, low, high, price (of n); `curve`: n, qwk, low, high of the fit; `enough`: margin, n, low, high. `arms` are
     other Students' arms as points: student, arm, n, qwk, low, high.
     """
@@ -136,7 +137,7 @@ def enough_scores(
     named = [f"{n:,.0f}\n{price:,.0f}" for n, price in zip(measured["n"], measured["price"], strict=True)]
     counts_axis(ax, measured["n"].to_numpy(), named)
     ax.yaxis.set_major_locator(ticks(8))
-    ax.set(xlabel="Essays with a human score to train on (below: their price, in all)", ylabel="QWK (test essays)", title=title)
+    ax.set(xlabel="Human scores, development essays included (below: their price)", ylabel="QWK (test essays)", title=title)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right center")
     points = ", ".join(f"{row.n} {row.qwk:.3f}" for row in measured.itertuples())
     ends = f"{enough['n']:.0f} [{enough['low']:.0f}, {enough['high']:.0f}]"

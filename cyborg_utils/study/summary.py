@@ -66,7 +66,8 @@ def _gains(profile: str, student: str, head: str) -> list[str]:
     for row in pairs.itertuples():
         sure = "beyond chance" if row.p_holm < 0.05 and row.low * row.high > 0 else "not beyond chance"
         line = (
-            f"With **{row.fraction:.0%}** human scores QWK is {row.qwk_baseline:.3f} on these alone and {row.qwk:.3f} on Cyborg "
+            f"With **{_paid(profile, row.fraction)}** human scores, {_size(profile, 'dev'):,} of them on development essays, "
+            f"QWK is {row.qwk_baseline:.3f} on these alone and {row.qwk:.3f} on Cyborg "
         )
         line += f"Data: **{row.difference:+.3f}** [{row.low:+.3f}, {row.high:+.3f}], {sure} after Holm's correction"
         for gap in gaps[gaps["fraction"] == row.fraction].itertuples():
@@ -99,8 +100,19 @@ def _agreement(profile: str, student: str, head: str) -> str:
     lines = ["| human scores | arm | seeds | QWK | interval | SMD |", "|---|---|---|---|---|---|"]
     for row in own.itertuples():
         interval = f"{row.low:.3f} to {row.high:.3f} ({row.interval_of})"
-        lines.append(f"| {row.fraction:.0%} | {label(row.arm)} | {row.seeds} | {row.qwk:.3f} | {interval} | {row.smd:+.2f} |")
+        lines.append(
+            f"| {_paid(profile, row.fraction)} | {label(row.arm)} | {row.seeds} | {row.qwk:.3f} | {interval} | {row.smd:+.2f} |"
+        )
     return "\n".join(lines)
+
+
+def _size(profile: str, split: str) -> int:
+    return int(artefacts.read_table(profile, "table_corpus").set_index("split").loc[split, "essays"])
+
+
+def _paid(profile: str, fraction: float) -> str:
+    """The human scores that an arm is paid for: those to train on, and the development essays."""
+    return f"{max(1, round(fraction * _size(profile, 'train'))) + _size(profile, 'dev'):,}"
 
 
 def _figures(profile: str) -> list[str]:
