@@ -134,8 +134,8 @@ def enough_scores(
             ax.errorbar(part["x"], part["qwk"], ends, label=f"{name}: {label(arm)}", **line)
     words = f"{enough['n']:,.0f} [{enough['low']:,.0f}, {enough['high']:,.0f}]\nwithin {enough['margin']:g} of all"
     ax.annotate(words, (enough["n"], 0.02), (4, 2), xycoords=ax.get_xaxis_transform(), textcoords="offset points", fontsize=6.5)
-    named = [f"{n:,.0f}\n{price:,.0f}" for n, price in zip(measured["n"], measured["price"], strict=True)]
-    counts_axis(ax, measured["n"].to_numpy(), named)
+    named = _apart(measured)
+    counts_axis(ax, named["n"].to_numpy(), [f"{row.n:,.0f}\n{row.price:,.0f}" for row in named.itertuples()])
     ax.yaxis.set_major_locator(ticks(8))
     ax.set(xlabel="Human scores, development essays included (below: their price)", ylabel="QWK (test essays)", title=title)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right center")
@@ -143,6 +143,15 @@ def enough_scores(
     ends = f"{enough['n']:.0f} [{enough['low']:.0f}, {enough['high']:.0f}]"
     who = "the classical Student" if student == "ridge" else label(student)
     return figure, f"QWK of {who} on human scores alone: {points}. Within {enough['margin']:g} of all: {ends}."
+
+
+def _apart(measured: pd.DataFrame, least: float = 0.1) -> pd.DataFrame:
+    """The rows whose numbers can be named below a logarithmic axis: from the largest down, none nearer than this share of it."""
+    kept, span = [], max(np.log(measured["n"].max() / measured["n"].min()), 1e-9)
+    for row in measured.sort_values("n", ascending=False).to_dict("records"):
+        if not kept or np.log(kept[-1]["n"] / row["n"]) / span >= least:
+            kept.append(row)
+    return pd.DataFrame(kept[::-1])
 
 
 @styled
