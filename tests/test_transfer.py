@@ -9,7 +9,7 @@ import pytest
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.extensions import transfer
-from cyborg_utils.study import artefacts, run_tables
+from cyborg_utils.study import artefacts
 
 OURS, THEIRS = Scale(1, 5, 0.5), Scale(1, 6)
 
@@ -127,9 +127,10 @@ def test_students_from_elsewhere_stand_beside_the_studys_own(frame):
     options = {"resamples": 50, "confidence": 0.95, "seed": 1}
     found = transfer.Elsewhere({"x": transfer.readings(frame, THEIRS, OURS, few=10, seed=1)}, {}, {})
     test = frame[frame["part"] == "test"]
-    own = test.assign(value=test["score"], level=test["human_level"], head="regression", labels="human", n_human=40)
-    own = run_tables.human_scores(pd.concat([own.assign(seed=seed) for seed in (1, 2)]), 100)
-    assert run_tables.human_scores(own, 100) is own  # counted once
+    own = test.assign(
+        value=test["score"], level=test["human_level"], head="regression", labels="human", n_human=140
+    )  # 100 of them are development essays
+    own = pd.concat([own.assign(seed=seed) for seed in (1, 2)])
     table = transfer.transfer_table(found, own, frame, **options).set_index(["student", "reading"])
     assert table["used"].to_dict() == {
         ("x", "as it is"): 0,

@@ -46,7 +46,7 @@ Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Head = Literal["regression", "classification"]
-Labels = Literal["human", "cyborg", "cyborg-soft", "cyborg-staged", "full"]
+Labels = Literal["human", "human+dev", "cyborg", "cyborg-soft", "cyborg-staged", "full"]
 RunName = Annotated[str, Field(pattern=r"^(u[\d.]+_s\d+)?$")]
 Resamples = Annotated[int, Field(ge=100, description="bootstrap resamples")]
 Confidence = Annotated[float, Field(gt=0.5, lt=1, description="of every interval")]
@@ -84,6 +84,9 @@ class PrepareData(Section):
     dev: Amount = required("development essays; below 1 a share")
     test: Amount = required("test essays; below 1 a share, 0 keeps the split that the corpus brings")
     split_seed: int = required("seed of the split", ge=0)
+    stratify: Literal["nothing", "prompt", "length", "score"] = optional(
+        "nothing", "by what U and the splits are stratified; score only to repeat older runs: nobody knows it yet"
+    )
     options: dict[str, Any] = optional({}, "what only this corpus needs")
 
 

@@ -86,7 +86,7 @@ def arm_costs(
 
     `essays` counts those in `train`, `dev` and in `all`; `each` maps a student ("teacher", "ridge", a model) to the money for one
     future score by it, of which `future` are needed. Every arm pays for its n_human scores, development essays included
-    (`run_tables.human_scores`); Cyborg arms also pay for the Teacher and its scoring of the pool; the Teacher's own arms pay for
+    (`scores.raters`); Cyborg arms also pay for the Teacher and its scoring of the pool; the Teacher's own arms pay for
     its fine-tuning.
 
     Columns: fraction, labels, student, head, n_human, people, teacher, training, scoring (money), total, per_1000 (total /

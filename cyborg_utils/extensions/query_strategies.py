@@ -21,7 +21,8 @@ from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.models import cyborg_data, student, trials
 from cyborg_utils.plots.style import label
-from cyborg_utils.stats.comparisons import across_seeds, contrast, holm
+from cyborg_utils.stats.bootstrap import Swaps
+from cyborg_utils.stats.comparisons import across_seeds, contrast, decided, equivalences, one_by_one
 from cyborg_utils.study import scores
 
 STRATEGIES = ("random", "length", "clusters", "disagreement")
@@ -168,22 +169,24 @@ def selection_table(
 
 
 def differences(second: pd.DataFrame, human: ArrayLike, **options: Any) -> pd.DataFrame:
-    """Each rule against chance (`compare`) in every setting, with p_holm over all rows and a verdict (key of `VERDICTS`).
+    """Each rule against chance (`compare`) in every setting, with `decided` over all rows and a verdict (key of `VERDICTS`).
 
-    A rule is "better" or "worse" only where its interval, the corrected p (below 0.05) and every run agree.
+    A rule is "better" or "worse" only where its interval, the corrected p (below 0.05) and every run agree. All rows are one
+    family, for both kinds of tests.
     """
     tables = []
     for key, part in second[second["rule"] != "none"].groupby(SETTING, sort=False):
         by_rule = {rule: dict(zip(rows["key"], rows["level"], strict=True)) for rule, rows in part.groupby("rule", sort=False)}
         table = compare(human, by_rule, baseline="random", **options)
         tables.append(table.assign(n_human=part["n_human"].iloc[0], **dict(zip(SETTING, key, strict=True))))
-    table = pd.concat(tables, ignore_index=True)
-    table["p_holm"] = holm(table["p"])
+    table, alpha = pd.concat(tables, ignore_index=True), 1 - options["confidence"]
+    settled = decided(table.pop("test"), alpha=alpha, resamples=options["resamples"])
+    table = equivalences(pd.concat([table, settled], axis=1), alpha=alpha)
     clear = (
         (table["p_holm"] < 0.05) & ((table["low"] > 0) | (table["high"] < 0)) & (table["lowest_run"] * table["highest_run"] > 0)
     )
     direction = np.where(table["difference"] > 0, "better", "worse")
-    return table.assign(verdict=np.where(clear, direction, table["equivalence"]))
+    return table.assign(verdict=np.where(clear, direction, table["equivalence"].str.partition(", ")[0]))
 
 
 def named(table: pd.DataFrame, fraction: float) -> pd.DataFrame:
@@ -235,8 +238,8 @@ def compare(
 
     `levels` maps a rule to (run, draw) -> a Student's levels of the test essays; all rules have the same runs and draws.
     Columns: system, baseline, runs, draws, difference (QWK), low, high (`across_seeds`: over essays and runs, draws averaged
-    within their run; over essays alone with one run), p (permutation over essays), tost_low, tost_high, margin, equivalence,
-    lowest_run, highest_run (mean difference of a run).
+    within their run; over essays alone with one run), tost_low, tost_high, p_tost, p_beyond, margin (`comparisons.contrast`),
+    test (`bootstrap.Swaps` of all draws), lowest_run, highest_run (mean difference of a run).
     """
     rows, base = [], by_run(levels[baseline])
     options = {"margin": margin, "resamples": resamples, "confidence": confidence, "seed": seed}
@@ -247,6 +250,7 @@ def compare(
             {"system": system, "baseline": baseline, "runs": len(ours), "draws": len(levels[system]) // len(ours)}
             | contrast(human, ours, base, **options)
             | {"lowest_run": min(each), "highest_run": max(each)}
+            | {"test": Swaps(human, one_by_one(ours), one_by_one(base), seed=seed)}
         )
     return pd.DataFrame(rows)
 

@@ -70,7 +70,7 @@ def headline_student(study: config.Study) -> tuple[str, str]:
 
 
 def own_students(raters: pd.DataFrame, study: config.Study) -> pd.DataFrame:
-    """This study's own Student in `run_tables.human_scores`, at the headline fraction and on all human scores, matched on dev."""
+    """This study's own Student in `scores.raters`, at the headline fraction and on all human scores, matched on dev."""
     model, head = headline_student(study)
     own = arms.pick(raters, student=model, head=head)
     own = own[own["fraction"].isin([arms.headline_fraction(own), 1.0])]

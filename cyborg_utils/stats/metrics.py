@@ -47,6 +47,11 @@ THRESHOLDS = {  # by metric; `below_people`: QWK of two people minus QWK of mach
     "smd": Threshold("within 0.15", WILLIAMSON, lambda value: abs(value) <= 0.15),
     "sd_ratio": Threshold("2/3 to 3/2", "Wang & von Davier 2014", lambda value: (value >= 2 / 3) & (value <= 3 / 2)),
 }
+MIN_DOUBLE = 30  # essays with a second human score, below which nothing is said of how well people agree
+SUMS = 9  # terms of `moments`
+LOWER_IS_BETTER = ("rmse", "mae")
+BOUNDS = {"qwk": (-1, 1), "r": (-1, 1), "exact": (0, 1), "adjacent": (0, 1), "rmse": (0, np.inf), "mae": (0, np.inf)}
+BOUNDS |= {"sd_ratio": (0, np.inf), "r2": (-np.inf, 1)}  # of the values that a metric can have; the others have none
 ROUNDING = 1e-12  # a sum of squared deviations below this share of its terms is rounding error; the variance is zero
 
 
@@ -73,14 +78,14 @@ def paired_levels(human: ArrayLike, machine: ArrayLike, *, levels: int | None = 
 
 
 def moments(human: ArrayLike, machine: ArrayLike, *, centre: float = 0.0) -> np.ndarray:
-    """Each essay's terms of the sums that all metrics are computed from: 1, h, m, h^2, m^2, (m-h)^2, [m = h], [|m-h| <= 1].
+    """Each essay's terms of the sums: 1, h, m, h^2, m^2, (m-h)^2, [m = h], [|m-h| <= 1], |m-h|. All metrics follow from the sums.
 
-    Shape (..., 8) for broadcastable inputs (...). `centre` is subtracted from both: no metric changes, but less precision is
+    Shape (..., 9) for broadcastable inputs (...). `centre` is subtracted from both: no metric changes, but less precision is
     lost to rounding.
     """
     human, machine = np.broadcast_arrays(np.asarray(human, dtype=float) - centre, np.asarray(machine, dtype=float) - centre)
     gap = machine - human
-    parts = [np.ones_like(gap), human, machine, human**2, machine**2, gap**2, gap == 0, np.abs(gap) <= 1]
+    parts = [np.ones_like(gap), human, machine, human**2, machine**2, gap**2, gap == 0, np.abs(gap) <= 1, np.abs(gap)]
     return np.stack(parts, axis=-1).astype(float)
 
 
@@ -92,13 +97,14 @@ class _Summary(NamedTuple):
     ss_gap: np.ndarray  # sum of squared differences, not centred
     exact: np.ndarray
     adjacent: np.ndarray
+    mae: np.ndarray
 
     @classmethod
     def of(cls, sums: np.ndarray) -> _Summary:
-        n, h, m, hh, mm, dd, equal, near = np.moveaxis(np.asarray(sums, dtype=float), -1, 0)
+        n, h, m, hh, mm, dd, equal, near, far = np.moveaxis(np.asarray(sums, dtype=float), -1, 0)
         ss_h, ss_m = hh - h * h / n, mm - m * m / n
         ss_h, ss_m = np.where(ss_h > ROUNDING * hh, ss_h, 0.0), np.where(ss_m > ROUNDING * mm, ss_m, 0.0)
-        return cls(n, (m - h) / n, ss_h, ss_m, dd, equal / n, near / n)
+        return cls(n, (m - h) / n, ss_h, ss_m, dd, equal / n, near / n, far / n)
 
     @property
     def sp(self) -> np.ndarray:
@@ -116,6 +122,7 @@ METRICS: dict[str, Callable[[_Summary], np.ndarray]] = {
     "exact": lambda s: s.exact,
     "adjacent": lambda s: s.adjacent,
     "rmse": lambda s: np.sqrt(s.ss_gap / s.n),
+    "mae": lambda s: s.mae,
     "r": lambda s: _over(s.sp, np.sqrt(s.ss_h * s.ss_m)),
     "sd_ratio": lambda s: np.where(s.ss_h > 0, np.sqrt(_over(s.ss_h, s.ss_m)), np.nan),
     "smd": lambda s: _over(s.gap, np.sqrt(s.ss_h / (s.n - 1))),
@@ -126,7 +133,7 @@ METRICS: dict[str, Callable[[_Summary], np.ndarray]] = {
 
 
 def from_moments(metric: str, sums: ArrayLike) -> np.ndarray:
-    """A metric of `METRICS` from summed `moments`, shape (..., 8) -> (...); NaN where it is undefined."""
+    """A metric of `METRICS` from summed `moments`, shape (..., 9) -> (...); NaN where it is undefined."""
     if metric not in METRICS:
         raise CyborgError(f"no metric {metric!r}; there are {', '.join(METRICS)}")
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -136,7 +143,7 @@ def from_moments(metric: str, sums: ArrayLike) -> np.ndarray:
 def means_and_sds(sums: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Means (relative to the `centre` of the moments) and sample SDs of human and machine scores, each (..., 2).
 
-    `sums` are summed moments, (..., 8). Means are NaN without essays, SDs with fewer than two.
+    `sums` are summed moments, (..., 9). Means are NaN without essays, SDs with fewer than two.
     """
     sums = np.asarray(sums, dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):

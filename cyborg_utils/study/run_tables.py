@@ -55,14 +55,15 @@ def truncation(texts: Sequence[str], settings: Sequence[student.Settings], scale
 
 
 def matched(scores: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """The Students' scores with `matched_value` and `matched_level`: mean and SD matched to people's on the development essays.
+    """The Students' scores with `matched_value` and `matched_level`: mean and SD matched to people's on essays it never learnt.
 
-    scores: columns part, student, head, labels, score (human), value, level. A classifier's scores stay as they are, as do all
-    where there are no development essays.
+    scores: columns part, student, head, labels, score (human), value, level. Matched on all essays but the test essays: the
+    development essays, and for `human+dev` the out-of-fold scores of U and development essays. A classifier's scores stay as they
+    are, as do all where there are no such essays.
     """
     rows = []
     for (_, head, _), own in scores.groupby(STUDENT, sort=False):
-        dev = own[own["part"] == "dev"]
+        dev = own[own["part"] != "test"]
         value = match_on_dev(dev, head=head).apply(own["value"])
         moved = head == "regression" and len(dev) > 0
         rows.append(own.assign(matched_value=value, matched_level=scale.nearest(value) if moved else own["level"]))
@@ -85,14 +86,6 @@ def students(scores: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 
 # ---------------------------------------------------------------- how a study was run
-
-
-def human_scores(raters: pd.DataFrame, dev: int) -> pd.DataFrame:
-    """`scores.raters` with n_human as what was paid: the scores of U and of the `dev` development essays (n_dev).
-
-    All arms use the development essays: for the match of mean and SD, the Teacher also to choose its epoch.
-    """
-    return raters if "n_dev" in raters else raters.assign(n_human=raters["n_human"] + dev, n_dev=dev)
 
 
 def attempts(profile: str) -> pd.DataFrame:

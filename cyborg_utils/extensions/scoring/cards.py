@@ -122,11 +122,12 @@ def _trained(profile: str, name: bundle.Name, sizes: dict[str, int]) -> str:
     given = pd.read_csv(scores.file(profile, f"teacher_{name.run}"), usecols=["part"])["part"].value_counts()
     words = {
         "human": "{u:,} human scores",
+        "human+dev": "{u:,} human scores, and {dev:,} of development essays",
         "cyborg": "{u:,} human scores and {pool:,} synthetic ones, the Teacher's most likely level",
         "cyborg-soft": "{u:,} human scores and {pool:,} synthetic ones, the Teacher's expected score or distribution",
         "cyborg-staged": "first {pool:,} synthetic scores (the Teacher's expected), then {u:,} human ones",
     }
-    return words[name.labels].format(u=given.get("U", 0), pool=given.get("pool", 0))
+    return words[name.labels].format(u=given.get("U", 0), pool=given.get("pool", 0), dev=sizes["dev"])
 
 
 def _fraction(study: config.Study, run: str) -> float:
