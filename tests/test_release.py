@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import CHECKOUT
 
 from cyborg_utils.core import config, paths, provenance
 from cyborg_utils.core.errors import CyborgError
@@ -148,6 +150,25 @@ def test_a_card_tells_what_was_measured(finished):
     assert "91.0% [88.0%, 94.0%] at 90%" in card and record["commit"] in card
     classifier = cards.model_card("try", bundle.Name("u10_s1", "some/encoder", "classification", "cyborg"))
     assert "QWK of this Student | not measured yet" in classifier and "0.91" not in classifier
+
+
+@pytest.mark.parametrize("profile", sorted(file.parent.name for file in CHECKOUT.glob("results/*/scores")))
+def test_a_committed_data_card_has_the_rows_of_the_files_beside_it(profile):
+    folder = CHECKOUT / "results" / profile / "scores"
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    told = {name: int(rows.replace(",", "")) for name, rows in re.findall(r"^\| `(\w[\w.]*\.csv)` \| ([\d,]+) \|$", card, re.M)}
+    assert told == {file.name: len(pd.read_csv(file)) for file in folder.glob("*.csv")}
+    parts = {
+        file.stem.removeprefix("teacher_"): pd.read_csv(file)["part"].value_counts() for file in folder.glob("teacher_*.csv")
+    }
+    sizes = re.findall(r"^\| (u[\d.]+_s\d+) \| (\d+) \| (\d+) \|", card, re.M)
+    assert {run: (int(u), int(pool)) for run, u, pool in sizes} == {run: (n["U"], n["pool"]) for run, n in parts.items()}
+
+
+def test_a_card_counts_rows_and_not_lines(finished):
+    essays = scores.file("try", "essays")
+    pd.DataFrame({"essay_id": ["a", "b"], "prompt": ["two\nlines", "one"]}).to_csv(essays, index=False)
+    assert "`essays.csv` | 2 |" in cards.data_card("try")
 
 
 def test_every_corpus_and_registered_model_has_its_source():

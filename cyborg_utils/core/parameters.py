@@ -276,7 +276,7 @@ class Cost(Section):
     price_gpu_hour: Amount = optional(3.0, "of one GPU")
     future_essays: Count = optional(10_000, "that the machine will score")
     sizes: Distinct[Count] = optional(
-        [50, 100, 200, 400, 800, 1600], "human scores of the learning curve; all of X is added", min_length=3
+        [50, 100, 200, 400, 800, 1600], "human scores to train on in the learning curve; all of X is added", min_length=3
     )
     curve_seeds: Count = optional(10, "draws of human scores, each nested over the sizes")
     margin: Positive = optional(0.02, "QWK below all human scores that is still enough; also what counts as equal")

@@ -47,8 +47,8 @@ THRESHOLDS = {  # by metric; `below_people`: QWK of two people minus QWK of mach
     "smd": Threshold("within 0.15", WILLIAMSON, lambda value: abs(value) <= 0.15),
     "sd_ratio": Threshold("2/3 to 3/2", "Wang & von Davier 2014", lambda value: (value >= 2 / 3) & (value <= 3 / 2)),
 }
-# At a QWK of 0.7 the standard error is about 0.5 / sqrt(n). With 100 essays the half-width of an interval is 0.1, the drop from two
-# people that the threshold allows; with fewer, that drop cannot be told from none.
+# At a QWK of 0.7 the standard error is about 0.5 / sqrt(n). With 100 essays the half-width of an interval is 0.1, the drop from
+# two people that the threshold allows; with fewer, that drop cannot be told from none.
 MIN_DOUBLE = 100  # double-scored essays from which people's agreement and PRMSE are judged
 SUMS = 9  # terms of `moments`
 LOWER_IS_BETTER = ("rmse", "mae")

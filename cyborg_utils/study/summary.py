@@ -12,7 +12,7 @@ import pandas as pd
 
 from cyborg_utils.core import config, paths
 from cyborg_utils.plots.style import label
-from cyborg_utils.study import agreement_in_words, arms, artefacts, scores
+from cyborg_utils.study import agreement_in_words, arms, artefacts, run_tables, scores
 
 FIGURES = ("figure_arms", "figure_qwk_by_fraction", "figure_smd")
 
@@ -41,6 +41,9 @@ def page(profile: str) -> str:
         *_figures(profile),
         "## Beyond the paper",
         _lines(_findings(profile, study)),
+        "## How it was run",
+        run_tables.machines_in_words(run_tables.machines(profile)),
+        run_tables.attempts_in_words(run_tables.attempts(profile)),
         "## Not run",
         _lines(_absent(profile, study)),
         "## Executed notebooks",

@@ -94,7 +94,9 @@ def data_card(profile: str) -> str:
         "base": _hub_id(study.section("finetune_teacher")["model"]),
         "spread": spread.to_dict("records"),
         "levels": [f"{score:g}" for score in study.scale.scores],
-        "files": [(file.name, sum(1 for _ in file.open(encoding="utf-8")) - 1) for file in files],
+        "files": [
+            (file.name, len(pd.read_csv(file, usecols=[0]))) for file in files
+        ],  # rows, not lines: a prompt may have several
     }
     return _filled("data_card.md.j2", facts)
 
