@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from cyborg_utils.core import paths
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.data import corpora, files
+from cyborg_utils.data import advice, corpora, files
 
 many = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -357,16 +357,16 @@ def test_further_header_rows_are_no_essays_and_it_is_said(data: Path, further: l
 
 
 def test_groups_read_as_unknown_are_counted_by_word_and_can_be_groups(data: Path):
-    rows = [row | {"sex": ["None", "NA", "F", "", "na"][i % 5]} for i, row in enumerate(samples.own())]
+    rows = [row | {"sex": ["None", "NA", "F", "", "null"][i % 5]} for i, row in enumerate(samples.own())]
     samples.write_csv(data / "own.csv", rows)
     prepared = prepare("own.csv")
     assert corpora.frame(prepared.dataset)["groups.gender"].notna().sum() == 6
     told = [re.match(r"(\d+) cell\(s\) of sex say '(\w+)' and were read as unknown", note).groups() for note in prepared.notes]
-    assert told == [("6", "NA"), ("6", "None"), ("6", "na")]
+    assert told == [("6", "NA"), ("6", "None"), ("6", "null")]
     own = prepare("own.csv", missing=["", "NA"])
     assert corpora.frame(own.dataset)["groups.gender"].value_counts().to_dict() == {"None": 6, "F": 6} and len(own.notes) == 2
     every = prepare("own.csv", missing=[])
-    assert corpora.frame(every.dataset)["groups.gender"].value_counts().to_dict() == {"None": 6, "NA": 6, "F": 6, "na": 6}
+    assert corpora.frame(every.dataset)["groups.gender"].value_counts().to_dict() == {"None": 6, "NA": 6, "F": 6, "null": 6}
     assert every.notes == [] and corpora.frame(every.dataset)["groups.gender"].isna().sum() == 6
 
 
@@ -386,3 +386,50 @@ def test_labels_stand_for_scores(data: Path):
     assert prepare("own.csv", labels=labels).dataset["score"][:6] == [1, 2, 3, 4, 5, 6]
     with pytest.raises(CyborgError, match=r"options.labels: A: must give a score on the scale 1-6"):
         prepare("own.csv", labels=labels | {"A": 7})
+
+
+@pytest.mark.parametrize(
+    "scores, line",
+    [
+        ("FEDCBA", r"The words A, B, C, D, E, F stand for scores: write prepare_data.options.labels: {A: ..., B: ..., C"),
+        (["3-Apr", "4-May", "3"], r"Scores such as 3-Apr, 4-May are dates: a spreadsheet has made them of scores such as 3-4."),
+        (["2026-04-03 00:00:00", "3"], r"Scores such as 2026-04-03 00:00:00 are dates"),
+        (["40", "92.5", "77"], r"The scores go from 40 to 92.5: write prepare_data.scale: [40, 92.5, 0.5]"),
+        (["BL", "3", "OT"], r"The words BL, OT stand for scores"),
+    ],
+)
+def test_scores_that_are_none_are_refused_with_the_line_to_write(data: Path, scores: list[str], line: str):
+    samples.write_csv(data / "own.csv", [row | {"score": scores[i % len(scores)]} for i, row in enumerate(samples.own())])
+    with pytest.raises(CyborgError, match=re.escape(line)):
+        prepare("own.csv")
+
+
+def test_an_essay_in_the_score_column_is_not_shown(data: Path):
+    samples.write_csv(data / "own.csv", samples.own())
+    with pytest.raises(CyborgError) as error:
+        prepare("own.csv", {"score": "body"})
+    assert "Text 1" not in str(error.value)
+
+
+def test_groups_that_look_alike_are_pointed_out():
+    assert advice.look_alikes("sex", ["Female", "FEMALE", "F", "Male", "M", "X"]) == [
+        f"{names} of sex look alike, but are different groups. Write them one way." for names in ("F, FEMALE, Female", "M, Male")
+    ]
+    assert advice.look_alikes("grade", ["1.0", "10", "A+", "A", "Asian", "African", "A1", "a 1"]) == []
+    assert len(advice.look_alikes("g", ["African American", "African  american"])) == 1
+
+
+def test_look_alikes_float_ids_and_html_are_said_by_a_study(data: Path):
+    rows = [
+        row | {"no": f"{i}.0", "sex": ["F", "f"][i % 2], "body": f"<p>{row['body']}</p><br/>Tom&nbsp;&amp; I <3"}
+        for i, row in enumerate(samples.own())
+    ]
+    samples.write_csv(data / "own.csv", rows)
+    prepared = prepare("own.csv")
+    told = " ".join(prepared.notes)
+    assert "30 essay(s) hold HTML" in told and "F, f of sex look alike" in told and "All ids look like 0.0" in told
+    assert prepared.dataset[0]["text"].startswith("<p>")
+    strip = prepare("own.csv", markup="strip")
+    assert strip.dataset["text"][:] == [f"{row['body']}\nTom & I <3" for row in samples.own()]
+    assert "30 essay(s) hold HTML (tags or entities), which was taken out." in strip.notes
+    assert not advice.marked_up("if a < b and b > c & d; R&D") and advice.marked_up("a <em>b</em>")

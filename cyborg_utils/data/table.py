@@ -15,6 +15,7 @@ prepare_data:
     traits: {grammar: gram}
     missing: ["", "NA"]          # words that mean "unknown" in a group column (default: empty, NA, N/A, NaN, None, null)
     labels: {A: 4, B: 3}         # scores that are words
+    markup: strip                # HTML is taken out of the texts (default: keep)
     encoding: latin-1            # these five are found out where they are left out, and notebook 01 says what was found
     delimiter: ";"
     quoting: none                # none: quotation marks are ordinary characters; csv: they enclose cells
@@ -38,7 +39,7 @@ import pandas as pd
 from cyborg_utils.core import paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.data import files
+from cyborg_utils.data import advice, files
 from cyborg_utils.data.spool import Store
 
 EXCLUSION_COLUMNS = ["file", "row", "column", "reason", "essay_id"]
@@ -46,6 +47,7 @@ SPLITS = {"train": "train", "training": "train", "dev": "dev", "valid": "dev", "
 ROUNDED_ID = re.compile(r"\d(\.\d+)?E\+\d+")  # a spreadsheet's idea of a long number
 MOST_EXCLUDED = 0.10
 READING = ("encoding", "delimiter", "quoting", "decimal", "sheet")  # options that `files.layout` takes
+LONGEST_SHOWN = 16  # characters; a longer value may be essay text in the wrong column
 LONGEST_ID = 200  # characters; a longer one is a text in the wrong column
 ROW = "-"  # the column of an exclusion that is not about one cell
 
@@ -97,7 +99,7 @@ def read(settings: dict[str, Any]) -> Raw:
     """A user's own file(s), declared in `options`; raises CyborgError for an unknown or missing key, column or file."""
     options = settings.get("options", {})
     known = (set(Columns.__dataclass_fields__) - {"score", "repeats"}) | {"file", "files", "rubric", *READING}
-    known |= {"missing", "labels"}
+    known |= {"missing", "labels", "markup"}
     unknown, missing = sorted(set(options) - known, key=str), sorted({"id", "text"} - set(options))
     if unknown or missing or ("file" in options) == ("files" in options):
         problem = f"unknown {files.listed(unknown)}" if unknown else f"missing {', '.join(missing) or 'file (or files)'}"
@@ -125,14 +127,15 @@ def collect(sources: list[Path], columns: Columns, settings: dict[str, Any]) -> 
     Raises CyborgError for a missing column, an unreadable file, an unknown group, or more than 10 % of the rows excluded.
     """
     scale, wanted, options = Scale(*settings["scale"]), list(settings["groups"]), settings.get("options", {})
-    unknown, labels = _words(options), _labels(options, scale)
+    unknown, labels, strip = _words(options), _labels(options, scale), _strips(options)
     if absent := [name for name in wanted if name not in columns.groups]:
         raise CyborgError(
             f"prepare_data.groups: {files.listed(absent)} unknown; this corpus has {', '.join(columns.groups) or 'none'}."
         )
     columns = Columns(**{**columns.__dict__, "groups": {name: columns.groups[name] for name in wanted}})
     kept, excluded, first, notes = Store(normalised), [], {}, []
-    emptied, unlike, words = Counter(), Counter(), Counter()
+    emptied, unlike, words, scores = Counter(), Counter(), Counter(), Counter()
+    marked = 0
     beside = [name for name in columns.used if name not in (columns.id, columns.text, columns.score)]
     rows_read = repeated = 0
     for source in sources:
@@ -143,8 +146,12 @@ def collect(sources: list[Path], columns: Columns, settings: dict[str, Any]) -> 
         for row in files.rows(source, how):
             rows_read += 1
             essay_id = files.text(row.cells.get(columns.id))
-            if labels and (label := files.text(row.cells.get(columns.score))) in labels:
-                row.cells[columns.score] = labels[label]
+            score = files.text(row.cells.get(columns.score))
+            shown = len(score) <= LONGEST_SHOWN or advice.DATE.fullmatch(score)
+            if shown and (score in scores or len(scores) < advice.DISTINCT):
+                scores[score] += 1
+            if score in labels:
+                row.cells[columns.score] = labels[score]
             column, reason = _fault(row, columns, scale)
             if not reason:
                 content = hash((row.cells[columns.text], str(row.cells[columns.score])))
@@ -162,18 +169,27 @@ def collect(sources: list[Path], columns: Columns, settings: dict[str, Any]) -> 
                 excluded.append((file, row.number, column, reason, files.printable(essay_id[:LONGEST_ID])))
                 continue
             first[essay_id] = (where, content, others)
+            if advice.marked_up(row.cells[columns.text]):
+                marked += 1
+                row.cells[columns.text] = advice.stripped(row.cells[columns.text]) if strip else row.cells[columns.text]
             record = _record(row.cells, essay_id, columns, scale, emptied, unknown)
             nobody = [column for name, column in columns.groups.items() if record[f"groups.{name}"] is None]
-            words.update((column, files.text(row.cells[column])) for column in nobody)
+            words.update((column, files.text(row.cells.get(column))) for column in nobody)
             kept.append({**record, "file": file, "row": row.number})
     notes += [f"{count} further row(s) of an essay give another {name}; the first counts." for name, count in unlike.items()]
     notes += [f"{count} value(s) of {name} could not be used and are left empty." for name, count in sorted(emptied.items())]
     notes += files.unknown_groups(words, "leave its word out of prepare_data.options.missing, such as missing: []")
+    if marked:
+        told = "was taken out" if strip else "counts as text; set prepare_data.options.markup: strip to take it out"
+        notes.append(f"{marked:,} essay(s) hold HTML (tags or entities), which {told}.")
     frame = kept.frame()
+    notes += advice.ids(list(frame.get("essay_id", [])))
+    for name, column in columns.groups.items():
+        notes += advice.look_alikes(column, frame[f"groups.{name}"].dropna().unique()) if len(frame) else []
     if rounded := [name for name in frame.get("essay_id", []) if ROUNDED_ID.fullmatch(name)]:
         notes.append(f"{len(rounded)} id(s) were rounded by a spreadsheet (such as {rounded[0]}); unique still, kept as text.")
     exclusions = pd.DataFrame(excluded, columns=EXCLUSION_COLUMNS)
-    _limit(exclusions, rows_read)
+    _limit(exclusions, rows_read, scores, scale)
     if not kept:
         raise CyborgError(f"{', '.join(map(paths.shown, sources))}: no essays in it. Check that it was saved whole.")
     return Raw(frame, kept, exclusions, rows_read, repeated, list(sources), notes)
@@ -199,6 +215,13 @@ def _labels(options: dict[str, Any], scale: Scale) -> dict[str, float]:
     if wrong := [word for word, score in labels.items() if not scale.contains(files.number(score))]:
         raise CyborgError(f"prepare_data.options.labels: {files.listed(wrong)}: must give a score on the scale {scale}.")
     return {files.text(word): float(score) for word, score in labels.items()}
+
+
+def _strips(options: dict[str, Any]) -> bool:
+    """Whether HTML is taken out of the texts."""
+    if (wish := options.get("markup", "keep")) not in ("keep", "strip"):
+        raise CyborgError(f"prepare_data.options.markup: {repr(wish)[:60]}: must be keep or strip.")
+    return wish == "strip"
 
 
 def _require(present: list[str], used: list[str], file: str) -> None:
@@ -259,15 +282,15 @@ def _record(cells: dict[str, Any], essay_id: str, columns: Columns, scale: Scale
     }
 
 
-def _limit(exclusions: pd.DataFrame, rows_read: int) -> None:
+def _limit(exclusions: pd.DataFrame, rows_read: int, scores: Counter[str], scale: Scale) -> None:
     if len(exclusions) > MOST_EXCLUDED * rows_read:
         head = "; ".join(f"{e.file}, row {e.row}, column {e.column}: {e.reason}" for e in exclusions.head(3).itertuples())
         raise CyborgError(
             f"{len(exclusions)} of {rows_read} rows cannot be used, more than {MOST_EXCLUDED:.0%}. {head}; ... "
-            "Check the declared columns, the scale and the file."
+            f"Check the declared columns, the scale and the file.{advice.scores(scores, scale)}"
         )
 
 
 def _brief(value: Any) -> str:
     """A wrong value for a message; long values are not shown, since they may be essay text in the wrong column."""
-    return repr(value) if len(str(value)) <= 16 else f"({len(str(value))} characters)"
+    return repr(value) if len(str(value)) <= LONGEST_SHOWN else f"({len(str(value))} characters)"
