@@ -364,7 +364,8 @@ def test_groups_read_as_unknown_are_counted_by_word_and_can_be_groups(data: Path
     told = [re.match(r"(\d+) cell\(s\) of sex say '(\w+)' and were read as unknown", note).groups() for note in prepared.notes]
     assert told == [("6", "NA"), ("6", "None"), ("6", "null")]
     own = prepare("own.csv", missing=["", "NA"])
-    assert corpora.frame(own.dataset)["groups.gender"].value_counts().to_dict() == {"None": 6, "F": 6, "null": 6} and len(own.notes) == 1
+    assert corpora.frame(own.dataset)["groups.gender"].value_counts().to_dict() == {"None": 6, "F": 6, "null": 6}
+    assert len(own.notes) == 1
     every = prepare("own.csv", missing=[])
     assert corpora.frame(every.dataset)["groups.gender"].value_counts().to_dict() == {"None": 6, "NA": 6, "F": 6, "null": 6}
     assert every.notes == [] and corpora.frame(every.dataset)["groups.gender"].isna().sum() == 6
