@@ -76,7 +76,9 @@ def score(options: argparse.Namespace) -> int:
     if not out.resolve().parent.is_dir():
         raise CyborgError(f"{paths.shown(out)}: its folder is not there. Make it first.")
     file = here.resolve() if here.is_file() else files.given(options.file)
-    columns = predict.Columns(options.id, options.text, options.prompt, options.delimiter, options.encoding)
+    columns = predict.Columns(**{name: getattr(options, name) for name in vars(predict.Columns())})
+    for note in columns.layout(file).notes:
+        print(note)
     predict.count(file, columns)  # a fault is told at once, not after the Student has been loaded
     form = "int8" if options.int8 else "float32" if options.onnx else "torch"
     scorer = predict.Scorer(Path(options.student), confidence=options.confidence, form=form)
@@ -205,14 +207,18 @@ def parser() -> argparse.ArgumentParser:
 
     example = "cyborg score essays.csv --student build/ellipse/students/u10_s1/all-minilm-l6-v2-regression-cyborg -o scores.csv"
     one = command(score, "score new essays with a saved Student: score, interval and flags for each", example)
-    one.add_argument("file", help="essays: CSV, TSV, Parquet or JSON Lines; may be larger than memory")
+    one.add_argument("file", help="essays: CSV, TSV, Excel, Parquet or JSON; may be larger than memory")
     one.add_argument("--student", required=True, help="folder of a saved Student, made ready by notebook 12")
     one.add_argument("-o", "--out", required=True, help="CSV file to write")
     one.add_argument("--id", default="id", help="column of essay ids (default: id)")
     one.add_argument("--text", default="text", help="column of essay texts (default: text)")
     one.add_argument("--prompt", default="", help="column of the tasks' texts, to find copies of them")
-    one.add_argument("--delimiter", default="", help="of the columns (default: by the file's ending)")
+    one.add_argument("--delimiter", default="", help="of the columns (default: found out)")
     one.add_argument("--encoding", default="", help="of the file (default: found out)")
+    quoting = "csv: quotation marks enclose cells; none: they are ordinary characters (default: found out)"
+    one.add_argument("--quoting", default="", help=quoting)
+    one.add_argument("--decimal", default="", help="mark of numbers, . or , (default: found out)")
+    one.add_argument("--sheet", default="", help="of an Excel workbook (default: the first that has rows)")
     one.add_argument("--confidence", type=float, default=0.90, help="of the intervals (default: 0.90)")
     one.add_argument("--onnx", action="store_true", help="run the Student by onnxruntime, exported on first use")
     one.add_argument("--int8", action="store_true", help="the same with 8-bit weights")

@@ -34,6 +34,7 @@ from cyborg_utils.stats import conformal, selective
 from cyborg_utils.study import artefacts
 
 COLUMNS = ["id", "score", "value", "low", "high", "doubt", "flags"]
+READING = ("encoding", "delimiter", "quoting", "decimal", "sheet")  # of `Columns`: how the file is read
 PART = 512  # essays read, scored and written at a time
 SHOWN = 5  # faults that a message shows in full
 
@@ -47,6 +48,13 @@ class Columns:
     prompt: str = ""
     delimiter: str = ""
     encoding: str = ""
+    quoting: str = ""
+    decimal: str = ""
+    sheet: str = ""
+
+    def layout(self, file: Path) -> files.Layout:
+        """How a file is read; its notes are for the user."""
+        return files.layout(file, **{name: getattr(self, name) for name in READING})
 
 
 class Scorer:
@@ -84,14 +92,15 @@ def count(file: Path, columns: Columns) -> int:
     Raises CyborgError that names file, row and column of every kind of fault: a missing column, a missing or repeated id, a text
     that is not a text. An empty text is not a fault: it gets a score and a flag.
     """
-    there = files.header(file, encoding=columns.encoding, delimiter=columns.delimiter)
+    how = columns.layout(file)
+    there = files.header(file, how)
     wanted = [name for name in (columns.id, columns.text, columns.prompt) if name]
     if absent := [name for name in wanted if name not in there]:
         hint = " Is the delimiter another? Give --delimiter." if len(there) == 1 else ""
         problem = f"no column {files.listed(absent)}; there are {files.listed(there)}"
         raise CyborgError(f"{paths.shown(file)}: {problem}. Give --id and --text.{hint}")
     ids, faulty = array("q"), False  # eight bytes an essay: ids themselves may be long
-    for row in files.rows(file, encoding=columns.encoding, delimiter=columns.delimiter):
+    for row in files.rows(file, how):
         name = files.text(row.cells.get(columns.id))
         ids.append(hash(name))
         faulty = faulty or bool(_fault(row, name, row.number, columns))
@@ -100,15 +109,15 @@ def count(file: Path, columns: Columns) -> int:
     in_order = np.sort(np.frombuffer(ids, dtype=np.int64))
     twice = in_order[1:][in_order[1:] == in_order[:-1]]
     if faulty or len(twice):
-        raise CyborgError(_faults(file, columns, set(twice.tolist())))
+        raise CyborgError(_faults(file, how, columns, set(twice.tolist())))
     return len(ids)
 
 
-def _faults(file: Path, columns: Columns, twice: set[int]) -> str:
+def _faults(file: Path, how: files.Layout, columns: Columns, twice: set[int]) -> str:
     """What is wrong with a file, the first `SHOWN` faults in full. `twice`: hashes of the ids that are in several rows."""
     seen: dict[int, int] = {}
     faults, wrong = [], 0
-    for row in files.rows(file, encoding=columns.encoding, delimiter=columns.delimiter):
+    for row in files.rows(file, how):
         name = files.text(row.cells.get(columns.id))
         before = seen.setdefault(hash(name), row.number) if hash(name) in twice else row.number
         if fault := _fault(row, name, before, columns):
@@ -132,14 +141,14 @@ def _fault(row: files.Row, name: str, before: int, columns: Columns) -> str:
         cell = row.cells.get(column)
         if cell is not None and cell == cell and not isinstance(cell, str):  # NaN is not a text, but not a fault either
             return f", column {column}: not a text but {type(cell).__name__}"
-        if isinstance(cell, str) and files.UNREADABLE.search(cell):
+        if files.fault(cell):
             return f", column {column}: unreadable bytes; give --encoding"
     return ""
 
 
 def parts(file: Path, columns: Columns) -> Iterator[tuple[list[str], list[str], list[str]]]:
     """Ids, texts and prompts of a checked file, `PART` essays at a time."""
-    rows = files.rows(file, encoding=columns.encoding, delimiter=columns.delimiter)
+    rows = files.rows(file, columns.layout(file))
     while part := list(itertools.islice(rows, PART)):
         ids = [files.text(row.cells.get(columns.id)) for row in part]
         texts, prompts = ([files.text(row.cells.get(name)) for row in part] for name in (columns.text, columns.prompt))
