@@ -191,7 +191,8 @@ class ScoreTraits(Section):
 class AuditScores(Section):
     """14: the study's own Student as anybody's scorer; for other files: `cyborg audit`."""
 
-    file: str = optional("", "predictions: CSV, TSV, Parquet or JSON Lines")
+    file: str = optional("", "predictions: CSV, TSV, Excel, Parquet or JSON")
+    reading: dict[str, str] = optional({}, "encoding, delimiter, quoting, decimal or sheet, where what is found is wrong")
     labels: Labels = optional("cyborg", "which Student, without a file")
     id: str = optional("id", "columns of the file: the essay's name")
     human: str = optional("human", "its human score")

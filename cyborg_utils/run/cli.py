@@ -16,6 +16,13 @@ from cyborg_utils.core import config, paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 
+READING = {  # how a file is read, where what is found out is wrong
+    "delimiter": "of the columns (default: found out)",
+    "encoding": "of the file (default: found out)",
+    "quoting": "csv: quotation marks enclose cells; none: they are ordinary characters (default: found out)",
+    "decimal": "mark of numbers, . or , (default: found out)",
+    "sheet": "of an Excel workbook (default: the first that has rows)",
+}
 AUDIT = "14_audit_scores"  # the notebook behind `cyborg audit`, and which of its parameters are options
 AUDIT_OPTIONS = ("id", "human", "machine", "second", "prompt", "groups", "none_is_value", "scale", "machine_scale")
 
@@ -57,6 +64,7 @@ def audit(options: argparse.Namespace) -> int:
     name = options.name or predictions.folder_name(file)
     predictions.check_folder(name, file, replace=options.replace)
     given = {key: getattr(options, key) for key in AUDIT_OPTIONS}
+    given["reading"] = {key: getattr(options, key) for key in READING if getattr(options, key)}
     predictions.load(file, **given | {"scale": Scale(*options.scale)})  # a fault is told at once, not after a kernel has started
     started = time.time()
     values = config.parameters(paths.notebook(AUDIT)) | given | {"file": str(file), "profile": name}
@@ -190,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
 
     example = "cyborg audit predictions.csv --id id --human score --machine machine --groups gender ell --scale 1 6 1"
     one = command(audit, "audit scores of any machine: agreement, thresholds, fairness; no text, no model", example)
-    one.add_argument("file", help="predictions: CSV, TSV, Parquet or JSON Lines")
+    one.add_argument("file", help="predictions: CSV, TSV, Excel, Parquet or JSON")
     one.add_argument("--id", default="id", help="column of essay ids (default: id)")
     one.add_argument("--human", default="human", help="column of human scores (default: human)")
     one.add_argument("--machine", default="machine", help="column of machine scores (default: machine)")
@@ -204,6 +212,7 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--name", help="folder in results/ (default: the file's name)")
     one.add_argument("--replace", action="store_true", help="write over the audit of another file in that folder")
+    _how_to_read(one)
 
     example = "cyborg score essays.csv --student build/ellipse/students/u10_s1/all-minilm-l6-v2-regression-cyborg -o scores.csv"
     one = command(score, "score new essays with a saved Student: score, interval and flags for each", example)
@@ -213,12 +222,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--id", default="id", help="column of essay ids (default: id)")
     one.add_argument("--text", default="text", help="column of essay texts (default: text)")
     one.add_argument("--prompt", default="", help="column of the tasks' texts, to find copies of them")
-    one.add_argument("--delimiter", default="", help="of the columns (default: found out)")
-    one.add_argument("--encoding", default="", help="of the file (default: found out)")
-    quoting = "csv: quotation marks enclose cells; none: they are ordinary characters (default: found out)"
-    one.add_argument("--quoting", default="", help=quoting)
-    one.add_argument("--decimal", default="", help="mark of numbers, . or , (default: found out)")
-    one.add_argument("--sheet", default="", help="of an Excel workbook (default: the first that has rows)")
+    _how_to_read(one)
     one.add_argument("--confidence", type=float, default=0.90, help="of the intervals (default: 0.90)")
     one.add_argument("--onnx", action="store_true", help="run the Student by onnxruntime, exported on first use")
     one.add_argument("--int8", action="store_true", help="the same with 8-bit weights")
@@ -238,6 +242,12 @@ def parser() -> argparse.ArgumentParser:
     command(summary, "write what a study found on one page, results/PROFILE/summary.md", "cyborg summary demo", profile="demo")
     command(site, "the executed notebooks of a study as pages in build/PROFILE/html", "cyborg site demo", profile="demo")
     return top
+
+
+def _how_to_read(command: argparse.ArgumentParser) -> None:
+    """The options `READING` of a command that reads a person's file."""
+    for name, told in READING.items():
+        command.add_argument(f"--{name}", default="", help=told)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,8 +8,9 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -84,18 +85,21 @@ def load(
     prompt: str = "",
     machine_scale: Sequence[float] = (),
     none_is_value: bool = False,
+    reading: Mapping[str, str] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Checked predictions, one row an essay: essay_id, score, value, second_score (NaN where there is none), groups.<name>.
 
-    With a column of prompts (`prompt`, else one of `PROMPTS`), also prompt. `file` is CSV, TSV, Parquet or JSON Lines. A human
-    score lies on the scale; a machine's may be any real number, and `machine_scale` (its lowest and highest score) is mapped
-    linearly onto the scale. An empty group or second score is unknown; so is a group called None, NA or the like, unless
-    `none_is_value`. `attrs["notes"]` tells such readings. Nothing is left out: raises CyborgError that names file, row and column
-    of every kind of fault, and where machine scores lie on another scale than that given.
+    With a column of prompts (`prompt`, else one of `PROMPTS`), also prompt. How the `file` is read is found out
+    (`files.layout`), but for what `reading` says. A human score lies on the scale; a machine's may be any real number, and
+    `machine_scale` (its lowest and highest score) is mapped linearly onto the scale. An empty group or second score is unknown;
+    so is a group called None, NA or the like, unless `none_is_value`. `attrs["notes"]` tells such readings. Nothing is left
+    out: raises CyborgError that names file, row and column of every kind of fault, and where machine scores lie on another
+    scale than that given.
     """
     path = files.given(str(file))
     wanted = [name for name in (id, human, machine, second, prompt, *groups) if name]
-    there = files.header(path)
+    how = files.layout(path, **reading)
+    there = files.header(path, how)
     if absent := [name for name in wanted if name not in there]:
         told = f"no column {files.listed(absent)}; there are {files.listed(there)}"
         raise CyborgError(f"{paths.shown(path)}: {told}. Name the columns.")
@@ -104,8 +108,8 @@ def load(
             raise CyborgError(f"{paths.shown(path)}: column {files.listed(twice)} is given twice as a {role}. Name each once.")
     named, prompt = prompt, prompt or next((name for name in there if name.lower() in PROMPTS and name not in wanted), "")
     wanted = list(dict.fromkeys([*wanted, *filter(None, [prompt])]))
-    rows, faults, seen, unknown = [], [], {}, {name: Counter() for name in groups}
-    for row in files.rows(path):
+    rows, faults, seen, unknown = [], [], {}, Counter()
+    for row in files.rows(path, how):
         found = {"essay_id": files.text(row.cells.get(id)), "score": math.nan, "value": math.nan, "second_score": math.nan}
         if row.fault:
             faults.append(f"row {row.number}: {row.fault}")
@@ -129,9 +133,9 @@ def load(
             faults.append(f"row {row.number}, column {prompt}: no prompt")
         for name in groups:
             cell = row.cells.get(name)
-            found[f"groups.{name}"] = (files.text(cell) or None) if none_is_value and files.missing(cell) else files.group(cell)
-            if files.missing(cell) and files.text(cell):
-                unknown[name][files.text(cell)] += 1
+            found[f"groups.{name}"] = files.group(cell, () if none_is_value else files.MISSING)
+            if found[f"groups.{name}"] is None:
+                unknown[name, files.text(cell)] += 1
         rows.append(found)
     if faults:
         told = "\n".join(f"  {fault}" for fault in faults[:SHOWN])
@@ -139,7 +143,7 @@ def load(
         raise CyborgError(f"{paths.shown(path)}: {len(faults)} fault(s); mend these cells or take the rows out:\n{told}{more}")
     columns = ["essay_id", "score", "value", "second_score", *["prompt"] * bool(prompt), *(f"groups.{name}" for name in groups)]
     frame = pd.DataFrame(rows, columns=columns)
-    notes = [_words_for_none(name, words, none_is_value) for name, words in unknown.items() if words]
+    notes = [*how.notes, *files.unknown_groups(unknown, "use --none-is-value")]
     if prompt and not named:
         notes.append(f"Column `{prompt}` is read as that of the prompts (`--prompt` names another).")
     if len(machine_scale):
@@ -150,12 +154,6 @@ def load(
             raise CyborgError(f"{paths.shown(path)}, column {column}: {odd}")
     frame.attrs["notes"] = notes
     return frame
-
-
-def _words_for_none(name: str, words: Counter, kept: bool) -> str:
-    listed = ", ".join(f"{count:,} × {word!r}" for word, count in words.most_common())
-    told = "they are names of groups" if kept else "they count as not recorded (`--none-is-value` makes them groups)"
-    return f"Cells of `{name}` that say {listed}: {told}."
 
 
 def _mapped(value: pd.Series, ends: Sequence[float], scale: Scale) -> pd.Series:

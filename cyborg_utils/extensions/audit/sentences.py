@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from collections.abc import Mapping
 
 import pandas as pd
 
+from cyborg_utils.data import advice
 from cyborg_utils.extensions.audit.judgement import (
     FEWEST,
     OWN_SCALES,
@@ -38,24 +37,9 @@ def described(essays: pd.DataFrame, source: str) -> str:
         f"**{count(len(essays), 'essay')}** {source}; {essays['second_score'].notna().sum():,} with a second human score."
         f"{prompts} Writer groups: {'; '.join(listed) or 'none named'}."
     )
-    return "\n\n".join([first, *essays.attrs.get("notes", []), *look_alikes(essays)])
-
-
-def look_alikes(essays: pd.DataFrame) -> list[str]:
-    """Groups that may be one group, by attribute: the same letters (Female, female), or a first letter (F)."""
-    found = []
-    for column in [name for name in essays if name.startswith("groups.")]:
-        names, sets = sorted({str(name) for name in essays[column].dropna()}), {}
-        plain = {name: re.sub(r"[\s_./'’-]+", "", unicodedata.normalize("NFKC", name).casefold()) for name in names}
-        for name in names:
-            longer = {other for other in plain.values() if other != plain[name] and other.startswith(plain[name])}
-            initial = len(plain[name]) == 1 and plain[name].isalpha() and len(longer) == 1
-            sets.setdefault(longer.pop() if initial else plain[name], []).append(name)
-        if alike := [" / ".join(same) for same in sets.values() if len(same) > 1]:
-            found.append(
-                f"Groups of `{column.removeprefix('groups.')}` that look alike: {'; '.join(alike)}. Mend them where they are one."
-            )
-    return found
+    groups = {name.removeprefix("groups."): essays[name].dropna().astype(str).unique() for name in essays if "groups." in name}
+    alike = [line for column, names in groups.items() for line in advice.look_alikes(column, names)]
+    return "\n\n".join([first, *essays.attrs.get("notes", []), *alike])
 
 
 def at_hand(study: bool) -> str:
