@@ -107,24 +107,30 @@ class DistributionMatch:
     """Equipercentile equating: an essay gets the human score of its own percentile rank (Kolen & Brennan 2014, chapter 2).
 
     Each human score is spread evenly over half a step on either side, as is usual for discrete scores. After rounding, each level
-    therefore has the same share as among the human scores.
+    therefore has the same share as among the human scores. Equal machine scores share their mid-rank, (essays below + half of the
+    equal ones) / n: a machine with people's own distribution keeps its scores, and a constant one gets the human median. A rank
+    on a gap, between levels that nobody gave, gets the gap's middle.
     """
 
-    values: np.ndarray  # machine scores of the development essays, ascending
+    values: np.ndarray  # different machine scores of the development essays, ascending
+    ranks: np.ndarray  # their mid-ranks, between 0 and 1
     shares: np.ndarray  # cumulative share of human scores at the upper edge of each level, from 0 to 1
     edges: np.ndarray  # these edges, in score units
 
     @classmethod
     def fit(cls, target: ArrayLike, values: ArrayLike, scale: Scale) -> DistributionMatch:
         target, values = paired(target, values)
-        counts = np.bincount(scale.level(target), minlength=scale.size)
+        people = np.bincount(scale.level(target), minlength=scale.size)
         edges = np.r_[scale.scores - scale.step / 2, scale.scores[-1] + scale.step / 2]
-        return cls(np.sort(values), np.r_[0, np.cumsum(counts)] / len(target), edges)
+        distinct, counts = np.unique(values, return_counts=True)
+        ranks = (2 * np.cumsum(counts) - counts) / (2 * len(values))
+        return cls(distinct, ranks, np.r_[0, np.cumsum(people)] / len(target), edges)
 
     def apply(self, values: ArrayLike) -> np.ndarray:
-        ranks = (np.arange(len(self.values)) + 0.5) / len(self.values)
-        rank = np.interp(np.asarray(values, dtype=float), self.values, ranks)
-        return np.interp(rank, self.shares, self.edges)
+        rank = np.interp(np.asarray(values, dtype=float), self.values, self.ranks)
+        upper = np.interp(rank, self.shares, self.edges)  # np.interp takes the last of equal shares, mirrored the first
+        lower = -np.interp(-rank, -self.shares[::-1], -self.edges[::-1])
+        return (lower + upper) / 2
 
 
 @dataclass(frozen=True)
@@ -143,9 +149,8 @@ class CutPoints:
         target, values = paired(target, values)
         human, ordered = scale.level(target), np.unique(values)
         places = np.r_[-np.inf, (ordered[1:] + ordered[:-1]) / 2, np.inf]
-        shares = np.cumsum(np.bincount(human, minlength=scale.size))[:-1] / len(target)
-        cuts = np.quantile(values, shares)
-        cuts[shares == 0], cuts[shares == 1] = -np.inf, np.inf  # levels at the ends that people did not give
+        start = scale.nearest(DistributionMatch.fit(target, values, scale).apply(ordered))
+        cuts = places[np.searchsorted(start, np.arange(scale.size - 1), side="right")]  # +-inf: levels that are not reached
 
         def agreement(cuts: np.ndarray) -> float:
             found = qwk_from_confusion(confusion(human, _level(cuts, values), levels=scale.size))
