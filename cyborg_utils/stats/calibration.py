@@ -20,7 +20,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.stats.metrics import confusion, paired, qwk_from_confusion, sd_ratio
+from cyborg_utils.stats.bootstrap import Seed, resampled_sums
+from cyborg_utils.stats.metrics import confusion, means_and_sds, paired, qwk_from_confusion, sd_ratio
 
 
 class Calibration(Protocol):
@@ -69,6 +70,31 @@ def match_on_dev(dev: pd.DataFrame, value: str = "value", *, head: str = "regres
     """
     rows = dev if head != "classification" else dev.iloc[:0]
     return MeanSdMatch.fit(target=rows["score"], values=rows[value])
+
+
+def matching_noise(target: ArrayLike, runs: Sequence[ArrayLike], means: ArrayLike, *, resamples: int, seed: Seed) -> np.ndarray:
+    """SD of groups' matched mean scores over other development essays, in points: the noise of matching, (groups,).
+
+    `target` (n,) are human scores of the development essays, `runs` each seed's raw machine scores of them, (n,) each, `means`
+    the groups' matched means by seed, (seeds, groups). All seeds are matched on the same essays, so drawing other ones moves
+    them together, which their spread over seeds cannot show. The essays are drawn with replacement and `MeanSdMatch` is fitted
+    anew for every seed on the same draw. The variance is the mean covariance between seeds; what is left of each seed's own is
+    part of the spread over seeds (as the essays' in `comparisons.across_seeds`). With one seed it is that seed's variance.
+    The factor n / (n - 1) makes up for drawing n of n. NaN for fewer than two essays.
+    """
+    values, means = [paired(target, run)[1] for run in runs], np.asarray(means, dtype=float)
+    n, fits = len(values[0]), [MeanSdMatch.fit(target=target, values=run) for run in values]
+    if n < 2:
+        return np.full(means.shape[1], np.nan)
+    raw = np.array([fit.value_mean + (row - fit.target_mean) / fit.slope for fit, row in zip(fits, means, strict=True)])
+    centre, sd = means_and_sds(resampled_sums(target, values, resamples=resamples, seed=seed, centre=0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = np.where((sd > 0).all(axis=-1), sd[..., 0] / sd[..., 1], 1.0)
+    drawn = centre[..., 0, None] + slope[..., None] * (raw - centre[..., 1, None])  # (resamples, seeds, groups)
+    own, count = drawn.var(axis=0, ddof=1).sum(axis=0), len(values)
+    if count > 1:
+        own = np.maximum(0, drawn.sum(axis=1).var(axis=0, ddof=1) - own) / (count * (count - 1))
+    return np.sqrt(own * n / (n - 1))
 
 
 def unchanged(target: ArrayLike, values: ArrayLike, scale: Scale) -> MeanSdMatch:
