@@ -46,18 +46,19 @@ def smd_table(
     tables = []
     for key, arm in raters.groupby(ARM, sort=False):
         place = dict(zip(ARM, key, strict=True))
-        found = smd_of_runs(arm, column, dev=_matched_on(dev, arm, column), **options)
+        found = smd_of_runs(arm, column, dev=matched_on(dev, arm, column), **options)
         tables.append(found.assign(**place, seeds=arm["seed"].nunique()))
     first = ["fraction", "labels", "student", "head", "seeds"]
     whole = pd.concat(tables, ignore_index=True)
     return whole[[*first, *(name for name in whole if name not in first)]]
 
 
-def _matched_on(dev: pd.DataFrame | None, arm: pd.DataFrame, column: str) -> pd.DataFrame | None:
-    """The development essays that an arm's scores in `column` were matched on; None where they were not."""
+def matched_on(dev: pd.DataFrame | None, arm: pd.DataFrame, column: str = "matched_value") -> pd.DataFrame | None:
+    """The development essays that one arm's scores in `column` were matched on; None where they were not, or are not known."""
     if dev is None or column != "matched_value" or np.array_equal(arm["matched_value"], arm["value"]):
         return None
-    return pick(dev, **arm[ARM].iloc[0].to_dict())
+    rows = pick(dev, **arm[ARM].iloc[0].to_dict())
+    return rows if len(rows) else None
 
 
 def smd_of_runs(
@@ -165,7 +166,7 @@ def matching_table(raters: pd.DataFrame, **options: object) -> pd.DataFrame:
         found = change_by_group(both, before="raw", after="matched", **options)
         tables.append(found.assign(**dict(zip(ARM, key, strict=True))))
     first = ["fraction", "labels", "student", "head"]
-    whole = pd.concat(tables, ignore_index=True)
+    whole = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=first)
     return whole[[*first, *(name for name in whole if name not in first)]]
 
 
@@ -233,7 +234,7 @@ def stage_table(
         ]
         for stage, essays, rows, column in stages:
             if len(rows):
-                fitted = _matched_on(dev, rows, column) if column == "matched_value" else None
+                fitted = matched_on(dev, rows, column) if column == "matched_value" else None
                 found = smd_of_runs(rows, column, dev=fitted, scale=scale, **options)
                 tables.append(found.assign(fraction=fraction, stage=stage, essays=essays))
     whole = pd.concat(tables, ignore_index=True)
