@@ -94,7 +94,7 @@ def smd_by_group(
     centre, rows = middle(whole_h), []
     sums = moments(whole_h, whole_m, centre=centre)
     asked = None if prompt is None else prompts.codes(_column(frame, prompt))
-    for attribute, members in [("all", {"all": np.full(len(frame), True)}), *_members(frame, groups)]:
+    for attribute, members in [("all", {"all": np.full(len(frame), True)}), *group_masks(frame, groups)]:
         rng = np.random.default_rng(seed)
         options = {"resamples": resamples, "seed": rng, "centre": centre}
         drawn = {g: resampled_sums(whole_h[chosen], [whole_m[chosen]], **options)[:, 0] for g, chosen in members.items()}
@@ -156,7 +156,7 @@ def change_by_group(
     """
     h, rows = _column(frame, human).to_numpy(dtype=float), []
     machines = [paired(h, _column(frame, name))[1] for name in (before, after)]
-    for attribute, members in [("all", {"all": np.full(len(frame), True)}), *_members(frame, groups)]:
+    for attribute, members in [("all", {"all": np.full(len(frame), True)}), *group_masks(frame, groups)]:
         rng = np.random.default_rng(seed)
         for group, chosen in members.items():
             if _judged(group, chosen.sum(), min_group):
@@ -303,7 +303,7 @@ def conditional_bias(
     """
     h, m = paired(_column(frame, human), _column(frame, machine))
     points, scores, rows = limit * smd_denominator(h, m), np.unique(h), []
-    for attribute, members in [("all", {"all": np.full(len(frame), True)}), *_members(frame, groups)]:
+    for attribute, members in [("all", {"all": np.full(len(frame), True)}), *group_masks(frame, groups)]:
         rng, names = np.random.default_rng(seed), list(members)
         cells = [[members[name] & (h == score) for score in scores] for name in names]
         n = np.array([[cell.sum() for cell in row] for row in cells])
@@ -431,7 +431,7 @@ def _dsm(group: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return z[..., 1] - z[..., 0]
 
 
-def _members(frame: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str, dict[str, np.ndarray]]]:
+def group_masks(frame: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str, dict[str, np.ndarray]]]:
     """Each attribute with its groups, name -> mask of essays: numbers ascending, then names in order, unknown last."""
     found = []
     for column in columns:

@@ -104,16 +104,29 @@ def smd_of_runs(
         table[f"{name}_low"], table[f"{name}_high"] = ends
     table["smd_seed_sd"], table["interval_of"] = pd.DataFrame(smd[0]).std(ddof=1), "essays and seeds"
     table["smd_se"] = np.hypot(table["smd_se"], table["smd_seed_sd"].fillna(0) / np.sqrt(len(alone)))
-    if dev is not None:
-        target, raw = human(dev, "score"), by_seed(dev[dev["seed"].isin(arm["seed"])], "value").values()
-        means = [one["machine_mean"] for one in alone]
-        noise = matching_noise(target, list(raw), means, resamples=resamples, seed=seed) / table["human_sd"]
-        half = stats.t.ppf((1 + confidence) / 2, len(target) - 1) * noise.fillna(0)
-        for name in set(measured) - {"dsm"}:  # a linear match changes no DSM
-            table[f"{name}_low"] = table["smd"] - np.hypot(table["smd"] - table[f"{name}_low"], half)
-            table[f"{name}_high"] = table["smd"] + np.hypot(table[f"{name}_high"] - table["smd"], half)
-        table["smd_match_sd"], table["interval_of"] = noise, "essays, seeds and matching"
-        table["smd_se"] = np.hypot(table["smd_se"], noise.fillna(0))
+    table = judged_anew(table, "smd", "smd_low", "smd_high")
+    table = table.assign(verdict_method=table["verdict"])
+    if dev is None:
+        return table
+    target, raw = human(dev, "score"), by_seed(dev[dev["seed"].isin(arm["seed"])], "value").values()
+    means = [one["machine_mean"] for one in alone]
+    noise = matching_noise(target, list(raw), means, resamples=resamples, seed=seed)
+    return with_noise(table, noise, essays=len(target), confidence=confidence)
+
+
+def with_noise(table: pd.DataFrame, noise: ArrayLike, *, essays: int, confidence: float) -> pd.DataFrame:
+    """`smd_of_runs` of several seeds with intervals and verdicts that also hold for other development essays.
+
+    `noise` is the SD of each row's machine mean over other `essays` to match on, in points. A linear match changes no DSM.
+    """
+    sd = np.asarray(noise, dtype=float) / table["human_sd"]
+    table = table.assign(
+        smd_match_sd=sd, interval_of="essays, seeds and matching", smd_se=np.hypot(table["smd_se"], sd.fillna(0))
+    )
+    half = stats.t.ppf((1 + confidence) / 2, essays - 1) * sd.fillna(0)
+    for name in [name for name in ("smd", "smd_prompt") if f"{name}_low" in table]:
+        table[f"{name}_low"] = table["smd"] - np.hypot(table["smd"] - table[f"{name}_low"], half)
+        table[f"{name}_high"] = table["smd"] + np.hypot(table[f"{name}_high"] - table["smd"], half)
     table = judged_anew(table, "smd", "smd_low", "smd_high")
     return table.assign(verdict_method=table["verdict"])
 

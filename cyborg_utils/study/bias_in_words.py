@@ -126,9 +126,7 @@ def crossed(table_crossed: pd.DataFrame, *, min_group: int, confidence: float) -
 def of_one_model(table: pd.DataFrame) -> str:
     """A warning where verdicts speak of one trained model; "" where they speak of the method."""
     alone = (table["verdict_method"] == bias.ONE_SEED).any()
-    return (
-        f" These verdicts are on one trained model; of the method they {bias.ONE_SEED.removeprefix('cannot ')}." if alone else ""
-    )
+    return f" These verdicts are on one trained model; a claim about the method {bias.ONE_SEED}." if alone else ""
 
 
 def prompts(short: pd.DataFrame, table_confounding: pd.DataFrame) -> str:
@@ -196,7 +194,7 @@ def taken_over(stages: pd.DataFrame) -> str:
     lines = [f"- {label(name)}: all essays {value:+.2f}" for name, value in overall.items()]
     if {"cyborg", "human"} <= set(overall.index):
         passed_on, given = overall["cyborg"] - overall["human"], overall["Teacher on the pool"]
-        taken = passed_on * given > 0 and abs(passed_on) > SHIFT
+        taken = passed_on * given > 0 and min(abs(passed_on), abs(given)) > SHIFT
         lines.append(
             f"\nOn Cyborg Data the Student stands {passed_on:+.2f} from the one without synthetic scores; the synthetic scores "
             f"themselves stand at {given:+.2f}. "
