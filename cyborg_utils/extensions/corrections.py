@@ -274,7 +274,9 @@ def scope(dev: pd.DataFrame, test: pd.DataFrame, *, model: str, labels: str) -> 
     return (
         f"Student **{label(model)}** (regression) on `{labels}` labels, {paid}, seeds {', '.join(map(str, seeds))}; "
         f"{dev['essay_id'].nunique()} development essays to fit on, {test['essay_id'].nunique()} test essays to judge by."
-    ) + (f" One seed: every verdict is on that trained model; of the method it {bias.ONE_SEED}." if len(seeds) == 1 else "")
+    ) + (
+        f" One seed: every verdict is on that trained model; a claim about the method {bias.ONE_SEED}." if len(seeds) == 1 else ""
+    )
 
 
 def small_groups(
