@@ -22,7 +22,8 @@ import pandas as pd
 from scipy import optimize, stats
 
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.stats import bootstrap, calibration, comparisons, fairness, metrics
+from cyborg_utils.extensions.scoring import deferral
+from cyborg_utils.stats import bootstrap, calibration, comparisons, conformal, fairness, metrics, selective
 from cyborg_utils.study import bias
 
 SCALE = Scale(1, 6)
@@ -321,7 +322,52 @@ def share_of_gap(rng) -> dict[str, bool | None]:
     return found
 
 
+def prediction(rng) -> dict[str, bool | None]:
+    """Is the human score of a new essay inside its interval around the least-squares value?"""
+    found = {}
+    for n in (50, 100, 400):
+        quality = rng.normal(size=n + 1)
+        human, machine = SCALE.score(level(quality, PEOPLE, rng)), value(quality, GOOD, rng)
+        line = conformal.LeastSquares.fit(target=human[:n], values=machine[:n])
+        low, high = conformal.interval(line.apply(machine[n:]), conformal.half_width(line.residuals, 0.95), SCALE)
+        found[f"n = {n}"] = bool(low[0] - 1e-9 <= human[n] <= high[0] + 1e-9)
+    return found
+
+
 # ---------------------------------------------------------------- false alarms
+
+
+TARGET = 0.061  # of essays more than one level off: just below what the surest half have, so that every promise is false
+
+
+@cache
+def population() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """The good machine's values on a fine grid, how often each comes, and the probability of each human level at it."""
+    z = np.linspace(-5, 5, 801)
+    machine = 3.5 + SPREAD * np.sqrt(1 + GOOD**2) * z
+    mean, sd = z / np.sqrt(1 + GOOD**2), np.sqrt(GOOD**2 / (1 + GOOD**2) + PEOPLE**2)
+    edges = np.concatenate([[-np.inf], SCALE.scores[:-1] + 0.5, [np.inf]])
+    people = np.diff(stats.norm.cdf((edges - 3.5 - SPREAD * mean[:, None]) / (SPREAD * sd)), axis=1)
+    weights = stats.norm.pdf(z)
+    return pd.DataFrame({"value": machine, "human_level": 0, "head": "regression"}), weights / weights.sum(), people
+
+
+def broken_promise(rng) -> dict[str, bool | None]:
+    """A share of essays is left to the machine, whose true risk there is above the target; the same essays choose all."""
+    grid, weights, people = population()
+    found = {}
+    for n in (150, 600):
+        quality = rng.normal(size=n)
+        human = level(quality, PEOPLE, rng)
+        dev = pd.DataFrame({"value": value(quality, GOOD, rng), "human_level": human, "head": "regression"})
+        dev["score"] = SCALE.score(human)
+        ranked = deferral.ranked(dev, grid, SCALE, risk=selective.FAR_OFF)
+        threshold = deferral.promises(ranked, [TARGET], confidence=0.95, least=0.5)["threshold"].iloc[0]
+        taken = weights * (ranked.test[ranked.chosen] <= threshold)  # none where threshold is NaN
+        given_level = SCALE.nearest(calibration.match_on_dev(dev).apply(grid["value"]))
+        far = (people * (np.abs(np.arange(SCALE.size) - given_level[:, None]) > 1)).sum(axis=1)
+        found[f"share left to the machine has too high a risk, n = {n}"] = bool(taken @ far > TARGET * taken.sum())
+    return found
 
 
 @cache
@@ -396,12 +442,14 @@ EXPERIMENTS = {
     "difference in QWK, paired": Experiment(difference, 0.95, "covers"),
     "mean over seeds": Experiment(over_seeds, 0.95, "covers"),
     "gap closed, where resolved": Experiment(share_of_gap, 0.95, "covers"),
+    "prediction interval": Experiment(prediction, 0.95, "covers"),
     "conditional bias": Experiment(curves, 0.95, "covers"),
     "permutation test, p < 0.05": Experiment(permutation, 0.05, "at most"),
     "verdict on a group": Experiment(verdicts, 0.025, "at most"),
     "verdict on the method": Experiment(verdicts_on_method, 0.05, "at most"),
     'any group wrongly "biased"': Experiment(any_alarm, 0.05, "at most"),
     'wrongly "equivalent"': Experiment(wrongly_equivalent, 0.05, "at most"),
+    "selective scoring": Experiment(broken_promise, 0.05, "at most"),
 }
 COLUMNS = ["experiment", "case", "claim", "stated", "trials", "counted", "hits"]
 

@@ -13,7 +13,7 @@ from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import corpora
 from cyborg_utils.stats import bootstrap, fairness, metrics
-from cyborg_utils.study import agreement, arms, bias, paper, scores
+from cyborg_utils.study import agreement, agreement_checks, agreement_in_words, arms, bias, paper, scores
 
 SCALE = Scale(1, 6)
 
@@ -24,6 +24,7 @@ def raters() -> pd.DataFrame:
     rng = np.random.default_rng(7)
     essays = pd.DataFrame({"essay_id": [f"e{i:03d}" for i in range(120)], "human_level": rng.integers(0, 6, 120)})
     essays = essays.assign(score=essays["human_level"] + 1.0, **{"groups.kind": np.where(np.arange(120) < 60, "A", "B")})
+    essays = essays.assign(prompt=[f"prompt {at % 12}" for at in range(120)], second_score=np.nan)
     rows = []
     for fraction, seeds in ((0.1, (1, 2)), (0.25, (1,)), (1.0, (1, 2))):
         for seed in seeds:
@@ -33,7 +34,8 @@ def raters() -> pd.DataFrame:
                 value = essays["score"] + rng.normal(0, noise, 120) - 0.8 * (labels == "teacher") * (essays["groups.kind"] == "B")
                 of = ("teacher", "most likely") if labels == "teacher" else ("net", "regression")
                 level = SCALE.nearest(value)
-                run = {"fraction": fraction, "n_human": int(100 * fraction), "seed": seed, "student": of[0], "head": of[1]}
+                paid = {"n_human": int(100 * fraction) + 20, "n_dev": 20}
+                run = {"fraction": fraction, "seed": seed, "student": of[0], "head": of[1]} | paid
                 scored = {"labels": labels, "value": value, "level": level, "matched_value": value, "matched_level": level}
                 rows.append(essays.assign(**run, **scored))
     return pd.concat(rows, ignore_index=True)
@@ -52,9 +54,14 @@ def test_comparisons_pair_seeds_and_correct_over_all_rows(raters):
     table = agreement.comparisons(raters, margin=0.05, resamples=200, confidence=0.95, seed=1)
     found = table.set_index(["fraction", "system", "baseline"])
     assert found.loc[(0.1, "cyborg", "full"), "seeds"] == 2 and found.loc[(0.25, "cyborg", "full"), "seeds"] == 1
-    assert len(table) == 8 and (table["p_holm"] >= table["p"]).all()
+    assert len(table) == 8 and (table["p_holm"] >= table["p"]).all() and table["p_settled"].all()
+    asked = table["baseline"] == "full"
+    assert set(table.loc[~asked, "equivalence"]) == {"not asked"} and table["p_tost_holm"].notna().equals(asked)
+    assert (found["prompt_low"] < found["difference"]).all() and (found["difference"] < found["prompt_high"]).all()
     two, one = found.loc[(0.1, "cyborg", "human")], found.loc[(0.25, "cyborg", "human")]
-    assert two["difference"] == pytest.approx(two["qwk"] - two["qwk_baseline"]) and two["p"] == pytest.approx(1 / 201)
+    assert two["difference"] == pytest.approx(two["qwk"] - two["qwk_baseline"]) and two["p"] == pytest.approx(
+        1 / (two["swaps"] + 1)
+    )
     assert two["low"] < 0 < one["low"] < one["tost_low"] < one["difference"]  # two seeds say little of further ones
     nothing = agreement.comparisons(raters.query("labels == 'cyborg'"), margin=0.05, resamples=100, confidence=0.95, seed=1)
     assert nothing.empty and list(nothing) == list(table)
@@ -133,6 +140,50 @@ def test_gaps(raters):
     table = agreement.gaps(raters, resamples=200, confidence=0.95, seed=1).set_index("fraction")
     assert table.loc[0.1, "resolved"] and 0.5 < table.loc[0.1, "gap_closed"] < 1.2
     assert agreement.gaps(raters.query("labels != 'full'"), resamples=100, confidence=0.95, seed=1).empty
+    several = agreement.gaps(raters, measures=list(agreement.MEASURES), resamples=200, confidence=0.95, seed=1)
+    ten = several[several["fraction"] == 0.1].set_index("measure")
+    assert ten.loc["MAE, raw", "gap"] < 0 and ten["resolved"].all() and (ten["gap_closed"] > 0.5).all()
+    assert ten.loc["QWK, matched", "gap_closed"] == table.loc[0.1, "gap_closed"]
+
+
+def test_the_best_rival_is_chosen_on_development_essays(raters):
+    """Two rivals: the one that is best on the development essays is the baseline, though it is worse on the test essays."""
+    student = raters[raters["student"] == "net"]
+    other = student.query("labels == 'human'").assign(student="ridge", matched_level=lambda rows: rows["human_level"])
+    test = pd.concat([student, other])
+    dev = test.assign(matched_level=test["matched_level"].where(test["student"] == "net", 2), essay_id="d" + test["essay_id"])
+    options = {"student": "net", "head": "regression", "resamples": 200, "confidence": 0.95, "seed": 1}
+    table = agreement_checks.rivals(test, dev, **options)
+    ten = table[table["fraction"] == 0.1].set_index("rival")
+    assert ten["chosen"].to_dict() == {"net, regression": True, "ridge, regression": False}
+    assert ten.loc["ridge, regression", "dev_qwk"] == 0 and ten.loc["ridge, regression", "qwk_baseline"] == 1
+    assert ten["n_human"].eq(30).all() and ten.loc["ridge, regression", "difference"] < 0
+    assert not ten.loc["ridge, regression", "resolved"] and np.isnan(ten.loc["ridge, regression", "gap_closed"])
+    told = agreement_in_words.against_rivals(table)
+    assert "30 human scores (10 + 20 for development), `cyborg`" in told and "Ridge" not in told
+
+
+def test_fewer_development_essays_match_worse(raters):
+    """The human scores have their mean in every draw, so the SD over draws falls with the number of essays drawn."""
+    arm = arms.pick(raters, labels="human", fraction=0.1)
+    dev = arm.assign(essay_id="d" + arm["essay_id"])
+    table = agreement_checks.development_sizes(arm, dev, scale=SCALE, sizes=(10, 60), draws=60, seed=1).set_index("development")
+    assert table.loc[10, "smd_sd"] > 1.5 * table.loc[60, "smd_sd"] and table.loc[10, "qwk_sd"] > table.loc[60, "qwk_sd"] > 0
+    assert table.index.tolist() == [10, 60, 120] and np.isnan(table.loc[120, "qwk_sd"]) and table.loc[120, "draws"] == 1
+
+
+def test_people_set_a_ceiling_only_where_enough_essays_have_two_scores(raters):
+    options = {"scale": SCALE, "resamples": 100, "confidence": 0.95, "seed": 1}
+    table = agreement.agreement_table(raters, **options)
+    assert table["prmse"].isna().all() and "no essay has a second" in agreement_in_words.ceiling(raters, table, SCALE)
+    second = (raters["score"] - 1 + raters["essay_id"].str[-1].astype(int).isin([1, 2])).clip(0, 5) + 1
+    both = raters.assign(second_score=second)
+    table = agreement.agreement_table(both, **options)
+    assert table["prmse"].between(0, 1.05).all() and table.loc[table["labels"] == "full", "prmse"].gt(0.6).all()
+    assert "Two people agree with QWK **" in agreement_in_words.ceiling(both, table, SCALE)
+    few = both.assign(second_score=both["second_score"].where(both["essay_id"] == "e001"))
+    table = agreement.agreement_table(few, **options)
+    assert table["prmse"].isna().all() and "only 1 test essays" in agreement_in_words.ceiling(few, table, SCALE)
 
 
 def test_smd_over_seeds_and_without_groups(raters):
@@ -222,7 +273,7 @@ def test_raters_in_the_order_of_the_tables(study):
     assert found.groupby(scores.ARM, sort=False).ngroups == 4 and len(found) == 4 * 20 and not found["score"].isna().any()
     assert list(dict.fromkeys(found["head"])) == ["most likely", "expected", "classification"]
     assert list(dict.fromkeys(found["labels"])) == ["teacher", "human", "cyborg"]
-    assert found["n_human"].unique().tolist() == [(study["part"] == "U").sum()] == [3]
+    assert found["n_human"].unique().tolist() == [(study["part"] == "U").sum() + 10] == [13] and found["n_dev"].eq(10).all()
     expected = found[found["head"] == "expected"]
     assert expected["value"].eq(3.6).all() and expected["level"].eq(3).all() and "groups.gender" in found
     assert [run.name for run in scores.runs("mini", "students")[1]] == ["u10_s2", "u100_s1", "u100_s2"]

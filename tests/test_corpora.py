@@ -44,7 +44,7 @@ def test_a_singleton_level_can_fall_on_either_side_of_a_cut():
 
 def frame_of(levels: list[int], texts: list[str] | None = None, split: str | list[str] = "") -> pd.DataFrame:
     texts = texts or [samples.text(i) for i in range(len(levels))]
-    return pd.DataFrame({"level": levels, "duplicate": texts, "split": split})
+    return pd.DataFrame({"level": levels, "stratum": levels, "duplicate": texts, "split": split})
 
 
 def test_counts_and_shares_are_met_exactly_without_duplicates():
@@ -113,6 +113,7 @@ def test_dataset_has_the_common_columns_and_survives_the_disk(own: corpora.Prepa
         "second_score",
         "true_score",
         "level",
+        "stratum",
         "traits",
         "groups",
         "split",
@@ -148,16 +149,46 @@ def test_level_follows_the_scale(data: Path):
 # --- U --------------------------------------------------------------------------------------------------------------------
 
 
-def test_human_part_is_stratified_seeded_and_from_train_only(own: corpora.Prepared):
+def test_human_part_is_random_seeded_and_from_train_only(own: corpora.Prepared):
     flat = corpora.frame(own.dataset).set_index("essay_id")
     train = flat[flat["split"] == "train"]
     chosen = corpora.draw_human(own.dataset, 0.25, 1)
     assert len(chosen) == len(set(chosen)) == round(0.25 * len(train))
     assert set(chosen) <= set(train.index)
-    counts, all_counts = (part["level"].value_counts().sort_index() for part in (train.loc[chosen], train))
-    assert ((counts - 0.25 * all_counts).abs() <= 1.5).all()
     assert np.array_equal(chosen, corpora.draw_human(own.dataset, 0.25, 1))
     assert set(chosen) != set(corpora.draw_human(own.dataset, 0.25, 2))
+
+
+def test_nothing_is_drawn_by_scores_that_nobody_has_yet(data: Path):
+    """The same draw, whatever people will score: U and the splits depend on ids, and on what they are stratified by."""
+    rows = samples.own(120)
+    samples.write_csv(data / "own.csv", rows)
+    turned = [row | {"score": 7 - int(row["score"])} for row in rows]
+    samples.write_csv(data / "turned.csv", turned)
+    for by in ("nothing", "prompt", "length"):
+        first, other = (
+            corpora.build(samples.settings("table", stratify=by, options=samples.OWN | {"file": name}))
+            for name in ("own.csv", "turned.csv")
+        )
+        assert not corpora.frame(first.dataset)["score"].equals(corpora.frame(other.dataset)["score"])
+        assert first.split.equals(other.split)
+        assert np.array_equal(corpora.draw_human(first.dataset, 0.2, 1), corpora.draw_human(other.dataset, 0.2, 1))
+
+
+@pytest.mark.parametrize("by", ["prompt", "length", "score"])
+def test_human_part_holds_each_stratum_in_proportion(by: str):
+    settings = samples.settings("simulated", score="score", dev=20, test=40) | {"options": {"essays": 300, "seed": 1}}
+    dataset = corpora.build(settings | {"stratify": by}).dataset
+    train = (
+        corpora.frame(dataset, text=True).assign(stratum=dataset["stratum"][:]).query("split == 'train'").set_index("essay_id")
+    )
+    if by == "length":
+        lengths = train["text"].str.split().str.len().groupby(train["stratum"]).agg(["min", "max"])
+        assert (lengths["max"].iloc[:-1].to_numpy() <= lengths["min"].iloc[1:].to_numpy()).all()
+    else:
+        assert train.groupby("stratum")["prompt" if by == "prompt" else "level"].nunique().max() == 1
+    chosen = train.loc[corpora.draw_human(dataset, 0.25, 1), "stratum"].value_counts()
+    assert ((chosen - 0.25 * train["stratum"].value_counts()).abs() <= 1.5).all() and len(chosen) > 1
 
 
 def test_human_parts_of_one_seed_are_nested(own: corpora.Prepared):

@@ -75,11 +75,17 @@ def test_full_is_all_of_x_and_needs_no_teacher(essays):
     assert values(part) == {"e0": 1.0, "e1": 1.5, "e2": 2.0, "e3": 2.5, "e4": 3.0, "e5": 2.0} and set(part["source"]) == {"human"}
 
 
+def test_human_and_dev_is_all_that_was_paid_for(essays, given):
+    (part,) = cyborg_data.training_sets(essays, SCALE, "human+dev", given)
+    assert values(part) == {"e0": 1.0, "e1": 1.5, "e6": 1.5, "e7": 2.0} and set(part["source"]) == {"human"}
+
+
 @pytest.mark.parametrize("labels", cyborg_data.LABELS)
-def test_every_set_has_the_same_shape_and_no_essay_of_dev_or_test(essays, given, labels):
+def test_every_set_has_the_same_shape_and_no_essay_of_test(essays, given, labels):
     for part in cyborg_data.training_sets(essays, SCALE, labels, given):
         assert list(part) == ["essay_id", "text", "source", "value", *P]
-        assert part["essay_id"].is_unique and set(part["essay_id"]) <= {f"e{number}" for number in range(6)}
+        learnt = 8 if labels == "human+dev" else 6
+        assert part["essay_id"].is_unique and set(part["essay_id"]) <= {f"e{number}" for number in range(learnt)}
         np.testing.assert_allclose(part[P].sum(axis=1), 1)
         assert not part.isna().any().any() and part.index.tolist() == list(range(len(part)))
 
@@ -93,11 +99,11 @@ def test_a_teacher_cannot_change_a_human_score(essays, given):
 
 
 def test_unknown_labels(essays, given):
-    with pytest.raises(CyborgError, match="labels 'soft': choose from human, cyborg"):
+    with pytest.raises(CyborgError, match="labels 'soft': choose from human"):
         cyborg_data.training_sets(essays, SCALE, "soft", given)
 
 
-@pytest.mark.parametrize("labels", ["human", "cyborg", "cyborg-soft", "cyborg-staged"])
+@pytest.mark.parametrize("labels", ["human", "human+dev", "cyborg", "cyborg-soft", "cyborg-staged"])
 def test_without_a_teacher_only_full_can_be_had(essays, given, labels):
     with pytest.raises(CyborgError, match="notebook 03"):
         cyborg_data.training_sets(essays, SCALE, labels)

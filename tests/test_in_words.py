@@ -8,7 +8,8 @@ import pytest
 
 from cyborg_utils.study import agreement_in_words, bias, bias_in_words
 
-PAIR = {"fraction": 0.1, "student": "s", "head": "h", "seeds": 3, "p": 0.001, "p_holm": 0.004, "margin": 0.05}
+PAIR = {"fraction": 0.1, "n_human": 451, "n_dev": 271, "prompt_low": np.nan, "prompt_high": np.nan, "p_settled": True}
+PAIR |= {"student": "s", "head": "h", "seeds": 3, "p": 0.001, "p_holm": 0.004, "margin": 0.05}
 ONE = {"student": "s", "head": "h"}
 
 
@@ -29,13 +30,42 @@ def gain(*rows: dict[str, object]) -> str:
 
 def test_a_gain_is_told_with_its_interval_p_and_equivalence():
     text = gain(GAINED, BOUND, FULL)
-    assert "**10% human scores** (`full` is +0.080 from `human`)" in text
+    assert "**10% of X, 451 human scores (180 + 271 for development)** (`full` is +0.080 from `human`)" in text
     assert (
         "agrees better with people than `human`: +0.100 [+0.050, +0.150], **beyond chance** (p = 0.001, corrected 0.004)" in text
     )
     assert "it is **comparable to** all human scores (-0.010 [-0.030, +0.010], margin 0.05)." in text
     assert "The margin is 62% of all there is to win here" in text
     assert "The margin is" not in gain(GAINED, BOUND, FULL | {"difference": 0.2})
+    worse = BOUND | {"equivalence": "equivalent, and worse"}
+    assert "it is **comparable to** all human scores (and worse) (-0.010" in gain(GAINED, worse, FULL)
+    near = GAINED | {"prompt_low": 0.02, "prompt_high": 0.18, "p_settled": False}
+    assert "; over prompts [+0.020, +0.180]; p is too near its limit to be told from it" in gain(near, BOUND, FULL)
+    fair = pair("cyborg", "human+dev", 0.02, -0.01, 0.05, p_holm=0.3)
+    assert "Against `human+dev`, which learned from all of these human scores: +0.020 [-0.010, +0.050], not" in gain(GAINED, fair)
+
+
+def test_the_same_number_of_human_scores_without_a_teacher():
+    columns = ["fraction", "n_human", "n_dev", "labels", "student", "head", "qwk", "low", "high"]
+    rows = [(0.1, 451, 271, "cyborg", "s", "h", 0.65, 0.6, 0.7), (0.1, 451, 271, "human", "s", "h", 0.55, 0.5, 0.6)]
+    rows += [(0.25, 721, 271, "human", "s", "h", 0.61, 0.5, 0.6), (0.25, 721, 271, "cyborg", "s", "h", 0.66, 0.5, 0.7)]
+    table = pd.DataFrame(rows, columns=columns)
+    text = agreement_in_words.same_price(table, **ONE)
+    assert "451 human scores (180 + 271 for development): `cyborg` 0.650; a Student on 450 human scores (`human` at 25%)" in text
+    assert "**+0.040**" in text and len(text.splitlines()) == 1
+    assert "(`human+dev` was not run)" in agreement_in_words.same_price(table[:2], **ONE)
+    both = pd.concat([table[:2], table[1:2].assign(labels="human+dev", qwk=0.64)], ignore_index=True)
+    assert "a Student on 451 human scores (`human+dev` at 10%) 0.640" in agreement_in_words.same_price(both, **ONE)
+
+
+def test_a_claim_is_robust_only_where_every_measure_shows_it():
+    columns = ["fraction", "labels", "measure", "gap_closed", "low", "high", "resolved"]
+    rows = [(0.1, "cyborg", "QWK, matched", 0.85, 0.7, 1.1, True), (0.1, "cyborg", "r", 0.6, 0.2, 0.9, True)]
+    text = agreement_in_words.by_measure(pd.DataFrame(rows, columns=columns))
+    assert "QWK, matched 85%, r 60%; shown by 2 of 2 measures. **robust**" in text
+    rows[1] = (0.1, "cyborg", "r", np.nan, np.nan, np.nan, False)
+    assert "shown by 1 of 2 measures. **hangs" in agreement_in_words.by_measure(pd.DataFrame(rows, columns=columns))
+    assert "by none of 1 measures" in agreement_in_words.by_measure(pd.DataFrame(rows[1:], columns=columns))
 
 
 @pytest.mark.parametrize(
@@ -70,12 +100,16 @@ def test_without_a_teacher_nothing_is_said_of_the_condition():
 
 
 def test_no_share_is_quoted_of_a_gap_that_is_not_shown():
-    columns = ["fraction", "student", "head", "labels", "gap_closed", "low", "high", "gap", "gap_low", "gap_high", "resolved"]
-    rows = [(0.1, "s", "h", "cyborg", 0.85, 0.68, 1.05, 0.12, 0.08, 0.16, True)]
-    rows.append((0.25, "s", "h", "cyborg", 3.0, np.nan, np.nan, 0.01, -0.02, 0.04, False))
+    columns = ["fraction", "n_human", "n_dev", "student", "head", "labels", "seeds", "gap_closed", "low", "high", "gap"]
+    columns += ["gap_low", "gap_high", "resolved"]
+    rows = [(0.1, 451, 271, "s", "h", "cyborg", 3, 0.85, 0.68, 1.05, 0.12, 0.08, 0.16, True)]
+    rows.append((0.25, 721, 271, "s", "h", "cyborg", 1, 3.0, np.nan, np.nan, 0.01, -0.02, 0.04, False))
     text = agreement_in_words.gap_closed(pd.DataFrame(rows, columns=columns), **ONE)
-    assert "- 10%, cyborg: **85%** of the gap [68%, 105%]" in text and "300%" not in text
-    assert "- 25%, cyborg: no share to quote, the gap itself is not shown (+0.010 [-0.020, +0.040])" in text
+    assert (
+        "- 10%, 451 human scores (180 + 271 for development), cyborg: **85%** of the gap [68%, 105%]" in text
+        and "300%" not in text
+    )
+    assert "cyborg: no share to quote, the gap itself is not shown (+0.010 [-0.020, +0.040]), one seed" in text
     assert "no arm `full`" in agreement_in_words.gap_closed(pd.DataFrame(columns=columns), **ONE)
 
 

@@ -49,20 +49,27 @@ def test_03_calls_a_teacher_strict_only_beyond_chance(shift, told, seen):
 
 
 def test_00_names_the_difference_between_teacher_and_student():
-    columns = ["fraction", "student", "head", "system", "baseline", "seeds", "qwk", "qwk_baseline", "difference", "low", "high"]
-    rows = [(0.1, "s", "h", "cyborg", "human", 1, 0.70, 0.65, 0.05, 0.01, 0.09)]
-    rows.append((0.1, "s", "h", "teacher", "human", 1, 0.52, 0.65, -0.129, -0.2, -0.06))
-    rows.append((0.1, "other", "h", "cyborg", "human", 2, 0.10, 0.20, -0.1, -0.2, -0.1))
+    columns = ["fraction", "n_human", "n_dev", "student", "head", "system", "baseline", "seeds", "qwk", "qwk_baseline"]
+    columns += ["difference", "low", "high"]
+    rows = [(0.1, 160, 100, "s", "h", "cyborg", "human", 1, 0.70, 0.65, 0.05, 0.01, 0.09)]
+    rows.append((0.1, 160, 100, "s", "h", "cyborg", "human+dev", 1, 0.70, 0.69, 0.01, -0.02, 0.04))
+    rows.append((0.1, 160, 100, "s", "h", "teacher", "human", 1, 0.52, 0.65, -0.129, -0.2, -0.06))
+    rows.append((0.1, 160, 100, "other", "h", "cyborg", "human", 2, 0.10, 0.20, -0.1, -0.2, -0.1))
     text = sentences.headline(pd.DataFrame(rows, columns=columns), student="s", head="h")
     assert "QWK is 0.129 lower than that of the Student on human scores alone (-0.129 [-0.200, -0.060])" in text
-    assert "QWK 0.650 alone, 0.700 on Cyborg Data: +0.050 [+0.010, +0.090], 1 seed." in text and "0.200 alone" not in text
+    assert "With **160 human scores (60 + 100 for development)**, QWK 0.650 alone, 0.700 on Cyborg Data: +0.050" in text
+    assert "0.200 alone" not in text and "from the development essays too has 0.690: +0.010 [-0.020, +0.040]" in text
 
 
 def test_00_says_where_there_is_no_gap_to_close():
-    columns = ["fraction", "student", "head", "labels", "gap_closed", "low", "high", "resolved"]
-    table = pd.DataFrame([(0.1, "s", "h", "cyborg", 0.9, 0.7, 1.1, True), (0.25, "s", "h", "cyborg", 3, np.nan, np.nan, False)])
+    columns = ["fraction", "n_human", "n_dev", "student", "head", "labels", "gap_closed", "low", "high", "resolved"]
+    rows = [(0.1, 60, 0, "s", "h", "cyborg", 0.9, 0.7, 1.1, True), (0.25, 150, 0, "s", "h", "cyborg", 3, np.nan, np.nan, False)]
+    table = pd.DataFrame(rows)
     text = sentences.headline_gaps(table.set_axis(columns, axis=1), student="s", head="h")
-    assert "10%, cyborg: **90%** [70%, 110%]" in text and "25%, cyborg: no gap that these essays could show" in text
+    assert (
+        "60 human scores, cyborg: **90%** [70%, 110%]" in text
+        and "150 human scores, cyborg: no gap that these essays could show" in text
+    )
     assert "no Student on all human scores" in sentences.headline_gaps(pd.DataFrame(columns=columns), student="s", head="h")
 
 
@@ -169,7 +176,9 @@ def test_04_compares_the_students_of_a_run():
     rows = [("m", "regression", "human", 0.6), ("m", "regression", "cyborg", 0.7), ("m", "regression", "cyborg-staged", 0.65)]
     rows += [("ridge", "regression", "human", 0.61), ("ridge", "regression", "cyborg", 0.62)]
     table = pd.DataFrame(rows, columns=["student", "head", "labels", "qwk"])
-    text = sentences.students(table)
+    text = sentences.students(table, failure=0.2)
+    assert "0 of 3 networks failed (QWK not above 0.2)." in text
+    assert "1 of 3 networks failed (QWK not above 0.6): human (m, regression). A" in sentences.students(table, failure=0.6)
     assert "**cyborg**, regression, QWK 0.700" in text and "cyborg 0.700, +0.100 against human scores alone" in text
     assert "1 of 2 networks beat the classical Student" in text  # nobody is beside the staged one
-    assert "against human scores" not in sentences.students(table.iloc[[0, 3]].assign(labels="full"))
+    assert "against human scores" not in sentences.students(table.iloc[[0, 3]].assign(labels="full"), failure=0.2)

@@ -1,6 +1,7 @@
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from statsmodels.stats.inter_rater import cohens_kappa
@@ -268,9 +269,96 @@ def test_gap_closed():
     assert by_seed["gap_closed"] == pytest.approx(0.5) and by_seed["low"] == pytest.approx(0.5)
 
 
+def test_no_share_of_a_gap_that_points_the_other_way():
+    """`full` is clearly worse than `human`: nothing is closed, however the signs divide. Errors are better the lower they are."""
+    human, best, worst = essays(14, 800, noise=(0.4, 1.5))
+    half = np.where(np.arange(800) % 2, best, worst)
+    options = {"resamples": 500, "seed": 1}
+    turned = comparisons.gap_closed(human, best, half, worst, **options)
+    assert turned["gap_high"] < 0 and not turned["resolved"] and np.isnan(turned["gap_closed"])
+    errors = comparisons.gap_closed(human, worst, half, best, metric="mae", **options)
+    assert errors["resolved"] and errors["gap_high"] < 0 < errors["low"] < errors["gap_closed"] < errors["high"] < 1
+    assert not comparisons.gap_closed(human, best, half, worst, metric="mae", **options)["resolved"]
+
+
+def test_swaps_go_on_until_their_own_chance_cannot_change_a_verdict():
+    human, first, second = essays(16, 250, noise=(0.7, 0.8))
+    mixed = (np.where(np.arange(250) < count, first, second) for count in range(250))  # ever nearer to the first machine
+    options = {"seed": 1, "resamples": 2_000}
+    other = next(one for one in mixed if 0.035 < bootstrap.paired_permutation(human, first, one, **options) < 0.06)
+    test = bootstrap.Swaps(human, first, other, seed=2)
+    table = comparisons.decided([test], resamples=200, most=400_000)
+    low, high = test.range()
+    assert table.loc[0, "swaps"] > 200 and table.loc[0, "p_settled"] and not low < 0.05 < high
+    assert table.loc[0, "p_error"] == pytest.approx(np.sqrt(test.p * (1 - test.p) / (1 + test.resamples)))
+    exact = bootstrap.paired_permutation(human, first, other, seed=3, resamples=100_000)
+    assert abs(exact - test.p) < 5 * table.loc[0, "p_error"] and (exact < 0.05) == (test.p < 0.05)
+    capped = comparisons.decided([bootstrap.Swaps(human, first, other, seed=2)], resamples=200, most=200)
+    assert capped.loc[0, "swaps"] == 200 and not capped.loc[0, "p_settled"]
+
+
+def test_a_family_of_p_values_is_settled_together():
+    human, first, second = essays(16, 250, noise=(0.7, 0.9))
+    clear, nothing = bootstrap.Swaps(human, human, second, seed=1), bootstrap.Swaps(human, first, first, seed=1)
+    table = comparisons.decided([clear, nothing], resamples=500)
+    assert table["p_holm"].tolist() == comparisons.holm(table["p"]).tolist() and table["p_settled"].all()
+    assert table.loc[1, "p"] == 1 and len(comparisons.decided([])) == 0
+
+
+def test_equivalence_counts_its_family_and_its_side():
+    table = pd.DataFrame({"low": [-0.04, -0.02, 0.01, 0.08], "high": [-0.01, 0.02, 0.03, 0.2]})
+    table = table.assign(p_tost=[0.010, 0.011, 0.012, 1.0], p_beyond=[1, 1, 1, 0.001])
+    found = comparisons.equivalences(table, alpha=0.05)
+    assert found["equivalence"].tolist() == ["equivalent, and worse", "equivalent", "equivalent, and better", "not equivalent"]
+    assert found["p_tost_holm"].tolist() == pytest.approx([0.04, 0.04, 0.04, 1.0])
+    more = pd.concat([table] + [table.assign(p_tost=1.0, p_beyond=1.0)] * 3)
+    assert set(comparisons.equivalences(more, alpha=0.05)["equivalence"]) == {"undecided", "not equivalent"}
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_p_of_equivalence_is_where_its_interval_touches_the_margin(seeds):
+    human, *machines = essays(18, 400, noise=(0.5, 0.6, 0.55, 0.5, 0.6, 0.55))
+    ours, theirs = ({key: machines[key + at] for key in range(seeds)} for at in (0, 3))
+    options = {"resamples": 20_000, "seed": 1}
+    p = comparisons.across_seeds(human, ours, theirs, margin=0.05, **options)
+    touching = comparisons.across_seeds(human, ours, theirs, confidence=1 - 2 * p["p_tost"], **options)
+    assert max(-touching["low"], touching["high"]) == pytest.approx(0.05, abs=1e-3) and 0 < p["p_tost"] < 0.5 < p["p_beyond"]
+    far = comparisons.across_seeds(human, ours, theirs, margin=1e-4, **options)
+    assert far["p_tost"] > 0.4
+
+
+def test_ends_stay_within_what_a_metric_can_be():
+    human = np.tile([0, 5], 20)
+    runs = {1: human, 2: np.where(np.arange(40) < 2, 5 - human, human), 3: human}
+    found = comparisons.across_seeds(human, runs, resamples=300, seed=1)
+    assert found["mean"] < found["high"] == 1 and found["low"] > -1
+    step = comparisons.across_seeds(human, runs, {key: 5 - run for key, run in runs.items()}, resamples=300, seed=1)
+    assert step["high"] == 2
+
+
+def test_whole_prompts_are_drawn():
+    """Essays of one prompt share their luck, so an interval over essays is too short, and one over prompts holds."""
+    rng, prompts = np.random.default_rng(21), 20
+    caught = {"essays": 0, "prompts": 0}
+    for _ in range(100):
+        prompt = np.repeat(np.arange(prompts), 20)
+        human = rng.normal(size=400)
+        machine = human + rng.normal(0, 0.5, 400) + rng.normal(0, 0.3, prompts)[prompt]  # on average no difference
+        for name, clusters in (("essays", None), ("prompts", prompt)):
+            _, low, high = bootstrap.bootstrap_interval(
+                human, machine, metric="mean_difference", resamples=300, seed=rng, clusters=clusters
+            )
+            caught[name] += low <= 0 <= high
+    assert caught["prompts"] >= 89 and caught["essays"] < 75
+    with pytest.raises(CyborgError, match="clusters are known"):
+        bootstrap.bootstrap_interval(human, machine, metric="r", resamples=10, seed=1, clusters=[*prompt[:-1], None])
+    one = bootstrap.bootstrap_interval(human, machine, metric="r", resamples=50, seed=1, clusters=["p"] * 400)
+    assert np.isnan(one.low) and np.isfinite(one.value)
+
+
 def test_no_gap_no_interval():
     human, first, second = essays(15, 200, noise=(0.7, 0.7))
     found = comparisons.gap_closed(human, first, human, second, resamples=1_000, seed=1)
     assert not found["resolved"] and found["gap_low"] < 0 < found["gap_high"]
-    assert np.isnan([found["low"], found["high"]]).all() and np.isfinite(found["gap_closed"])
+    assert np.isnan([found["low"], found["high"], found["gap_closed"]]).all()
     assert np.isnan(comparisons.gap_closed(human, first, second, first, resamples=100, seed=1)["gap_closed"])

@@ -46,7 +46,7 @@ Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Head = Literal["regression", "classification"]
-Labels = Literal["human", "cyborg", "cyborg-soft", "cyborg-staged", "full"]
+Labels = Literal["human", "human+dev", "cyborg", "cyborg-soft", "cyborg-staged", "full"]
 RunName = Annotated[str, Field(pattern=r"^(u[\d.]+_s\d+)?$")]
 Resamples = Annotated[int, Field(ge=100, description="bootstrap resamples")]
 Confidence = Annotated[float, Field(gt=0.5, lt=1, description="of every interval")]
@@ -84,6 +84,9 @@ class PrepareData(Section):
     dev: Amount = required("development essays; below 1 a share")
     test: Amount = required("test essays; below 1 a share, 0 keeps the split that the corpus brings")
     split_seed: int = required("seed of the split", ge=0)
+    stratify: Literal["nothing", "prompt", "length", "score"] = optional(
+        "nothing", "by what U and the splits are stratified; score only to repeat older runs: nobody knows it yet"
+    )
     options: dict[str, Any] = optional({}, "what only this corpus needs")
 
 
@@ -194,8 +197,11 @@ class AuditScores(Section):
     human: str = optional("human", "its human score")
     machine: str = optional("machine", "its machine score")
     second: str = optional("", "a second human score")
+    prompt: str = optional("", "the prompt (left out: a column prompt or essay_set): agreement is judged within prompts")
     groups: list[Any] = optional([], "columns that name groups of writers")
+    none_is_value: bool = optional(False, "groups called None, NA or the like are groups, not unknown")
     scale: Scale = optional([1, 6, 1], "lowest score, highest score, step; without a file, the study's")
+    machine_scale: list[Number] = optional([], "lowest and highest machine score, where its scale is another", max_length=2)
     resamples: Resamples = 10_000
     confidence: Confidence = 0.95
     smd_limit: SmdLimit = 0.10
@@ -270,7 +276,7 @@ class Cost(Section):
     price_gpu_hour: Amount = optional(3.0, "of one GPU")
     future_essays: Count = optional(10_000, "that the machine will score")
     sizes: Distinct[Count] = optional(
-        [50, 100, 200, 400, 800, 1600], "human scores of the learning curve; all of X is added", min_length=3
+        [50, 100, 200, 400, 800, 1600], "human scores to train on in the learning curve; all of X is added", min_length=3
     )
     curve_seeds: Count = optional(10, "draws of human scores, each nested over the sizes")
     margin: Positive = optional(0.02, "QWK below all human scores that is still enough; also what counts as equal")
@@ -292,6 +298,12 @@ class ScoreEssays(Section):
     labels: Labels = optional("cyborg", "which Student, by what it learned from")
     run: RunName = optional("", 'and of which run, e.g. "u10_s1"; "" is the first whose Student is there')
     confidence: Confidence = optional(0.90, "of the prediction intervals")
+    risk: Literal["more than one level off", "not exact", "squared error"] = optional(
+        "more than one level off", "of the essays that no person scores; squared error in levels"
+    )
+    targets: Distinct[Positive] = optional([0.05, 0.10, 0.20], "what it may be; each is a promise of its own", min_length=1)
+    sure: Confidence = optional(0.95, "confidence of such a promise")
+    least_share: float = optional(0.5, "smallest share of essays without a person that is worth a promise", gt=0, le=1)
     min_group: MinGroup = 10
     compared: int = optional(32, "essays that PyTorch and ONNX both score", ge=2)
     rounds: Count = optional(3, "how often, for the speed")

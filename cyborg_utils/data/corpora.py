@@ -1,6 +1,6 @@
 """Corpora: any of them -> one `datasets.Dataset` with the same columns, checked, split and saved.
 
-Columns: essay_id, text, prompt, assignment, score, second_score, true_score, level, traits{}, groups{}, split.
+Columns: essay_id, text, prompt, assignment, score, second_score, true_score, level, stratum, traits{}, groups{}, split.
 `sources.CORPORA` reads; here the rows are split, turned into a dataset, saved and loaded. Texts go from file to file and are
 never all in memory, so a corpus may be larger than memory (`frame(text=True)` is for studies, whose texts fit).
 """
@@ -30,6 +30,7 @@ BASIC = {
     **{name: Value("string") for name in ("essay_id", "text", "prompt", "assignment")},
     **{name: Value("float64") for name in ("score", "second_score", "true_score")},
     "level": Value("int64"),
+    "stratum": Value("int64"),
 }
 COLUMNS = ["essay_id", "prompt", "score", "second_score", "true_score", "level", "split"]  # of `frame`, before groups and traits
 ROWS = "data-00000-of-00001.arrow"  # its name, and the state, as `Dataset.save_to_disk` has them
@@ -64,6 +65,11 @@ def build(settings: dict[str, Any]) -> Prepared:
         exclusions = pd.concat([exclusions, dropped], ignore_index=True) if len(dropped) else exclusions
     copies = int(essays["duplicate"].duplicated().sum())
     notes += [f"{copies} essay(s) repeat the text of another; copies share a split."] if copies else []
+    by = settings.get("stratify", "nothing")
+    if by == "length":
+        words = np.concatenate([[len(text.split()) for text in texts["text"].to_pylist()] for texts in raw.store.batches()])
+        essays["words"] = words[essays["place"]]
+    essays["stratum"] = splits.strata(essays, by)
     essays["split"] = splits.assign(essays, dev=settings["dev"], test=settings["test"], seed=settings["split_seed"])
     dataset = _dataset(essays, raw.store)
     counts = {"rows_read": raw.rows_read, "repeated": raw.repeated, "excluded": len(exclusions), "essays": len(essays)}
@@ -117,16 +123,16 @@ def frame(dataset: Dataset, text: bool = False) -> pd.DataFrame:
 
 
 def draw_human(dataset: Dataset, fraction: float, seed: int) -> np.ndarray:
-    """Ids of U: the share `fraction` of the training essays (at least one), stratified by level.
+    """Ids of U: the share `fraction` of the training essays (at least one), drawn at random within the study's strata.
 
-    Nested: with the same seed a larger fraction contains a smaller one. Depends on ids and levels only, not on row order.
+    Nested: with the same seed a larger fraction contains a smaller one. Depends on ids and strata only, not on row order.
     """
     if not 0 < fraction <= 1:
         raise CyborgError(f"fraction {fraction}: must be above 0 and at most 1")
     plain = dataset.with_format(None)
-    train = pd.DataFrame({name: plain[name][:] for name in ("essay_id", "level", "split")}).query("split == 'train'")
+    train = pd.DataFrame({name: plain[name][:] for name in ("essay_id", "stratum", "split")}).query("split == 'train'")
     train = train.sort_values("essay_id", ignore_index=True)
-    order = splits.stratified_order(train["level"].to_numpy(), np.random.default_rng(seed))
+    order = splits.stratified_order(train["stratum"].to_numpy(), np.random.default_rng(seed))
     chosen = order[: max(1, round(fraction * len(train)))]
     return train["essay_id"].to_numpy(dtype=object)[np.sort(chosen)].astype(str)
 

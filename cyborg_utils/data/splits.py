@@ -1,4 +1,8 @@
-"""Which essays are in which split, and which in U: one stratified order serves both."""
+"""Which essays are in which split, and which in U: one stratified order serves both.
+
+A programme draws the essays that people score before anybody has scored them. So the draw is random, or stratified by what is
+known beforehand (prompt, length). Stratified by score it would be too lucky: QWK then varies less from draw to draw.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +14,35 @@ import pandas as pd
 from cyborg_utils.core.errors import CyborgError
 
 
-def stratified_order(level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random order whose every prefix holds each level in proportion (to about one essay); positions, shape (n,).
+def strata(frame: pd.DataFrame, by: str) -> np.ndarray:
+    """The stratum of each essay, (n,), int64; `by` is "nothing", "prompt", "length" (fifths of the number of words) or "score".
 
-    Essay number r (at random) of the n_k of level k gets the place (r + u_k) / n_k, u_k uniform in [0, 1): systematic
-    sampling within each level. Rare levels need no merging, and a longer prefix contains a shorter one.
+    `frame` has the column prompt, words or level.
     """
-    level = np.asarray(level)
-    place = np.empty(len(level))
-    for value in np.unique(level):
-        members = np.flatnonzero(level == value)
+    if by == "nothing":
+        return np.zeros(len(frame), dtype=np.int64)
+    if by == "length":
+        return pd.qcut(frame["words"].rank(method="first"), min(5, len(frame)), labels=False).to_numpy(dtype=np.int64)
+    return pd.factorize(frame["prompt" if by == "prompt" else "level"], sort=True)[0].astype(np.int64)
+
+
+def stratified_order(stratum: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random order whose every prefix holds each stratum in proportion (to about one essay); positions, shape (n,).
+
+    Essay number r (at random) of the n_k of stratum k gets the place (r + u_k) / n_k, u_k uniform in [0, 1): systematic
+    sampling within each stratum. Rare ones need no merging, and a longer prefix contains a shorter one. With a single stratum
+    every order is equally likely.
+    """
+    stratum = np.asarray(stratum)
+    place = np.empty(len(stratum))
+    for value in np.unique(stratum):
+        members = np.flatnonzero(stratum == value)
         place[rng.permutation(members)] = (np.arange(len(members)) + rng.random()) / len(members)
-    return np.lexsort((rng.random(len(level)), place))
+    return np.lexsort((rng.random(len(stratum)), place))
 
 
 def assign(frame: pd.DataFrame, *, dev: float, test: float, seed: int) -> np.ndarray:
-    """Split of each essay ("train", "dev", "test"), stratified by `level`; essays with the same `duplicate` key stay together.
+    """Split of each essay ("train", "dev", "test"), stratified by `stratum`; essays with the same `duplicate` key stay together.
 
     `test` > 0 draws the test split from all essays, `test` = 0 keeps the corpus's own (column `split`); `dev` is drawn from the
     rest. Below 1 they are shares, else counts; with duplicates a split can be short of its count by less than a cluster.
@@ -55,9 +72,9 @@ def assign(frame: pd.DataFrame, *, dev: float, test: float, seed: int) -> np.nda
     by_unit = np.argsort(unit, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(unit[by_unit]) > 0])
     sizes = np.diff(np.r_[starts, len(free)])
-    level = frame["level"].to_numpy()[free[by_unit[starts]]]  # of the cluster's first essay
+    stratum = frame["stratum"].to_numpy()[free[by_unit[starts]]]  # of the cluster's first essay
     left = {"test": n_test, "dev": n_dev}
-    for number in stratified_order(level, np.random.default_rng(seed)):
+    for number in stratified_order(stratum, np.random.default_rng(seed)):
         size = sizes[number]
         name = next((name for name, room in left.items() if size <= room), "train")
         if name in left:

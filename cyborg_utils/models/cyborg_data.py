@@ -3,6 +3,7 @@
 Labels of a Student:
 
 - `human`          U with human scores, nothing else (the baseline)
+- `human+dev`      U and the development essays with human scores: all that were paid for, and no Teacher
 - `cyborg`         U with human scores + the pool with the Teacher's most likely level (as in the paper)
 - `cyborg-soft`    the same, but the pool has the Teacher's expected score (regression) or distribution (classification)
 - `cyborg-staged`  first the pool with the Teacher's expected scores, then U with human scores
@@ -17,16 +18,16 @@ import pandas as pd
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 
-LABELS = ("human", "cyborg", "cyborg-soft", "cyborg-staged", "full")
+LABELS = ("human", "human+dev", "cyborg", "cyborg-soft", "cyborg-staged", "full")
 
 
 def training_sets(essays: pd.DataFrame, scale: Scale, labels: str, teacher: pd.DataFrame | None = None) -> list[pd.DataFrame]:
     """The training sets of a Student with these labels: one, or two in their order for `cyborg-staged`.
 
-    essays: columns essay_id, text, level, split; only split `train` is used. teacher: the Teacher's scores (essay_id, part,
-    level, expected, p_1 .. p_K), where part `U` marks the essays that keep their human score; not needed for `full`.
-    Each set has essay_id, text, source ("human" or "teacher"), value (score) and p_1 .. p_K (a distribution over levels).
-    Raises CyborgError where an essay of X has no Teacher score.
+    essays: columns essay_id, text, level, split; only split `train` is used, and for `human+dev` split `dev`. teacher: the
+    Teacher's scores (essay_id, part, level, expected, p_1 .. p_K), where part `U` marks the essays that keep their human score;
+    not needed for `full`. Each set has essay_id, text, source ("human" or "teacher"), value (score) and p_1 .. p_K (a
+    distribution over levels). Raises CyborgError where an essay of X has no Teacher score.
     """
     if labels not in LABELS:
         raise CyborgError(f"labels {labels!r}: choose from {', '.join(LABELS)}")
@@ -43,6 +44,8 @@ def training_sets(essays: pd.DataFrame, scale: Scale, labels: str, teacher: pd.D
         )
     in_u = (scores.loc[train["essay_id"], "part"] == "U").to_numpy()
     human, pool = _human(train[in_u], scale), _synthetic(train[~in_u], scores, scale, soft=labels != "cyborg")
+    if labels == "human+dev":
+        return [pd.concat([human, _human(essays[essays["split"] == "dev"], scale)], ignore_index=True)]
     if labels == "human":
         return [human]
     return [pool, human] if labels == "cyborg-staged" else [pd.concat([human, pool], ignore_index=True)]

@@ -33,7 +33,7 @@ TEACHER = Recipe(
 STUDENT = Recipe(
     version=2,
     files=("models/student.py", *SHARED),
-    digest="95aea43824d7400a",
+    digest="bbadc9aa112773db",
 )
 PENALTY = Recipe(  # on top of STUDENT, for a Student with a mean constraint
     version=2,

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.special import softmax
 from torch import nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoTokenizer, set_seed
@@ -98,9 +99,23 @@ class Student:
         """
         return self.read(self.encode(essays)[0])
 
-    @torch.no_grad()
     def read(self, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         """`predict` for essays that are already encoded."""
+        output = self._outputs(rows)
+        if self.settings.head == "regression":
+            value = self.centre + self.spread * output.astype(float)
+            value = value[:, 0] if value.shape[1] == 1 else value
+            return value, self.scale.nearest(value)
+        level = output.argmax(1)
+        return self.scale.score(level), level
+
+    def probabilities(self, essays: Sequence[str]) -> dict[str, np.ndarray]:
+        """The distribution over levels that a classifier gives essays: p_1 .. p_K, (n,) each."""
+        p = softmax(self._outputs(self.encode(essays)[0]).astype(float), axis=1)
+        return {f"p_{level + 1}": p[:, level] for level in range(self.scale.size)}
+
+    @torch.no_grad()
+    def _outputs(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
         self.network.to(self.device).eval()
         budget = 16384 if self.device.type == "cpu" else 131072  # tokens a batch
 
@@ -109,13 +124,7 @@ class Student:
             with dtype.autocast(self.device):
                 return self.network(**inputs)["output"].float().cpu().numpy()
 
-        output = trainer.in_parts(work, trainer.token_batches([*map(len, rows)], budget), None, "")
-        if self.settings.head == "regression":
-            value = self.centre + self.spread * output.astype(float)
-            value = value[:, 0] if value.shape[1] == 1 else value
-            return value, self.scale.nearest(value)
-        level = output.argmax(1)
-        return self.scale.score(level), level
+        return trainer.in_parts(work, trainer.token_batches([*map(len, rows)], budget), None, "")
 
     def save(self, folder: Path, mark: str = "", curve: pd.DataFrame | None = None) -> None:
         """Write the Student as safetensors and JSON, atomically. It replaces everything in `folder`."""

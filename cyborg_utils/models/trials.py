@@ -10,12 +10,13 @@ import shutil
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from datasets import Dataset
+from sklearn.model_selection import KFold
 from tqdm.auto import tqdm
 
 from cyborg_utils.core import atomic, dtype, provenance
@@ -24,6 +25,7 @@ from cyborg_utils.data import corpora
 from cyborg_utils.models import baseline, cyborg_data, recipes, student, trainer
 from cyborg_utils.stats.calibration import match_on_dev
 
+FOLDS = 5  # of `out_of_fold`
 RIDGE = "ridge"  # the classical Student; any other kind is the name of an encoder
 
 
@@ -64,6 +66,20 @@ def run(
         with np.load(file, allow_pickle=False) as saved:
             values.append(saved["values"])
     return np.stack(values)
+
+
+def out_of_fold(part: pd.DataFrame, kind: str, *, folds: int = FOLDS, seed: int, **options: Any) -> np.ndarray:
+    """Values (score units) of the essays of a training set, (n,), each by a Student that did not learn from it: cross-fitting.
+
+    The set is cut at random into `folds` parts, and as many Students learn from all parts but one. So a scorer can be matched on
+    the essays that it learns from. `options` go to `run`.
+    """
+    cuts = list(KFold(min(folds, len(part)), shuffle=True, random_state=seed).split(part))
+    values = run([Trial([part.iloc[learnt]], seed) for learnt, _ in cuts], kind, part["text"], **options)
+    found = np.empty(len(part))
+    for row, (_, held) in zip(values, cuts, strict=True):
+        found[held] = row[held]
+    return found
 
 
 def levels(values: np.ndarray, judged: pd.DataFrame, scale: Scale) -> np.ndarray:

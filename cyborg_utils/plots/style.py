@@ -36,6 +36,7 @@ class Look(NamedTuple):
 
 LOOKS = {
     "human": Look("#4D4D4D", "o", "-", ""),
+    "human+dev": Look("#7878F0", "h", (0, (4, 2, 1, 2)), "//"),
     "cyborg": Look("#D8410D", "s", "-", "////"),
     "cyborg-soft": Look("#E9BE45", "D", "--", "...."),
     "cyborg-staged": Look("#AF2293", "^", "-.", "xxxx"),
@@ -44,9 +45,10 @@ LOOKS = {
     "teacher-expected": Look("#A9ED90", "d", (0, (2, 1)), "||||"),
     "ridge": Look("#B3B3B3", "v", (0, (1, 1)), "----"),
 }
-SPARE = (Look("#5B8ED8", "p", (0, (3, 1, 1, 1)), "++++"), Look("#612C06", "h", (0, (4, 2, 1, 2)), "oo"))
+SPARE = (Look("#5B8ED8", "p", (0, (3, 1, 1, 1)), "++++"), Look("#612C06", "8", (0, (4, 2, 1, 2)), "oo"))
 ARMS = {
     "human": "Human scores only",
+    "human+dev": "Human scores, development too",
     "cyborg": "Cyborg",
     "cyborg-soft": "Cyborg, soft labels",
     "cyborg-staged": "Cyborg, staged",

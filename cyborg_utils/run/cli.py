@@ -6,7 +6,6 @@ What a command needs is imported inside it, so that `cyborg --help` answers at o
 from __future__ import annotations
 
 import argparse
-import re
 import subprocess
 import sys
 import time
@@ -17,7 +16,8 @@ from cyborg_utils.core import config, paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 
-AUDIT = "14_audit_scores"  # the notebook behind `cyborg audit`
+AUDIT = "14_audit_scores"  # the notebook behind `cyborg audit`, and which of its parameters are options
+AUDIT_OPTIONS = ("id", "human", "machine", "second", "prompt", "groups", "none_is_value", "scale", "machine_scale")
 
 
 # ---------------------------------------------------------------- commands: options in, exit code out
@@ -48,16 +48,20 @@ def run(options: argparse.Namespace) -> int:
 
 
 def audit(options: argparse.Namespace) -> int:
-    from cyborg_utils.extensions import audit as audits
+    from cyborg_utils.data import files
+    from cyborg_utils.extensions.audit import predictions
     from cyborg_utils.run import execute
 
-    name = options.name or re.sub(r"[^a-z0-9_]+", "_", Path(options.file).stem.lower()).strip("_") or "audit"
-    if name in config.profiles():
-        raise CyborgError(f"results/{name} is the folder of the study {name!r}. Give another, such as --name {name}_audit.")
-    columns = {name: getattr(options, name) for name in ("id", "human", "machine", "second", "groups")}
-    audits.load(options.file, **columns, scale=Scale(*options.scale))  # a fault is told at once, not after a kernel has started
-    given = columns | {"file": str(Path(options.file).resolve()), "scale": options.scale, "profile": name}
-    copy = execute.execute(AUDIT, name, values=config.parameters(paths.notebook(AUDIT)) | given)
+    here = Path(options.file)
+    file = here.resolve() if here.is_file() else files.given(options.file)
+    name = options.name or predictions.folder_name(file)
+    predictions.check_folder(name, file, replace=options.replace)
+    given = {key: getattr(options, key) for key in AUDIT_OPTIONS}
+    predictions.load(file, **given | {"scale": Scale(*options.scale)})  # a fault is told at once, not after a kernel has started
+    started = time.time()
+    values = config.parameters(paths.notebook(AUDIT)) | given | {"file": str(file), "profile": name}
+    copy = execute.execute(AUDIT, name, values=values)
+    predictions.remove_older(name, started)
     print(f"{paths.shown(copy)}\ntables and figures: {paths.shown(paths.results(name))}")
     return 0
 
@@ -79,7 +83,8 @@ def score(options: argparse.Namespace) -> int:
     counts = predict.score_file(file, out, scorer, columns)
     rest = ", ".join(f"{name} {number:,}" for name, number in counts.drop(["essays", "unlike"]).items())
     print(f"{counts['essays']:,} essays scored, {counts['unlike']:,} unlike the training essays{f' ({rest})' if rest else ''}")
-    print(f"a human score lies within ±{scorer.width:.2f} for {scorer.confidence:.0%} of essays like these\n{paths.shown(out)}")
+    print(f"low to high: ±{scorer.width:.2f} around the least-squares value, for {scorer.confidence:.0%} of essays like these")
+    print(paths.shown(out))
     return 0
 
 
@@ -188,9 +193,15 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--human", default="human", help="column of human scores (default: human)")
     one.add_argument("--machine", default="machine", help="column of machine scores (default: machine)")
     one.add_argument("--second", default="", help="column of a second human score, if there is one")
+    one.add_argument("--prompt", default="", help="column of prompts: agreement is judged within prompts, then pooled")
     one.add_argument("--groups", nargs="*", default=[], help="columns that name groups of writers")
+    one.add_argument("--none-is-value", action="store_true", help="groups called None, NA or the like are groups, not unknown")
     one.add_argument("--scale", nargs=3, type=float, required=True, metavar=("LOW", "HIGH", "STEP"))
+    one.add_argument(
+        "--machine-scale", nargs=2, type=float, default=[], metavar=("LOW", "HIGH"), help="where the machine's scale is another"
+    )
     one.add_argument("--name", help="folder in results/ (default: the file's name)")
+    one.add_argument("--replace", action="store_true", help="write over the audit of another file in that folder")
 
     example = "cyborg score essays.csv --student build/ellipse/students/u10_s1/all-minilm-l6-v2-regression-cyborg -o scores.csv"
     one = command(score, "score new essays with a saved Student: score, interval and flags for each", example)

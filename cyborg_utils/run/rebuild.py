@@ -73,7 +73,8 @@ def extract(profile: str, commit: str, to: Path) -> None:
     if not git("ls-tree", "-r", "--name-only", commit, "--", f"{shown}/scores").strip():
         raise CyborgError(f"{shown}/scores: the commit {commit} holds no scores to rebuild from.")
     with tarfile.open(fileobj=io.BytesIO(git("archive", commit, "--", shown, binary=True))) as archive:
-        archive.extractall(to, filter="data")
+        safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.4 and newer
+        archive.extractall(to, **safe)
 
 
 def git(*arguments: str, binary: bool = False) -> str | bytes:

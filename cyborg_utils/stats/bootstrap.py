@@ -5,6 +5,9 @@ function of sums over essays (`metrics.moments`). A resample therefore needs onl
 (essays with the same human level x level of A x level of B), was drawn: ten thousand resampled confusion tables are one matrix
 product.
 
+Essays that answer the same prompt are alike. Where `clusters` (n,) names each essay's prompt, whole prompts are drawn in place of
+essays, and intervals hold for other prompts too (cluster bootstrap, Davison & Hinkley 1997, section 3.8).
+
 Intervals hold for other essays from the same population. They do not cover training noise; see `comparisons.across_seeds`.
 Metrics that compare categories (QWK, exact, adjacent) require levels; the others take levels or real values, in one unit.
 """
@@ -15,11 +18,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.stats.metrics import from_moments, middle, moments, paired, paired_levels
+from cyborg_utils.stats.metrics import SUMS, from_moments, middle, moments, paired, paired_levels
 
 LEVEL_METRICS = ("qwk", "exact", "adjacent")
 METHODS = ("expanded", "percentile", "bca")  # of a bootstrap interval
@@ -38,16 +43,29 @@ class Interval(NamedTuple):
 
 
 def resampled_sums(
-    human: ArrayLike, machines: Sequence[ArrayLike], *, resamples: int, seed: Seed, centre: float | None = None
+    human: ArrayLike,
+    machines: Sequence[ArrayLike],
+    *,
+    resamples: int,
+    seed: Seed,
+    centre: float | None = None,
+    clusters: ArrayLike | None = None,
 ) -> np.ndarray:
-    """Sums of `metrics.moments` over n essays drawn with replacement from n, shape (resamples, systems, 8).
+    """Sums of `metrics.moments` over n essays drawn with replacement from n, shape (resamples, systems, 9).
 
     `centre` is the centre of the moments, by default near these essays' mean. The sums of several groups can be added only if
     they share one centre. All systems share each draw. Where cells are few, their counts are drawn (multinomial); where they are
-    many, essays are drawn one by one. Both ways give the same distribution; the faster one is used.
+    many, essays are drawn one by one. Both ways give the same distribution; the faster one is used. With `clusters`, G clusters
+    are drawn from G, each with all its essays; the number of essays then varies.
     """
     rows = _rows(human, machines)
     n, centre = len(rows), middle(rows[:, 0]) if centre is None else centre
+    if clusters is not None:
+        number, _ = cluster_numbers(clusters, n)
+        parts = np.zeros((number.max() + 1, rows.shape[1] - 1, SUMS))
+        np.add.at(parts, number, _parts(rows, centre))
+        drawn = np.random.default_rng(seed).multinomial(len(parts), np.full(len(parts), 1 / len(parts)), size=resamples)
+        return (drawn.astype(float) @ parts.reshape(len(parts), -1)).reshape(resamples, *parts.shape[1:])
     cells, counts = np.unique(rows, axis=0, return_counts=True)
     few = 16 * len(cells) < n  # measured: a cell of a multinomial draw costs as much as 16 single draws
     parts = _parts(cells if few else rows, centre)
@@ -62,21 +80,34 @@ def resampled_sums(
     return np.concatenate(sums).reshape(resamples, *parts.shape[1:])
 
 
+def cluster_numbers(clusters: ArrayLike, n: int) -> tuple[np.ndarray, int]:
+    """The number (0 .. G-1) of each essay's cluster, (n,), and G. Raises CyborgError where an essay's cluster is not known."""
+    clusters = pd.Series(np.asarray(clusters, dtype=object))
+    if len(clusters) != n or clusters.isna().any():
+        raise CyborgError(f"clusters: {n} essays, but {int(clusters.notna().sum())} of {len(clusters)} clusters are known")
+    number, names = pd.factorize(clusters)
+    return number, len(names)
+
+
 def resampled_metric(
-    human: ArrayLike, machines: Sequence[ArrayLike], *, metric: str, resamples: int, seed: Seed
+    human: ArrayLike,
+    machines: Sequence[ArrayLike],
+    *,
+    metric: str,
+    resamples: int,
+    seed: Seed,
+    clusters: ArrayLike | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A metric of each system, (systems,), and its value in each resample, (resamples, systems); NaN where undefined."""
     rows = _rows(human, _checked(human, machines, metric))
     values = from_moments(metric, _parts(rows, middle(rows[:, 0])).sum(axis=0))
-    return values, from_moments(metric, resampled_sums(human, machines, resamples=resamples, seed=seed))
+    return values, from_moments(metric, resampled_sums(human, machines, resamples=resamples, seed=seed, clusters=clusters))
 
 
-def averaged_metric(
-    human: ArrayLike, groups: Sequence[Sequence[ArrayLike]], *, metric: str, resamples: int, seed: Seed
-) -> tuple[np.ndarray, np.ndarray]:
+def averaged_metric(human: ArrayLike, groups: Sequence[Sequence[ArrayLike]], **options: Any) -> tuple[np.ndarray, np.ndarray]:
     """`resampled_metric` averaged within groups of systems, such as an arm's seeds: (groups,) and (resamples, groups)."""
     members = [one for group in groups for one in group]
-    values, resampled = resampled_metric(human, members, metric=metric, resamples=resamples, seed=seed)
+    values, resampled = resampled_metric(human, members, **options)
     sizes = np.array([len(group) for group in groups])
     starts = np.cumsum(sizes) - sizes
     return np.add.reduceat(values, starts) / sizes, np.add.reduceat(resampled, starts, axis=1) / sizes
@@ -88,10 +119,10 @@ def percentile_interval(value: float, resampled: np.ndarray, *, confidence: floa
     Undefined resamples (say, all essays drawn have one level) are left out; if more than one in twenty is undefined, there is no
     interval.
 
-    With `n`, the number of essays, the interval is the expanded one (Hesterberg 2015), which matters when essays are few. A
-    resample of n essays varies too little, by sqrt((n-1)/n), and normal quantiles ignore that the spread is estimated. The tails
-    are therefore those of sqrt(n/(n-1)) t with n - 1 degrees of freedom. The interval is 22 % wider with 10 essays and less than
-    1 % wider with 400. There is no interval for n < 2.
+    With `n`, the number of essays (or of clusters, where these are drawn), the interval is the expanded one (Hesterberg 2015),
+    which matters when essays are few. A resample of n essays varies too little, by sqrt((n-1)/n), and normal quantiles ignore
+    that the spread is estimated. The tails are therefore those of sqrt(n/(n-1)) t with n - 1 degrees of freedom. The interval
+    is 22 % wider with 10 essays and less than 1 % wider with 400. There is no interval for n < 2.
     """
     tails = _tails(confidence)
     if n is not None:
@@ -108,8 +139,9 @@ def bootstrap_interval(
     resamples: int = 10_000,
     confidence: float = 0.95,
     method: str = "expanded",
+    clusters: ArrayLike | None = None,
 ) -> Interval:
-    """A metric of one system with its bootstrap interval over essays.
+    """A metric of one system with its bootstrap interval over essays, or over `clusters` of essays (not for "bca").
 
     `method` is "expanded" (`percentile_interval` with n), "percentile" or "bca" (bias-corrected and accelerated, Efron 1987), the
     latter two as in scipy. With 50 essays "percentile" is too short; "bca" was even shorter in simulation (results/coverage).
@@ -117,7 +149,7 @@ def bootstrap_interval(
     The value is NaN where the metric is. There is no interval where `percentile_interval` gives none, nor for "bca" where all
     resamples lie on one side of the value.
     """
-    return _bootstrap(human, [machine], metric, resamples, confidence, method, seed)
+    return _bootstrap(human, [machine], metric, resamples, confidence, method, seed, clusters)
 
 
 def paired_bootstrap(
@@ -130,9 +162,79 @@ def paired_bootstrap(
     resamples: int = 10_000,
     confidence: float = 0.95,
     method: str = "expanded",
+    clusters: ArrayLike | None = None,
 ) -> Interval:
     """metric(first) - metric(second) on the same essays with its paired bootstrap interval, as `bootstrap_interval`."""
-    return _bootstrap(human, [first, second], metric, resamples, confidence, method, seed)
+    return _bootstrap(human, [first, second], metric, resamples, confidence, method, seed, clusters)
+
+
+class Swaps:
+    """Permutation test of "the two systems are exchangeable on every essay", for the difference of a metric; two-sided.
+
+    Each resample swaps the two scores of an essay with probability 1/2 (as `scipy.stats.permutation_test` does with
+    `permutation_type="samples"`). `draw` adds resamples, so that a test can go on until its verdict is safe (`decided`).
+
+    `first` and `second` may be mappings seed -> array with the same seeds. The statistic is then the mean over seeds of the
+    difference, and all seeds of an essay are swapped together. The test is about these trained models, not about other seeds.
+    """
+
+    def __init__(
+        self,
+        human: ArrayLike,
+        first: ArrayLike | Mapping[Any, ArrayLike],
+        second: ArrayLike | Mapping[Any, ArrayLike],
+        *,
+        seed: Seed,
+        metric: str = "qwk",
+    ) -> None:
+        if isinstance(first, Mapping):
+            if set(first) != set(second):
+                raise CyborgError(f"paired_permutation: seeds {sorted(first)} and {sorted(second)} must be the same")
+            systems = [*first.values(), *(second[key] for key in first)]
+        else:
+            systems = [first, second]
+        self.metric, self.seeds, self.rng = metric, len(systems) // 2, np.random.default_rng(seed)
+        self.resamples, self.hits = 0, 0  # hits: |differences| at least as large as the observed one
+        rows = _rows(human, _checked(human, systems, metric))
+        centre = middle(rows[:, 0])
+        self.total = _parts(rows, centre).sum(axis=0)
+        self.observed = self._difference(self.total[: self.seeds], self.total[self.seeds :])
+        # A swap changes nothing where both systems agree, and has the same effect on all essays of a cell.
+        apart = (rows[:, 1 : 1 + self.seeds] != rows[:, 1 + self.seeds :]).any(axis=1)
+        cells, self.counts = np.unique(rows[apart], axis=0, return_counts=True)
+        parts = _parts(cells, centre)
+        self.change = (parts[:, self.seeds :] - parts[:, : self.seeds]).reshape(len(cells), self.seeds * SUMS)
+
+    def _difference(self, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+        return (from_moments(self.metric, ours) - from_moments(self.metric, theirs)).mean(axis=-1)
+
+    def draw(self, resamples: int) -> Swaps:
+        """Add resamples. An undefined one counts as large. Returns the test itself."""
+        for size in _chunks(resamples, len(self.counts)) if np.isfinite(self.observed) else ():
+            shape, several = (size, len(self.counts)), self.counts.max(initial=0) > 1
+            swapped = self.rng.binomial(self.counts, 0.5, shape) if several else self.rng.integers(0, 2, shape, dtype=np.uint8)
+            moved = (swapped.astype(float) @ self.change).reshape(size, self.seeds, SUMS)
+            found = self._difference(self.total[: self.seeds] + moved, self.total[self.seeds :] - moved)
+            self.hits += size - int((np.abs(found) < abs(self.observed) - TIE).sum())
+        self.resamples += resamples
+        return self
+
+    @property
+    def p(self) -> float:
+        """(1 + hits) / (1 + resamples), so never 0; NaN where the observed difference is undefined."""
+        return (1 + self.hits) / (1 + self.resamples) if np.isfinite(self.observed) else float("nan")
+
+    @property
+    def error(self) -> float:
+        """Standard error of p that the number of resamples leaves (Monte Carlo error)."""
+        return float(np.sqrt(self.p * (1 - self.p) / (1 + self.resamples)))
+
+    def range(self, confidence: float = 0.999) -> tuple[float, float]:
+        """The range in which p would lie with endless resamples, at this confidence (Clopper & Pearson 1934)."""
+        if not np.isfinite(self.observed):
+            return float("nan"), float("nan")
+        low, high = proportion_confint(self.hits, self.resamples, alpha=1 - confidence, method="beta")
+        return float(low), float(high)
 
 
 def paired_permutation(
@@ -144,55 +246,20 @@ def paired_permutation(
     metric: str = "qwk",
     resamples: int = 10_000,
 ) -> float:
-    """Two-sided p of "the two systems are exchangeable on every essay", for the difference of a metric.
-
-    Each resample swaps the two scores of an essay with probability 1/2 (as `scipy.stats.permutation_test` does with
-    `permutation_type="samples"`). p = (1 + number of |differences| >= the observed) / (resamples + 1), so it is never 0. An
-    undefined resample counts as large; an undefined observed difference gives NaN.
-
-    `first` and `second` may be mappings seed -> array with the same seeds. The statistic is then the mean over seeds of the
-    difference, and all seeds of an essay are swapped together. The test is about these trained models, not about other seeds.
-    """
-    if isinstance(first, Mapping):
-        if set(first) != set(second):
-            raise CyborgError(f"paired_permutation: seeds {sorted(first)} and {sorted(second)} must be the same")
-        systems = [*first.values(), *(second[key] for key in first)]
-    else:
-        systems = [first, second]
-    seeds = len(systems) // 2
-    rows = _rows(human, _checked(human, systems, metric))
-    centre = middle(rows[:, 0])
-    total = _parts(rows, centre).sum(axis=0)
-
-    def difference(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-        return (from_moments(metric, ours) - from_moments(metric, theirs)).mean(axis=-1)
-
-    observed = difference(total[:seeds], total[seeds:])
-    if not np.isfinite(observed):
-        return float("nan")
-    # A swap changes nothing where both systems agree, and has the same effect on all essays of a cell.
-    apart = (rows[:, 1 : 1 + seeds] != rows[:, 1 + seeds :]).any(axis=1)
-    cells, counts = np.unique(rows[apart], axis=0, return_counts=True)
-    parts = _parts(cells, centre)
-    change = (parts[:, seeds:] - parts[:, :seeds]).reshape(len(cells), seeds * parts.shape[-1])
-    rng, smaller = np.random.default_rng(seed), 0
-    for size in _chunks(resamples, len(cells)):
-        shape = (size, len(cells))
-        swapped = rng.binomial(counts, 0.5, shape) if counts.max(initial=0) > 1 else rng.integers(0, 2, shape, dtype=np.uint8)
-        moved = (swapped.astype(float) @ change).reshape(size, seeds, parts.shape[-1])
-        smaller += int((np.abs(difference(total[:seeds] + moved, total[seeds:] - moved)) < abs(observed) - TIE).sum())
-    return (1 + resamples - smaller) / (resamples + 1)
+    """p of `Swaps` with a fixed number of resamples."""
+    return Swaps(human, first, second, seed=seed, metric=metric).draw(resamples).p
 
 
-def _bootstrap(human, machines, metric, resamples, confidence, method, seed) -> Interval:
+def _bootstrap(human, machines, metric, resamples, confidence, method, seed, clusters) -> Interval:
     """Interval of a metric of one system, or of the difference first minus second."""
-    if method not in METHODS:
-        raise CyborgError(f"no bootstrap method {method!r}; there are {', '.join(METHODS)}")
-    values, resampled = resampled_metric(human, machines, metric=metric, resamples=resamples, seed=seed)
+    if method not in METHODS or (method == "bca" and clusters is not None):
+        raise CyborgError(f"no bootstrap method {method!r} here; there are {', '.join(METHODS)} (bca not for clusters)")
+    values, resampled = resampled_metric(human, machines, metric=metric, resamples=resamples, seed=seed, clusters=clusters)
     signs = np.array([1.0, -1.0])[: len(machines)]
     value, resampled = float(values @ signs), resampled @ signs
     if method != "bca":
-        n = len(np.asarray(human)) if method == "expanded" else None
+        units = len(np.asarray(human)) if clusters is None else cluster_numbers(clusters, len(np.asarray(human)))[1]
+        n = units if method == "expanded" else None
         return percentile_interval(value, resampled, confidence=confidence, n=n)
     rows = _rows(human, machines)
     parts = _parts(rows, middle(rows[:, 0]))
@@ -224,7 +291,7 @@ def _rows(human: ArrayLike, machines: Sequence[ArrayLike]) -> np.ndarray:
 
 
 def _parts(rows: np.ndarray, centre: float) -> np.ndarray:
-    """`metrics.moments` of every system in rows (n, 1 + systems): (n, systems, 8)."""
+    """`metrics.moments` of every system in rows (n, 1 + systems): (n, systems, SUMS)."""
     return moments(rows[:, :1], rows[:, 1:], centre=centre)
 
 

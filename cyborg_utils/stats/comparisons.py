@@ -13,20 +13,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import optimize, stats
 from statsmodels.stats.multitest import multipletests
 
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.stats.bootstrap import (
+    Interval,
     Seed,
+    Swaps,
     averaged_metric,
-    paired_permutation,
+    cluster_numbers,
     percentile_interval,
     resampled_metric,
 )
-from cyborg_utils.stats.metrics import paired_levels
+from cyborg_utils.stats.metrics import BOUNDS, LOWER_IS_BETTER, paired_levels
 
+SMALLEST = 1e-12  # p-values are not told apart below it
+MOST_SWAPS = 1_000_000  # of one permutation test; about five seconds for 500 essays
 Run = ArrayLike | Sequence[ArrayLike]  # scores of one run, (n,), or a list with the scores of each of its draws
 
 
@@ -39,15 +43,51 @@ def holm(p: ArrayLike) -> np.ndarray:
     return adjusted
 
 
+def decided(tests: Sequence[Swaps], *, alpha: float = 0.05, resamples: int = 10_000, most: int = MOST_SWAPS) -> pd.DataFrame:
+    """p-values of one family of permutation tests, with as many resamples as it takes for safe verdicts.
+
+    Every test gets `resamples`. Those whose verdict (Holm-adjusted p < `alpha`) could still change within the Monte Carlo error
+    (99.9 % ranges of all p-values) go on with twice as many, up to `most`. Columns: p, p_holm, p_error (standard error of p that
+    the resamples leave), swaps, p_settled (False where `most` did not settle the verdict).
+    """
+    for test in tests:
+        test.draw(max(0, resamples - test.resamples))
+    while True:
+        ranges = np.array([test.range() for test in tests]).reshape(len(tests), 2)
+        low, high = (holm(ends) < alpha for ends in ranges.T)
+        unsettled = low != high
+        if not (again := [test for test, open_ in zip(tests, unsettled, strict=True) if open_ and test.resamples < most]):
+            break
+        for test in again:
+            test.draw(min(test.resamples, most - test.resamples))
+    frame = pd.DataFrame([(test.p, test.error, test.resamples) for test in tests], columns=["p", "p_error", "swaps"])
+    frame.insert(1, "p_holm", holm(frame["p"]))
+    return frame.assign(p_settled=~unsettled)
+
+
 def equivalence(low: float, high: float, *, margin: float) -> str:
-    """Verdict of two one-sided tests (Schuirmann 1987) from the 1 - 2 alpha interval of a difference.
+    """Verdict of two one-sided tests (Schuirmann 1987) from the 1 - 2 alpha interval of a single difference.
 
     "equivalent": the interval lies inside (-margin, margin); "not equivalent": it lies entirely outside; "undecided": anything
-    else, including no interval. The margin must be chosen before the data are seen.
+    else, including no interval. The margin must be chosen before the data are seen. For several differences: `equivalences`.
     """
     if -margin < low and high < margin:
         return "equivalent"
     return "not equivalent" if low >= margin or high <= -margin else "undecided"
+
+
+def equivalences(table: pd.DataFrame, *, alpha: float) -> pd.DataFrame:
+    """Verdicts on a family of differences, with Holm's correction over the family; columns p_tost_holm and equivalence.
+
+    `table` has p_tost and p_beyond (`across_seeds` with a margin), low and high (the interval of the difference, for its sign).
+    "equivalent": p_tost_holm < `alpha`, and ", and worse" or ", and better" where the interval lies wholly on one side of 0;
+    "not equivalent": the adjusted p_beyond < `alpha`; "undecided": neither.
+    """
+    inside, beyond = holm(table["p_tost"]), holm(table["p_beyond"])
+    side = np.select([table["high"] < 0, table["low"] > 0], [", and worse", ", and better"], "")
+    alike = np.char.add("equivalent", side.astype(str))
+    verdict = np.select([inside < alpha, beyond < alpha], [alike, np.full(len(table), "not equivalent")], "undecided")
+    return table.assign(p_tost_holm=inside, equivalence=verdict)
 
 
 def intervals(
@@ -84,27 +124,25 @@ def compare(
 
     `systems` maps a name to levels (n,). `pairs` lists (system, baseline); by default every other system against the first one.
     Columns: system, baseline, n, <metric>, <metric>_baseline, difference (system - baseline), low, high (paired bootstrap,
-    `confidence`), p (paired permutation), p_holm, tost_low, tost_high (the 2 confidence - 1 interval), margin, equivalence.
+    `confidence`), tost_low, tost_high (the 2 confidence - 1 interval), p_tost, p_beyond, margin, those of `decided`, p_tost_holm,
+    equivalence (`equivalences`).
     """
     names = list(systems)
     pairs = [(name, names[0]) for name in names[1:]] if pairs is None else list(pairs)
     unknown = sorted({name for pair in pairs for name in pair} - set(names))
     if unknown:
         raise CyborgError(f"compare: no scores for {', '.join(unknown)}; there are {', '.join(names)}")
-    values, resampled = _of_systems(human_level, systems, scale, metric, resamples, seed)
-    rows, n = [], len(np.asarray(human_level))
+    levels = {name: paired_levels(human_level, machine, levels=scale.size)[1] for name, machine in systems.items()}
+    rows, tests, options = [], [], {"metric": metric, "seed": seed}
     for system, baseline in pairs:
-        here, there = names.index(system), names.index(baseline)
-        value, spread = values[here] - values[there], resampled[:, here] - resampled[:, there]
-        shown = percentile_interval(value, spread, confidence=confidence, n=n)
-        tost = percentile_interval(value, spread, confidence=2 * confidence - 1, n=n)
-        p = paired_permutation(human_level, systems[system], systems[baseline], metric=metric, resamples=resamples, seed=seed)
-        rows.append((system, baseline, n, values[here], values[there], *shown, p, *tost[1:]))
-    columns = ["system", "baseline", "n", metric, f"{metric}_baseline", "difference", "low", "high", "p", "tost_low", "tost_high"]
-    frame = pd.DataFrame(rows, columns=columns)
-    frame.insert(frame.columns.get_loc("p") + 1, "p_holm", holm(frame["p"]))
-    verdicts = [equivalence(low, high, margin=margin) for low, high in zip(frame["tost_low"], frame["tost_high"], strict=True)]
-    return frame.assign(margin=margin, equivalence=verdicts)
+        ours, theirs = ({1: levels[name]} for name in (system, baseline))
+        value, base = (across_seeds(human_level, runs, resamples=2, **options)["mean"] for runs in (ours, theirs))
+        found = contrast(human_level, ours, theirs, margin=margin, resamples=resamples, confidence=confidence, **options)
+        rows.append({"system": system, "baseline": baseline, "n": len(levels[system]), metric: value, f"{metric}_baseline": base})
+        rows[-1] |= found
+        tests.append(Swaps(human_level, levels[system], levels[baseline], **options))
+    frame = pd.concat([pd.DataFrame(rows), decided(tests, alpha=1 - confidence, resamples=resamples)], axis=1)
+    return equivalences(frame, alpha=1 - confidence)
 
 
 def across_seeds(
@@ -116,6 +154,8 @@ def across_seeds(
     resamples: int = 10_000,
     confidence: float = 0.95,
     seed: Seed,
+    clusters: ArrayLike | None = None,
+    margin: float | None = None,
 ) -> dict[str, Any]:
     """The mean over seeds of a metric, or of its difference to `baseline` (same seeds), with both sources of variance.
 
@@ -130,27 +170,42 @@ def across_seeds(
     S - 1 degrees of freedom. Each source has its own quantile, so the interval is wide where seeds are few. Its coverage is in
     results/coverage (Satterthwaite's degrees of freedom, tried first, covered too little). With one seed, seed_sd is NaN, test_sd
     is that run's own, and low and high are the interval over essays alone. `interval_of` names the sources covered ("essays and
-    seeds" or "essays").
+    seeds" or "essays"). No end goes beyond what the metric can be (`metrics.BOUNDS`).
+
+    With `clusters` (n,), prompts are drawn in place of essays (`bootstrap.resampled_sums`). With a `margin`, p_tost is the
+    p-value of "the true value lies outside (-margin, margin)", and p_beyond that of "it lies inside": the alphas at which the 1
+    - 2 alpha interval would just touch the margin, from inside and from outside.
     """
     if baseline is not None and set(runs) != set(baseline):
         raise CyborgError(f"across_seeds: seeds {sorted(runs)} and baseline seeds {sorted(baseline)} must be the same")
     machines = [_draws(part[key]) for part in (runs, baseline) if part is not None for key in runs]
-    values, resampled = averaged_metric(human, machines, metric=metric, resamples=resamples, seed=seed)
+    values, resampled = averaged_metric(human, machines, metric=metric, resamples=resamples, seed=seed, clusters=clusters)
     count = len(runs)
     if baseline is not None:
         values, resampled = values[:count] - values[count:], resampled[:, :count] - resampled[:, count:]
     resampled_mean, mean, n = resampled.mean(axis=1), float(values.mean()), len(np.asarray(human))
-    test = percentile_interval(mean, resampled_mean, confidence=confidence, n=n)
+    units = n if clusters is None else cluster_numbers(clusters, n)[1]
+    test = percentile_interval(mean, resampled_mean, confidence=confidence, n=units)
     whole = resampled[np.isfinite(resampled_mean)]
     spread = np.atleast_2d(np.cov(whole, rowvar=False)) if len(whole) > 1 else np.full((count, count), np.nan)
     seed_variance, test_variance, low, high = float("nan"), spread[0, 0], test.low, test.high
     if count > 1:
         test_variance = max(0.0, (spread.sum() - np.trace(spread)) / (count * (count - 1)))
         seed_variance = values.var(ddof=1)
-        z, t = (distribution.ppf((1 + confidence) / 2) for distribution in (stats.norm, stats.t(count - 1)))
-        half = np.sqrt(z**2 * test_variance + t**2 * seed_variance / count)
+        normal = stats.norm if clusters is None else stats.t(max(1, units - 1))  # few prompts
+        half = _half((1 - confidence) / 2, test_variance, seed_variance, count, normal)
         low, high = mean - half, mean + half
-    return {
+    least, most = BOUNDS.get(metric, (-np.inf, np.inf))
+    least, most = (least, most) if baseline is None else (least - most, most - least)
+    low, high = np.clip([low, high], least, most)
+    tested = {}
+    if margin is not None and count > 1:
+        sides = [_tail(margin - side * mean, test_variance, seed_variance, count, normal) for side in (1, -1)]
+    elif margin is not None:
+        sides = [_resampled_tail(side * resampled_mean, margin, units) for side in (1, -1)]
+    if margin is not None:  # p of "at least margin" and of "at most -margin"
+        tested = {"p_tost": max(sides), "p_beyond": min(1 - side for side in sides)}
+    return tested | {
         "n": n,
         "seeds": count,
         "mean": mean,
@@ -162,6 +217,32 @@ def across_seeds(
         "high": float(high),
         "interval_of": "essays and seeds" if count > 1 else "essays",
     }
+
+
+def _half(alpha: float, test_variance: float, seed_variance: float, seeds: int, normal: Any) -> float:
+    """Half the 1 - 2 alpha interval of a mean over seeds (`across_seeds`)."""
+    z, t = normal.isf(alpha), stats.t(seeds - 1).isf(alpha)
+    return float(np.sqrt(z**2 * test_variance + t**2 * seed_variance / seeds))
+
+
+def _tail(distance: float, *spread: Any) -> float:
+    """The alpha at which `_half` is |distance|; one minus it where the distance is negative. NaN stays NaN."""
+    if not np.isfinite(distance):
+        return float("nan")
+    if _half(SMALLEST, *spread) <= abs(distance):
+        alpha = SMALLEST
+    else:
+        alpha = optimize.brentq(lambda alpha: _half(alpha, *spread) - abs(distance), SMALLEST, 0.5)
+    return alpha if distance > 0 else 1 - alpha
+
+
+def _resampled_tail(resampled: np.ndarray, margin: float, n: int) -> float:
+    """The alpha at which the upper end of `percentile_interval` with n touches the margin; NaN where there is no interval."""
+    known = resampled[np.isfinite(resampled)]
+    if len(known) < 0.95 * len(resampled) or n < 2:
+        return float("nan")
+    share = np.clip(np.mean(known >= margin), 1 / (len(known) + 1), 1 - 1 / (len(known) + 1))
+    return float(stats.t.cdf(stats.norm.ppf(share) * np.sqrt((n - 1) / n), n - 1))
 
 
 def widened(
@@ -197,20 +278,25 @@ def contrast(
     margin: float,
     resamples: int,
     confidence: float,
-    seed: int,
+    seed: Seed,
+    metric: str = "qwk",
+    clusters: ArrayLike | None = None,
 ) -> dict[str, Any]:
-    """Difference in QWK of two arms with the same seeds.
+    """Difference in a metric of two arms with the same seeds.
 
-    Returned: difference, low, high (`across_seeds`), p (`paired_permutation` for these runs, swapping all seeds and draws of an
-    essay together), tost_low, tost_high (the 2 confidence - 1 interval), margin, equivalence.
+    Returned: difference, low, high (`across_seeds`), tost_low, tost_high (the 2 confidence - 1 interval), p_tost, p_beyond,
+    margin. With `clusters`, also prompt_low and prompt_high: the interval that holds for other prompts too. Verdicts need the
+    whole family: `decided` for the p-values of differences, `equivalences` for the margin.
     """
-    options = {"resamples": resamples, "seed": seed}
-    shown = across_seeds(human, ours, theirs, confidence=confidence, **options)
+    options = {"resamples": resamples, "seed": seed, "metric": metric}
+    shown = across_seeds(human, ours, theirs, confidence=confidence, margin=margin, **options)
     tost = across_seeds(human, ours, theirs, confidence=2 * confidence - 1, **options)
     found = {"difference": shown["mean"], "low": shown["low"], "high": shown["high"]}
-    found |= {"p": paired_permutation(human, _one_by_one(ours), _one_by_one(theirs), **options)}
+    if clusters is not None:
+        nested = across_seeds(human, ours, theirs, confidence=confidence, clusters=clusters, **options)
+        found |= {"prompt_low": nested["low"], "prompt_high": nested["high"]}
     found |= {"tost_low": tost["low"], "tost_high": tost["high"]}
-    return found | {"margin": margin, "equivalence": equivalence(tost["low"], tost["high"], margin=margin)}
+    return found | {"p_tost": shown["p_tost"], "p_beyond": shown["p_beyond"], "margin": margin}
 
 
 def gap_closed(
@@ -226,33 +312,27 @@ def gap_closed(
 ) -> dict[str, Any]:
     """Share of the gap between few and all human scores that the synthetic scores close, with a paired bootstrap interval.
 
-    (QWK_cyborg - QWK_baseline) / (QWK_full - QWK_baseline): 0 = no gain, 1 = as good as full, above 1 = better. Each arm is an
-    array (n,) or a mapping seed -> array. A mapping counts with its mean over seeds, in the sample and in every resample, so the
-    interval is over essays for these seeds. Returned: n, gap_closed, low, high, gained, gap, gap_low, gap_high, resolved.
+    (QWK_cyborg - QWK_baseline) / (QWK_full - QWK_baseline), or of another metric: 0 = no gain, 1 = as good as full, above 1 =
+    better. Each arm is an array (n,) or a mapping seed -> array. A mapping counts with its mean over seeds, in the sample and
+    in every resample, so the interval is over essays for these seeds. Returned: n, gap_closed, low, high, gained, gap, gap_low,
+    gap_high, resolved.
 
-    Where the interval of the gap contains 0, there may be nothing to close, and a ratio has no bounded interval (Fieller 1954).
-    Then `resolved` is False, low and high are NaN, and the ratio is returned as computed (NaN for a gap of 0) but means nothing.
+    A share needs a gap: `resolved` says whether the whole interval of the gap lies on the side where `full` is better. Elsewhere
+    there may be nothing to close, and a ratio has no bounded interval (Fieller 1954): gap_closed, low and high are NaN.
     """
     arms = [list(arm.values()) if isinstance(arm, Mapping) else [arm] for arm in (baseline, cyborg, full)]
     (few, ours, all_), resampled = averaged_metric(human, arms, metric=metric, resamples=resamples, seed=seed)
     few_b, ours_b, all_b = resampled.T
     n = len(np.asarray(human))
     gap = percentile_interval(all_ - few, all_b - few_b, confidence=confidence, n=n)
-    resolved = bool(gap.low > 0 or gap.high < 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = (ours - few) / gap.value if gap.value != 0 else float("nan")
-        ratio = percentile_interval(value, (ours_b - few_b) / (all_b - few_b), confidence=confidence, n=n)
-    return {
-        "n": n,
-        "gap_closed": float(value),
-        "low": ratio.low if resolved else float("nan"),
-        "high": ratio.high if resolved else float("nan"),
-        "gained": float(ours - few),
-        "gap": gap.value,
-        "gap_low": gap.low,
-        "gap_high": gap.high,
-        "resolved": resolved,
-    }
+    resolved = bool(gap.high < 0 if metric in LOWER_IS_BETTER else gap.low > 0)
+    ratio = Interval(*[float("nan")] * 3)
+    if resolved:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            drawn = (ours_b - few_b) / (all_b - few_b)
+        ratio = percentile_interval((ours - few) / gap.value, drawn, confidence=confidence, n=n)
+    found = {"n": n, "gap_closed": ratio.value, "low": ratio.low, "high": ratio.high, "gained": float(ours - few)}
+    return found | {"gap": gap.value, "gap_low": gap.low, "gap_high": gap.high, "resolved": resolved}
 
 
 def _draws(run: Run) -> list[ArrayLike]:
@@ -260,7 +340,7 @@ def _draws(run: Run) -> list[ArrayLike]:
     return list(run) if np.ndim(next(iter(run), 0)) else [run]
 
 
-def _one_by_one(runs: Mapping[Any, Run]) -> dict[Any, ArrayLike]:
+def one_by_one(runs: Mapping[Any, Run]) -> dict[Any, ArrayLike]:
     """Scores of each draw, keyed by (seed, number of the draw)."""
     return {(key, at): draw for key, run in runs.items() for at, draw in enumerate(_draws(run))}
 

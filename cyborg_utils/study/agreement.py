@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.stats.comparisons import across_seeds, contrast, gap_closed, holm
-from cyborg_utils.stats.metrics import agreement_metrics
+from cyborg_utils.stats.bootstrap import Swaps
+from cyborg_utils.stats.comparisons import across_seeds, contrast, decided, equivalences, gap_closed, one_by_one
+from cyborg_utils.stats.metrics import MIN_DOUBLE, agreement_metrics, prmse
 from cyborg_utils.stats.power import qwk_power
-from cyborg_utils.study.arms import TEACHER, Runs, by_seed, human, of_student, pick, systems
+from cyborg_utils.study.arms import TEACHER, Runs, by_seed, human, of_student, pick, prompts, systems
 from cyborg_utils.study.scores import ARM
 
 
@@ -23,27 +24,30 @@ def agreement_table(
 ) -> pd.DataFrame:
     """One row per arm: QWK with interval (`across_seeds`), and the means over seeds of the other agreement metrics.
 
-    Columns: fraction, n_human, labels, student, head, seeds, n, qwk, low, high, interval_of, seed_sd, test_sd, exact, adjacent,
-    r, sd_ratio, smd, qwk_raw, smd_raw. n counts the essays. The `raw` metrics are of the scores before mean and SD are matched on
-    the development split.
+    Columns: fraction, n_human (U and development essays), n_dev, labels, student, head, seeds, n, qwk, low, high, interval_of,
+    seed_sd, test_sd, exact, adjacent, r, sd_ratio, smd, prmse, qwk_raw, smd_raw. n counts the test essays. The `raw` metrics are
+    of the scores before mean and SD are matched. prmse is NaN where fewer than `metrics.MIN_DOUBLE` essays have a second score.
     """
-    h, score = human(raters), human(raters, "score")
-    rows = []
+    h, score, second = human(raters), human(raters, "score"), human(raters, "second_score")
+    rows, ratings = [], np.column_stack([score, second])
     for key, arm in raters.groupby(ARM, sort=False):
         levels = by_seed(arm, f"{column}_level")
         pooled = across_seeds(h, levels, resamples=resamples, confidence=confidence, seed=seed)
         main = pd.DataFrame([agreement_metrics(score, value, scale) for value in by_seed(arm, f"{column}_value").values()]).mean()
         raw = pd.DataFrame([agreement_metrics(score, value, scale) for value in by_seed(arm, "value").values()]).mean()
+        values = by_seed(arm, f"{column}_value").values()
+        true = np.mean([prmse(ratings, value) for value in values]) if np.isfinite(second).sum() >= MIN_DOUBLE else np.nan
         hits = [(np.mean(level == h), np.mean(np.abs(level - h) <= 1)) for level in levels.values()]
         rows.append(
             dict(zip(ARM, key, strict=True))
-            | {"n_human": arm["n_human"].iloc[0], "seeds": len(levels), "n": len(h), "qwk": pooled["mean"]}
+            | {name: arm[name].iloc[0] for name in ("n_human", "n_dev")}
+            | {"seeds": len(levels), "n": len(h), "qwk": pooled["mean"]}
             | {name: pooled[name] for name in ("low", "high", "interval_of", "seed_sd", "test_sd")}
             | dict(zip(("exact", "adjacent"), np.mean(hits, axis=0), strict=True))
             | {name: main[name] for name in ("r", "sd_ratio", "smd")}
-            | {"qwk_raw": raw["qwk"], "smd_raw": raw["smd"]}
+            | {"prmse": true, "qwk_raw": raw["qwk"], "smd_raw": raw["smd"]}
         )
-    first = ["fraction", "n_human", "labels", "student", "head"]
+    first = ["fraction", "n_human", "n_dev", "labels", "student", "head"]
     table = pd.DataFrame(rows)
     return table[[*first, *(name for name in table if name not in first)]]
 
@@ -81,17 +85,18 @@ def single_runs(raters: pd.DataFrame, *, scale: Scale, column: str = "matched") 
 def comparisons(
     raters: pd.DataFrame, *, margin: float, resamples: int, confidence: float, seed: int, column: str = "matched_level"
 ) -> pd.DataFrame:
-    """Differences in QWK within each fraction, student and head; all rows are one family for Holm's correction.
+    """Differences in QWK within each fraction, student and head; all rows are one family for Holm's corrections.
 
-    Pairs: every kind of Cyborg labels against `human` and against `full`; `full` and the Teacher's two readings against `human`.
-    Columns: fraction, student, head, system, baseline, seeds (those that both have), n, qwk, qwk_baseline, difference, low, high
-    (`across_seeds`), p, p_holm (permutation over essays, swapping all seeds of an essay together), tost_low, tost_high (the
-    2 confidence - 1 interval), margin, equivalence, least_margin (the smallest margin at which the pair is equivalent).
+    Pairs: every kind of Cyborg labels against `human`, `human+dev` and `full`; `human+dev`, `full` and the Teacher's two
+    readings against `human`. Columns: fraction, n_human, n_dev, student, head, system, baseline, seeds (those that both have),
+    n, qwk, qwk_baseline, those of `comparisons.contrast`, `decided` and `equivalences`, least_margin (the smallest margin at
+    which the pair alone would be equivalent). "Comparable" is asked of the pairs with `full` alone: they are the family of that
+    verdict, and the others have "not asked".
     """
-    h, rows = human(raters), []
-    for place, arms in _settings(raters, column):
+    h, prompts_, rows, tests = human(raters), prompts(raters), [], []
+    for place, arms in settings(raters, column):
         for system, baseline in _pairs(arms):
-            ours, theirs = _shared(arms, system, baseline)
+            ours, theirs = shared(arms, system, baseline)
             if not ours:
                 continue
             options = {"margin": margin, "resamples": resamples, "confidence": confidence, "seed": seed}
@@ -100,45 +105,54 @@ def comparisons(
                 place
                 | {"system": system, "baseline": baseline, "seeds": len(ours), "n": len(h)}
                 | {"qwk": level[0], "qwk_baseline": level[1]}
-                | contrast(h, ours, theirs, **options)
+                | contrast(h, ours, theirs, clusters=prompts_, **options)
             )
+            tests.append(Swaps(h, one_by_one(ours), one_by_one(theirs), seed=seed))
     table = pd.DataFrame(rows, columns=None if rows else _COMPARED)
+    if rows:
+        table = pd.concat([table, decided(tests, alpha=1 - confidence, resamples=resamples)], axis=1)
+        asked = table["baseline"] == "full"
+        table[["p_tost", "p_beyond"]] = table[["p_tost", "p_beyond"]].where(asked)
+        table = equivalences(table, alpha=1 - confidence)
+        table["equivalence"] = table["equivalence"].where(asked, "not asked")
     least = table[["tost_low", "tost_high"]].abs().max(axis=1)
-    return table.assign(p_holm=holm(table["p"]), least_margin=least)[_COMPARED]
+    return table.assign(least_margin=least).reindex(columns=_COMPARED)
 
 
-_COMPARED = [
-    "fraction",
-    "student",
-    "head",
-    "system",
-    "baseline",
-    "seeds",
-    "n",
-    "qwk",
-    "qwk_baseline",
-    "difference",
-    "low",
-    "high",
-]
-_COMPARED += ["p", "p_holm", "tost_low", "tost_high", "margin", "equivalence", "least_margin"]
+PLACE = ["fraction", "n_human", "n_dev"]  # how many human scores: their share of X, all that were paid for, for development
+_COMPARED = [*PLACE, "student", "head", "system", "baseline", "seeds", "n", "qwk", "qwk_baseline", "difference"]
+_COMPARED += ["low", "high", "prompt_low", "prompt_high", "p", "p_holm", "p_error", "swaps", "p_settled", "tost_low", "tost_high"]
+_COMPARED += ["p_tost_holm", "margin", "equivalence", "least_margin"]
+MEASURES = {  # by which a gap can be closed: metric, column of the human scores, column of the machine's
+    "QWK, matched": ("qwk", "human_level", "matched_level"),
+    "r": ("r", "score", "value"),
+    "exact, matched": ("exact", "human_level", "matched_level"),
+    "MAE, matched": ("mae", "score", "matched_value"),
+    "QWK, raw": ("qwk", "human_level", "level"),
+    "MAE, raw": ("mae", "score", "value"),
+}
 
 
-def gaps(raters: pd.DataFrame, *, resamples: int, confidence: float, seed: int, column: str = "matched_level") -> pd.DataFrame:
+def gaps(
+    raters: pd.DataFrame, *, resamples: int, confidence: float, seed: int, measures: Sequence[str] = ("QWK, matched",)
+) -> pd.DataFrame:
     """Share of the gap between `human` and `full` that each kind of Cyborg labels closes (`comparisons.gap_closed`).
 
-    Columns: fraction, student, head, labels, seeds, n, gap_closed, low, high, gained, gap, gap_low, gap_high, resolved.
+    `measures` are names in `MEASURES`; a claim that holds by one of them alone depends on the metric. Columns: fraction,
+    n_human, n_dev, student, head, labels, measure, seeds, n, gap_closed, low, high, gained, gap, gap_low, gap_high, resolved.
     """
-    h, rows = human(raters), []
-    for place, arms in _settings(raters, column):
-        if not {"human", "full"} <= set(arms):
-            continue
-        for labels in (name for name in arms if name.startswith("cyborg")):
-            options = {"resamples": resamples, "confidence": confidence, "seed": seed}
-            found = gap_closed(h, arms["human"], arms[labels], arms["full"], **options)
-            rows.append(place | {"labels": labels, "seeds": len(arms[labels])} | found)
-    columns = ["fraction", "student", "head", "labels", "seeds", "n", "gap_closed", "low", "high", "gained", "gap", "gap_low"]
-    return pd.DataFrame(rows, columns=[*columns, "gap_high", "resolved"])
+    rows = []
+    for measure in measures:
+        metric, of, column = MEASURES[measure]
+        options = {"metric": metric, "resamples": resamples, "confidence": confidence, "seed": seed}
+        for place, arms in settings(raters, column):
+            if not {"human", "full"} <= set(arms):
+                continue
+            for labels in (name for name in arms if name.startswith("cyborg")):
+                found = gap_closed(human(raters, of), arms["human"], arms[labels], arms["full"], **options)
+                rows.append(place | {"labels": labels, "measure": measure, "seeds": len(arms[labels])} | found)
+    columns = [*PLACE, "student", "head", "labels", "measure", "seeds", "n", "gap_closed", "low", "high", "gained"]
+    return pd.DataFrame(rows, columns=[*columns, "gap", "gap_low", "gap_high", "resolved"])
 
 
 def power_table(
@@ -162,10 +176,10 @@ def power_table(
     wanted, tables = {"fraction": fraction, "student": student, "head": head}, []
     for name, rows in {"all": raters, **_smallest_group(raters, groups, min_group)}.items():
         asked = {}
-        for place, arms in _settings(rows, column):
+        for place, arms in settings(rows, column):
             for system, baseline in (("cyborg", "human"), ("cyborg", "full"), ("cyborg-soft", "full")):
-                ours, theirs = _shared(arms, system, baseline)
-                if place == wanted and ours:
+                ours, theirs = shared(arms, system, baseline)
+                if wanted.items() <= place.items() and ours:
                     asked[f"{system} - {baseline}"] = (ours, theirs)
         found = qwk_power(human(rows), asked, sizes=sizes, margins=(margin,), seed=seed)
         found.insert(0, "essays", name)
@@ -183,18 +197,18 @@ def _smallest_group(raters: pd.DataFrame, groups: Sequence[str], min_group: int)
     return {f"{column.removeprefix('groups.')}: {group}": raters[raters[column] == group]}
 
 
-def _settings(raters: pd.DataFrame, column: str) -> Iterator[tuple[dict, dict[str, Runs]]]:
+def settings(raters: pd.DataFrame, column: str) -> Iterator[tuple[dict, dict[str, Runs]]]:
     """Each fraction, student and head with its arms, including `full` and the Teacher's: labels -> seed -> levels."""
     students = raters[(raters["student"] != "teacher") & (raters["fraction"] < 1)]
-    for (fraction, student, head), rows in students.groupby(["fraction", "student", "head"], sort=False):
+    for (fraction, n_human, n_dev, student, head), rows in students.groupby([*PLACE, "student", "head"], sort=False):
         arms = {labels: by_seed(arm, column) for labels, arm in rows.groupby("labels", sort=False)}
         others = {"full": pick(raters, student=student, head=head, labels="full")}
         others |= {name: pick(raters, fraction=fraction, student="teacher", head=reading) for name, reading in TEACHER.items()}
         arms |= {name: by_seed(rows, column) for name, rows in others.items() if len(rows)}
-        yield {"fraction": fraction, "student": student, "head": head}, arms
+        yield {"fraction": fraction, "n_human": n_human, "n_dev": n_dev, "student": student, "head": head}, arms
 
 
-def _shared(arms: dict[str, Runs], system: str, baseline: str) -> tuple[Runs, Runs]:
+def shared(arms: dict[str, Runs], system: str, baseline: str) -> tuple[Runs, Runs]:
     """The runs of two arms for the seeds that both have; empty where an arm is missing."""
     ours, theirs = arms.get(system, {}), arms.get(baseline, {})
     seeds = sorted(set(ours) & set(theirs))
@@ -203,6 +217,6 @@ def _shared(arms: dict[str, Runs], system: str, baseline: str) -> tuple[Runs, Ru
 
 def _pairs(arms: dict[str, Runs]) -> list[tuple[str, str]]:
     mixed = [name for name in arms if name.startswith("cyborg")]
-    pairs = [(name, "human") for name in mixed] + [(name, "full") for name in mixed]
-    pairs += [(name, "human") for name in ("full", *TEACHER)]
+    pairs = [(name, baseline) for baseline in ("human", "human+dev", "full") for name in mixed]
+    pairs += [(name, "human") for name in ("human+dev", "full", *TEACHER)]
     return [(system, baseline) for system, baseline in pairs if system in arms and baseline in arms]

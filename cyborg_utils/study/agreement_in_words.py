@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from cyborg_utils.core.config import Study
+from cyborg_utils.core.scale import Scale
 from cyborg_utils.plots.style import label
+from cyborg_utils.stats.metrics import MIN_DOUBLE, qwk_of_people
 from cyborg_utils.study import arms
 from cyborg_utils.study.artefacts import p_value
 
@@ -29,10 +31,10 @@ def counted_seeds(count: int) -> str:
 
 def scope(raters: pd.DataFrame, missing: Sequence[str], *, fraction: float, student: str, head: str) -> str:
     """What the tables speak of: test essays, shares and seeds, the Student that is shown, and the runs that are missing."""
-    seeds = raters[raters["fraction"] < 1].groupby("fraction")["seed"].nunique()
-    grid = ", ".join(f"{share:.0%} ({counted_seeds(count)})" for share, count in seeds.items())
+    seeds = raters[raters["fraction"] < 1].groupby(["fraction", "n_human", "n_dev"])["seed"].nunique()
+    grid = "; ".join(f"{at[0]:.0%} of X, {arms.paid(*at[1:])}, {counted_seeds(count)}" for at, count in seeds.items())
     return (
-        f"**{raters['essay_id'].nunique():,}** test essays; shares of human scores: {grid}. "
+        f"**{raters['essay_id'].nunique():,}** test essays. Human scores: {grid}. "
         f"Where one share is shown it is **{fraction:.0%}**; where one Student is shown it is **{label(student)}**, {head} head. "
         + (f"**Not run (yet): {', '.join(missing)}.**" if missing else "Every run of the study is there.")
     )
@@ -41,8 +43,28 @@ def scope(raters: pd.DataFrame, missing: Sequence[str], *, fraction: float, stud
 def agreement(table_qwk: pd.DataFrame, *, fraction: float, student: str, head: str) -> str:
     """QWK with interval of each arm of one Student, and of the Teacher, at one share of human scores and at all of them."""
     rows = arms.of_student(table_qwk, student, head, fraction=fraction)
+    few = rows[rows["fraction"] == fraction].iloc[0]
     listed = "\n".join(f"- {label(row.arm)}: **{row.qwk:.3f} [{row.low:.3f}, {row.high:.3f}]**" for row in rows.itertuples())
-    return f"QWK of {label(student)}, {head} head, {fraction:.0%} human scores:\n\n{listed}"
+    return f"QWK of {label(student)}, {head} head, {arms.paid(few['n_human'], few['n_dev'])}:\n\n{listed}"
+
+
+def same_price(table_qwk: pd.DataFrame, *, student: str, head: str) -> str:
+    """Each `cyborg` arm beside the Student on human scores alone whose training set is as large as what `cyborg` was paid for.
+
+    That is `human+dev` of the same share, or `human` of a larger share with nearly (within a tenth) as many essays in U.
+    """
+    mine, lines = arms.pick(table_qwk, student=student, head=head), []
+    learnt = mine["n_human"].where(mine["labels"] == "human+dev", mine["n_human"] - mine["n_dev"])
+    for row in arms.pick(mine, labels="cyborg").itertuples():
+        near = mine[mine["labels"].isin(["human", "human+dev"]) & ((learnt / row.n_human - 1).abs() <= 0.1)]
+        for other in near.itertuples():
+            lines.append(
+                f"- {arms.paid(row.n_human, row.n_dev)}: `cyborg` {row.qwk:.3f}; a Student on {learnt[other.Index]:,} human "
+                f"scores (`{other.labels}` at {other.fraction:.0%}) {other.qwk:.3f} [{other.low:.3f}, {other.high:.3f}], so "
+                f"Cyborg Data brings **{row.qwk - other.qwk:+.3f}** over what the same number of human scores buys."
+            )
+    none = "No Student here learned from as many human scores as Cyborg Data cost (`human+dev` was not run)."
+    return "\n".join(lines) or none
 
 
 def unlike_teachers(study: Study) -> str:
@@ -60,35 +82,49 @@ def unlike_teachers(study: Study) -> str:
 def gain(table_comparisons: pd.DataFrame, *, student: str, head: str, margin: float) -> str:
     """Each Cyborg arm against `human` and against `full`, share by share, from `agreement.comparisons`."""
     lines = []
-    for share, part in arms.pick(table_comparisons, student=student, head=head).groupby("fraction"):
+    for (share, *cost), part in arms.pick(table_comparisons, student=student, head=head).groupby(
+        ["fraction", "n_human", "n_dev"]
+    ):
         pairs = part.set_index(["system", "baseline"])
         gap = pairs["difference"].get(("full", "human"), float("nan"))
-        lines.append(f"\n**{share:.0%} human scores**" + (f" (`full` is {gap:+.3f} from `human`)" if gap == gap else "") + "\n")
+        lines.append(
+            f"\n**{share:.0%} of X, {arms.paid(*cost)}**" + (f" (`full` is {gap:+.3f} from `human`)" if gap == gap else "") + "\n"
+        )
         for arm in pairs.index.levels[0]:
             if arm.startswith("cyborg") and (arm, "human") in pairs.index:
                 bound = pairs.loc[(arm, "full")] if (arm, "full") in pairs.index else None
                 lines.append(_gain_of_arm(arm, pairs.loc[(arm, "human")], bound, margin))
+                if (arm, "human+dev") in pairs.index:
+                    fair = pairs.loc[(arm, "human+dev")]
+                    lines.append(f"  Against `human+dev`, which learned from all of these human scores: {_verdict(fair)}.")
         if gap == gap and 0 < gap < 2 * margin:
             lines.append(f"- The margin is {margin / gap:.0%} of all there is to win here: read *comparable* with that in mind.")
     return "\n".join(lines)
 
 
-def _gain_of_arm(arm: str, gained: pd.Series, bound: pd.Series | None, margin: float) -> str:
-    other_seeds = gained["low"] * gained["high"] > 0  # the interval speaks of other seeds as well, p of these trained models only
-    if gained["p_holm"] >= ALPHA:
+def _verdict(row: pd.Series) -> str:
+    """A difference with interval, whether it is beyond chance, and what prompts have to say."""
+    other_seeds = row["low"] * row["high"] > 0  # the interval speaks of other seeds as well, p of these trained models only
+    if row["p_holm"] >= ALPHA:
         verdict = "not beyond chance"
     elif other_seeds:
         verdict = "**beyond chance**"
     else:
-        verdict = f"beyond chance for these models, though {gained['seeds']} seeds say little of others"
-    verdict += f" (p = {p_value(gained['p'])}, corrected {p_value(gained['p_holm'])}".replace("= <", "<")
-    verdict += ", one seed)" if gained["seeds"] == 1 else ")"
-    line = f"- **{arm}** agrees {'better' if gained['difference'] > 0 else 'worse'} with people than `human`: "
-    line += f"{interval(gained)}, {verdict}"
+        verdict = f"beyond chance for these models, though {counted_seeds(row['seeds'])} say little of others"
+    verdict += f" (p = {p_value(row['p'])}, corrected {p_value(row['p_holm'])}".replace("= <", "<")
+    verdict += ", one seed)" if row["seeds"] == 1 else ")"
+    if row["prompt_low"] == row["prompt_low"]:
+        verdict += f"; over prompts [{row['prompt_low']:+.3f}, {row['prompt_high']:+.3f}]"
+    return f"{interval(row)}, {verdict}" + ("" if row["p_settled"] else "; p is too near its limit to be told from it")
+
+
+def _gain_of_arm(arm: str, gained: pd.Series, bound: pd.Series | None, margin: float) -> str:
+    line = f"- **{arm}** agrees {'better' if gained['difference'] > 0 else 'worse'} with people than `human`: {_verdict(gained)}"
     if bound is not None:
+        kind, _, side = bound["equivalence"].partition(", ")
         words = {"equivalent": "comparable to", "not equivalent": "not comparable to"}
-        line += f"; it is **{words.get(bound['equivalence'], 'not shown to be comparable to')}** all human scores"
-        line += f" ({interval(bound, low='tost_low', high='tost_high')}, margin {margin:g})"
+        line += f"; it is **{words.get(kind, 'not shown to be comparable to')}** all human scores"
+        line += f"{f' ({side})' if side else ''} ({interval(bound, low='tost_low', high='tost_high')}, margin {margin:g})"
     return line + "."
 
 
@@ -101,8 +137,8 @@ def condition(table_comparisons: pd.DataFrame, *, student: str, head: str) -> st
         clear = row["p_holm"] < ALPHA and row["low"] * row["high"] > 0
         holds = f"**The condition {'holds' if row['difference'] > 0 else 'does not hold'}**" if clear else "**It is not decided**"
         lines.append(
-            f"- {row['fraction']:.0%} human scores: {label(row['system'])} {row['qwk']:.3f}, `human` Student "
-            f"{row['qwk_baseline']:.3f}, difference {interval(row)}, corrected p {p_value(row['p_holm'])}, "
+            f"- {row['fraction']:.0%}, {arms.paid(row['n_human'], row['n_dev'])}: {label(row['system'])} {row['qwk']:.3f}, "
+            f"`human` Student {row['qwk_baseline']:.3f}, difference {interval(row)}, corrected p {p_value(row['p_holm'])}, "
             f"{counted_seeds(row['seeds'])}. {holds}."
         )
         learner = arms.pick(mine, fraction=row["fraction"], system="cyborg", baseline="human")
@@ -121,8 +157,85 @@ def gap_closed(table_gap_closed: pd.DataFrame, *, student: str, head: str) -> st
     for row in arms.pick(table_gap_closed, student=student, head=head).itertuples():
         share = f"**{row.gap_closed:.0%}** of the gap [{row.low:.0%}, {row.high:.0%}]"
         none = f"no share to quote, the gap itself is not shown ({row.gap:+.3f} [{row.gap_low:+.3f}, {row.gap_high:+.3f}])"
-        lines.append(f"- {row.fraction:.0%}, {row.labels}: {share if row.resolved else none}")
+        told = f"- {row.fraction:.0%}, {arms.paid(row.n_human, row.n_dev)}, {row.labels}: {share if row.resolved else none}"
+        lines.append(told + (", one seed" if row.seeds == 1 else ""))
     return "\n".join(lines) or "This study has no arm `full`, so there is no gap to measure."
+
+
+def by_measure(table_measures: pd.DataFrame) -> str:
+    """Whether the gap closes by every measure alike, from `agreement.gaps` with several measures of one Student."""
+    lines = []
+    for (share, labels), rows in table_measures.groupby(["fraction", "labels"], sort=False):
+        there = rows[rows["resolved"].astype(bool)]
+        if there.empty:
+            lines.append(f"- {share:.0%}, {labels}: by none of {len(rows)} measures is there a gap to close.")
+            continue
+        told = ", ".join(f"{row.measure} {row.gap_closed:.0%}" for row in there.itertuples())
+        agree = len(there) == len(rows) and (there["low"] > 0).all()
+        verdict = "**robust**: more than nothing is closed by each of them" if agree else "**hangs on the measure**"
+        lines.append(f"- {share:.0%}, {labels}: {told}; shown by {(there['low'] > 0).sum()} of {len(rows)} measures. {verdict}.")
+    return "\n".join(lines) or "This study has no arm `full`, so there is no gap to measure."
+
+
+def against_rivals(table_rivals: pd.DataFrame) -> str:
+    """Cyborg Data against the best scorer that the same human scores buy without a Teacher (`agreement_checks.rivals`)."""
+    lines = []
+    for row in table_rivals[table_rivals["chosen"].astype(bool)].itertuples():
+        told = f"- {row.fraction:.0%}, {arms.paid(row.n_human, row.n_dev)}, `{row.labels}` {row.qwk:.3f}: the best rival on the "
+        told += f"development essays is {label(row.rival.split(', ')[0])} on `{row.rival_labels}` (test essays: "
+        told += f"{row.qwk_baseline:.3f}); difference **{row.difference:+.3f}** [{row.low:+.3f}, {row.high:+.3f}]"
+        share = f"{row.gap_closed:.0%} [{row.gap_low:.0%}, {row.gap_high:.0%}] of the gap from it to `full`"
+        lines.append(f"{told}; {share if row.resolved else 'no gap from it to `full` is shown'}.")
+    return "\n".join(lines) or "No run has a Student without a Teacher: there is no rival."
+
+
+def development(table_development: pd.DataFrame) -> str:
+    """What fewer development essays would cost, from `agreement_checks.development_sizes`."""
+    rows = table_development.set_index("development")
+    least, most = rows.index[0], rows.index[-1]
+    if least == most:
+        return f"There are only {most} development essays: no smaller number was tried."
+    return (
+        f"Matched on {least} in place of {most} development essays, QWK would be {rows.loc[least, 'qwk']:.3f} on average "
+        f"in place of {rows.loc[most, 'qwk']:.3f}, with an SD of {rows.loc[least, 'qwk_sd']:.3f} over the choice "
+        f"of essays; the SMD of all essays would vary with an SD of {rows.loc[least, 'smd_sd']:.3f}."
+    )
+
+
+def ceiling(raters: pd.DataFrame, table_qwk: pd.DataFrame, scale: Scale) -> str:
+    """How well two people agree on the test essays, and which arms stand near them; why it is not known where it is not."""
+    essays = raters.drop_duplicates("essay_id")
+    double, best = essays["second_score"].notna().sum(), table_qwk.loc[table_qwk["qwk"].idxmax()]
+    operational = table_qwk[table_qwk["qwk"] >= 0.70]
+    told = (
+        f"{len(operational)} of {len(table_qwk)} arms reach the 0.70 that practice asks for"
+        if len(operational)
+        else (f"**No arm reaches the 0.70 that practice asks for**, `full` included (the highest: {best['qwk']:.3f})")
+    )
+    if double < MIN_DOUBLE:
+        why = "no essay has a second human score" if not double else f"only {double} test essays have a second human score"
+        return (
+            f"{told}. How near that is to people cannot be told: {why}. Scores that average several raters, or essays that were "
+            "kept because their raters agreed, are also more reliable than a single rater's: agreement with them flatters."
+        )
+    people, top = qwk_of_people(essays, scale), table_qwk.loc[table_qwk["prmse"].idxmax()]
+    above = (table_qwk["qwk"] > people).sum()
+    return (
+        f"Two people agree with QWK **{people:.3f}** on {double:,} test essays; {above} of {len(table_qwk)} arms agree better "
+        f"with the first of them than the second does. {told}. Against the *true* score (PRMSE) the best arm is "
+        f"{label(top['labels'])} ({label(top['student'])}) with {top['prmse']:.3f}."
+    )
+
+
+def probabilities(table_probabilities: pd.DataFrame) -> str:
+    """Whether the probabilities say more than the shares of the levels do, from `agreement_checks.probabilities`."""
+    lines = [
+        f"- {row.fraction:.0%}, {label(row.rater)}{'' if row.labels == 'teacher' else f' on {row.labels}'}: RPS {row.rps:.3f} "
+        f"[{row.rps_low:.3f}, {row.rps_high:.3f}], {'better' if row.rps_high < row.rps_shares else 'not shown to be better'} "
+        f"than giving every essay the same shares ({row.rps_shares:.3f}); ECE {row.ece:.3f}."
+        for row in table_probabilities.itertuples()
+    ]
+    return "\n".join(lines)
 
 
 def seed_noise(several: pd.DataFrame) -> str:

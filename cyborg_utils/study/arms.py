@@ -40,6 +40,18 @@ def human(raters: pd.DataFrame, column: str = "human_level") -> np.ndarray:
     return raters.drop_duplicates("essay_id").sort_values("essay_id")[column].to_numpy()
 
 
+def prompts(raters: pd.DataFrame) -> np.ndarray | None:
+    """The prompt of each essay, in the order of `by_seed`; None where an essay's prompt is unknown or all have the same one."""
+    found = raters.drop_duplicates("essay_id").sort_values("essay_id")["prompt"]
+    known = found.notna() & (found.astype(str).str.strip() != "")
+    return found.to_numpy() if known.all() and found.nunique() > 1 else None
+
+
+def paid(n_human: int, n_dev: int) -> str:
+    """`451 human scores (180 + 271 for development)`: what was paid for, and its parts."""
+    return f"{n_human:,} human scores" + (f" ({n_human - n_dev:,} + {n_dev:,} for development)" if n_dev else "")
+
+
 def headline_fraction(raters: pd.DataFrame) -> float:
     """The fraction shown where a table shows only one: that with most seeds, then the nearest to the paper's 10 %."""
     seeds = raters[raters["fraction"] < 1].groupby("fraction")["seed"].nunique()

@@ -68,10 +68,11 @@ def essays(profile: str) -> pd.DataFrame:
 
 
 def read(profile: str, kind: str, run: config.Run) -> pd.DataFrame:
-    """One file, `kind` "teacher" or "students", joined with the essays; columns run, fraction, seed, n_human are added.
+    """One file, `kind` "teacher" or "students", joined with the essays; columns run, fraction, seed, n_human, n_dev are added.
 
-    n_human is the size of U. Raises CyborgError where the file is missing, where a score is missing, and where an essay or its
-    part does not match the prepared essays (the corpus was prepared again with another split after the models had run).
+    n_human counts the human scores that were paid for: those of U and the n_dev ones of the development essays. Raises
+    CyborgError where the file is missing, where a score is missing, and where an essay or its part does not match the prepared
+    essays (the corpus was prepared again with another split after the models had run).
     """
     path = file(profile, f"{kind}_{run.name}")
     if not path.is_file():
@@ -110,8 +111,8 @@ def students(profile: str) -> pd.DataFrame:
 def raters(profile: str, *, part: str = "test") -> pd.DataFrame:
     """Every machine rater of a part ("test", "dev"), one row per essay and rater, in the order of the tables.
 
-    Columns: fraction, n_human, seed, run, student, head, labels, value, level, matched_value, matched_level, and the essays'
-    score, human_level, groups.* ... `ARM` and seed identify a rater; `student` is a model's name, "ridge" or "teacher".
+    Columns: fraction, n_human, n_dev, seed, run, student, head, labels, value, level, matched_value, matched_level, and the
+    essays' score, human_level, groups.* ... `ARM` and seed identify a rater; `student` is a model's name, "ridge" or "teacher".
 
     The Teacher has labels "teacher" and two heads: "most likely" (the score it gives, from which `cyborg` Students learn) and
     "expected" (its mean, rounded for the level). `matched_*` are matched in mean and SD to the human scores of the development
@@ -169,8 +170,10 @@ def _joined(path: Path, known: pd.DataFrame, run: config.Run, notebook: str) -> 
     numbers = [name for name in ("level", "expected", "value", "matched_value", "matched_level") if name in joined]
     if (empty := joined[numbers].isna().any(axis=1)).any():
         raise CyborgError(f"{paths.shown(path)}: no score in {int(empty.sum())} row(s), first: row {int(np.argmax(empty)) + 2}.")
-    n_human = max(1, round(run.fraction * int((known["split"] == "train").sum())))  # as corpora.draw_human counts
-    return joined.assign(run=run.name, fraction=run.fraction, seed=run.seed, n_human=n_human)
+    sizes = known["split"].value_counts().reindex(["train", "dev"], fill_value=0)
+    n_u = max(1, round(run.fraction * int(sizes["train"])))  # as corpora.draw_human counts
+    counts = {"n_human": n_u + int(sizes["dev"]), "n_dev": int(sizes["dev"])}
+    return joined.assign(run=run.name, fraction=run.fraction, seed=run.seed, **counts)
 
 
 def _whole(found: pd.DataFrame, profile: str, part: str) -> None:

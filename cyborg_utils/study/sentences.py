@@ -16,6 +16,7 @@ from cyborg_utils.core.config import Study
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data.corpora import Prepared
 from cyborg_utils.plots.style import label
+from cyborg_utils.study import arms
 
 # ---------------------------------------------------------------- 00 overview
 
@@ -40,16 +41,20 @@ def study_facts(study: Study, table_corpus: pd.DataFrame) -> str:
 
 
 def headline(table_comparisons: pd.DataFrame, *, student: str, head: str) -> str:
-    """One line a fraction: the Student on human scores alone, on Cyborg Data, and its Teacher."""
+    """One line a fraction: the Student on human scores alone, on Cyborg Data, the fair rival (`human+dev`), and the Teacher."""
     pairs, lines = table_comparisons.query("student == @student and head == @head"), []
-    for share, part in pairs.groupby("fraction"):
+    for (_, *cost), part in pairs.groupby(["fraction", "n_human", "n_dev"]):
         rows = part.set_index(["system", "baseline"])
         if ("cyborg", "human") not in rows.index:
             continue
         row = rows.loc[("cyborg", "human")]
-        line = f"With **{share:.0%}** human scores, QWK {row['qwk_baseline']:.3f} alone, {row['qwk']:.3f} on Cyborg Data: "
+        line = f"With **{arms.paid(*cost)}**, QWK {row['qwk_baseline']:.3f} alone, {row['qwk']:.3f} on Cyborg Data: "
         line += f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
         line += f", {row['seeds']} seed{'' if row['seeds'] == 1 else 's'}"
+        if ("cyborg", "human+dev") in rows.index:
+            fair = rows.loc[("cyborg", "human+dev")]
+            line += f". A Student that learned from the development essays too has {fair['qwk_baseline']:.3f}: "
+            line += f"{fair['difference']:+.3f} [{fair['low']:+.3f}, {fair['high']:+.3f}]"
         if ("teacher", "human") in rows.index:
             more, low, high = rows.loc[("teacher", "human"), ["difference", "low", "high"]]
             line += f". The Teacher's QWK is {abs(more):.3f} {'lower' if more < 0 else 'higher'} than that of the Student "
@@ -61,7 +66,7 @@ def headline(table_comparisons: pd.DataFrame, *, student: str, head: str) -> str
 def headline_gaps(table_gap_closed: pd.DataFrame, *, student: str, head: str) -> str:
     """One line a fraction and kind of labels: how much of the gap to all human scores is closed."""
     lines = [
-        f"- {row.fraction:.0%}, {row.labels}: "
+        f"- {arms.paid(row.n_human, row.n_dev)}, {row.labels}: "
         + (f"**{row.gap_closed:.0%}** [{row.low:.0%}, {row.high:.0%}]" if row.resolved else "no gap that these essays could show")
         for row in table_gap_closed.query("student == @student and head == @head").itertuples()
     ]
@@ -240,8 +245,11 @@ def confidence(answers: pd.DataFrame, *, smoothed: bool) -> str:
 # ---------------------------------------------------------------- 04 Students
 
 
-def students(table: pd.DataFrame) -> str:
-    """The best Student of a run, what the synthetic scores bring each head of the first Student, and the networks above ridge."""
+def students(table: pd.DataFrame, *, failure: float) -> str:
+    """The best Student of a run, what synthetic scores bring each head of the first Student, networks above ridge, failed ones.
+
+    failure: QWK up to which a training has failed, as a Teacher's has (`teacher.FAILED`).
+    """
     network, floor = table[table["student"] != "ridge"], table[table["student"] == "ridge"].set_index("labels")["qwk"]
     top = network.loc[network["qwk"].idxmax()]
     lines = [f"The best Student of this run: **{top['labels']}**, {top['head']}, QWK {top['qwk']:.3f}."]
@@ -252,6 +260,9 @@ def students(table: pd.DataFrame) -> str:
     beside = network[network["labels"].isin(floor.index)]
     beaten = (beside["qwk"].to_numpy() > floor[beside["labels"]].to_numpy()).sum()
     lines.append(f"{beaten} of {len(beside)} networks beat the classical Student with the same labels.")
+    failed = [f"{row.labels} ({row.student}, {row.head})" for row in network[~(network["qwk"] > failure)].itertuples()]
+    told = f": {', '.join(failed)}. A Teacher would be fine-tuned again; a Student is not, it counts as it is" if failed else ""
+    lines.append(f"{len(failed)} of {len(network)} networks failed (QWK not above {failure:g}){told}.")
     return "\n".join(f"- {line}" for line in lines)
 
 

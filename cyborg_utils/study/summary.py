@@ -12,7 +12,7 @@ import pandas as pd
 
 from cyborg_utils.core import config, paths
 from cyborg_utils.plots.style import label
-from cyborg_utils.study import arms, artefacts, scores
+from cyborg_utils.study import agreement_in_words, arms, artefacts, run_tables, scores
 
 FIGURES = ("figure_arms", "figure_qwk_by_fraction", "figure_smd")
 
@@ -41,6 +41,9 @@ def page(profile: str) -> str:
         *_figures(profile),
         "## Beyond the paper",
         _lines(_findings(profile, study)),
+        "## How it was run",
+        run_tables.machines_in_words(run_tables.machines(profile)),
+        run_tables.attempts_in_words(run_tables.attempts(profile)),
         "## Not run",
         _lines(_absent(profile, study)),
         "## Executed notebooks",
@@ -62,16 +65,16 @@ def _gains(profile: str, student: str, head: str) -> list[str]:
     lines = []
     for row in pairs.itertuples():
         sure = "beyond chance" if row.p_holm < 0.05 and row.low * row.high > 0 else "not beyond chance"
-        line = (
-            f"With **{row.fraction:.0%}** human scores QWK is {row.qwk_baseline:.3f} on these alone and {row.qwk:.3f} on Cyborg "
-        )
-        line += f"Data: **{row.difference:+.3f}** [{row.low:+.3f}, {row.high:+.3f}], {sure} after Holm's correction"
+        line = f"With **{arms.paid(row.n_human, row.n_dev)}** QWK is {row.qwk_baseline:.3f} without a Teacher and {row.qwk:.3f} "
+        line += f"on Cyborg Data ({row.seeds} seed{'' if row.seeds == 1 else 's'}): **{row.difference:+.3f}** "
+        line += f"[{row.low:+.3f}, {row.high:+.3f}], {sure} after Holm's correction"
         for gap in gaps[gaps["fraction"] == row.fraction].itertuples():
             line += (
                 f"; {gap.gap_closed:.0%} [{gap.low:.0%}, {gap.high:.0%}] of the gap to all human scores" if gap.resolved else ""
             )
         lines.append(line + ".")
-    return lines
+    told = agreement_in_words.against_rivals(artefacts.read_table(profile, "table_rivals").query("labels == 'cyborg'"))
+    return [*lines, *(f"Against the best rival without a Teacher: {line.removeprefix('- ')}" for line in told.split("\n"))]
 
 
 def _groups(profile: str, student: str, head: str) -> list[str]:
@@ -93,10 +96,10 @@ def _agreement(profile: str, student: str, head: str) -> str:
     """QWK with interval of the Teacher's two readings and of the headline Student, one row per arm."""
     table = arms.systems(artefacts.read_table(profile, "table_qwk"))
     own = table[((table["student"] == student) & (table["head"] == head)) | (table["student"] == "teacher")]
-    lines = ["| human scores | arm | seeds | QWK | interval | SMD |", "|---|---|---|---|---|---|"]
+    lines = ["| human scores (with development) | arm | seeds | QWK | interval | SMD |", "|---|---|---|---|---|---|"]
     for row in own.itertuples():
         interval = f"{row.low:.3f} to {row.high:.3f} ({row.interval_of})"
-        lines.append(f"| {row.fraction:.0%} | {label(row.arm)} | {row.seeds} | {row.qwk:.3f} | {interval} | {row.smd:+.2f} |")
+        lines.append(f"| {row.n_human:,} | {label(row.arm)} | {row.seeds} | {row.qwk:.3f} | {interval} | {row.smd:+.2f} |")
     return "\n".join(lines)
 
 

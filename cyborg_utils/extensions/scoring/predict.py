@@ -2,8 +2,13 @@
 
     cyborg score ESSAYS.csv --student build/ellipse/students/u10_s1/<Student> -o SCORES.csv
 
-One row an essay: id, score (the nearest on the scale), value (real-valued, calibrated as in the Student's study), low and high
-(an interval that holds a human score with the stated confidence), flags (how the essay differs from the training essays).
+One row an essay: id, score (the nearest on the scale to value), value (real-valued, matched to people's mean and SD as in the
+Student's study), low and high (an interval that holds a human score with the stated confidence), doubt (the chance that a human
+score is more than one level from score, by the errors on the development essays: the larger, the sooner a person should look),
+flags (how the essay differs from the training essays).
+
+low and high lie around the least-squares value, the best guess for one essay. value is more extreme, since matched scores are
+spread as people's are. So a very high or low score can lie outside of its own interval.
 The file is read and written in parts, so it may be larger than memory; a stopped call resumes where it was.
 """
 
@@ -25,10 +30,10 @@ from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data import files
 from cyborg_utils.extensions.scoring import advisory_flags, bundle, onnx
 from cyborg_utils.models import student
-from cyborg_utils.stats import conformal
+from cyborg_utils.stats import conformal, selective
 from cyborg_utils.study import artefacts
 
-COLUMNS = ["id", "score", "value", "low", "high", "flags"]
+COLUMNS = ["id", "score", "value", "low", "high", "doubt", "flags"]
 PART = 512  # essays read, scored and written at a time
 SHOWN = 5  # faults that a message shows in full
 
@@ -53,23 +58,24 @@ class Scorer:
         self.student = student.load(folder)
         if form != "torch":
             self.student = onnx.attached(self.student, onnx.exported(self.student, folder, int8=form == "int8"))
-        self.width = conformal.half_width(self.release.residuals, confidence)
+        self.width = conformal.half_width(self.release.line.residuals, confidence)
 
     def score(self, ids: Sequence[str], texts: Sequence[str], prompts: Sequence[str] = ()) -> pd.DataFrame:
         """`COLUMNS` of these essays, in their order."""
         scale, corpus = self.student.scale, self.release.corpus
         rows, cut = self.student.encode(texts)
-        value, _ = self.student.read(rows)
-        value = self.release.match.apply(value)
-        low, high = conformal.interval(value, self.width, scale)
+        raw, _ = self.student.read(rows)
+        value, predicted = self.release.match.apply(raw), self.release.line.apply(raw)
+        level, (low, high) = scale.nearest(value), conformal.interval(predicted, self.width, scale)
+        doubt = selective.signals(predicted, level, self.release.line, scale, risk=selective.FAR_OFF)[selective.EXPECTED]
         shares = [lost / (lost + len(row)) for row, lost in zip(rows, cut, strict=True)]
         tasks = prompts or itertools.repeat("")
         flags = [
             advisory_flags.as_text(corpus.flags(corpus.measure(text, task), cut=share))
             for text, task, share in zip(texts, tasks, shares, strict=False)
         ]
-        cells = [list(ids), scale.score(scale.nearest(value)), value.round(4), low.round(4), high.round(4), flags]
-        return pd.DataFrame(dict(zip(COLUMNS, cells, strict=True)))
+        numbers = [column.round(4) for column in (value, low, high, doubt)]
+        return pd.DataFrame(dict(zip(COLUMNS, [list(ids), scale.score(level), *numbers, flags], strict=True)))
 
 
 def count(file: Path, columns: Columns) -> int:
