@@ -175,6 +175,65 @@ def groups_over_seeds(rng) -> dict[str, bool | None]:
     return found
 
 
+def trained(rng, seeds: int, smd: float, *, n: int = 100, dev: int = 100) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A method's trainings, matched on the same few development essays: scores of a group's n test essays, and of these.
+
+    Each training treats the group differently, by `SHIFTS`; matching cannot see it. The SMD of the method in the group, over
+    other trainings and other development essays, is as wanted.
+    """
+    machine_sd, parts = SPREAD * np.sqrt(1 + GOOD**2), {"test": [], "dev": []}
+    sizes = {"test": n, "dev": dev}
+    quality = {part: rng.normal(size=size) for part, size in sizes.items()}
+    human = {part: SCALE.score(level(of, PEOPLE, rng)) for part, of in quality.items()}
+    for seed in range(seeds):
+        shift = {"test": machine_sd * rng.normal(smd, SHIFTS), "dev": 0.0}
+        given = {part: value(of, GOOD, rng, shift=shift[part]) for part, of in quality.items()}
+        match = calibration.MeanSdMatch.fit(target=human["dev"], values=given["dev"])
+        for part, values in given.items():
+            rows = {"essay_id": range(sizes[part]), "score": human[part], "value": values, "matched_value": match.apply(values)}
+            parts[part].append(pd.DataFrame(rows).assign(seed=seed))
+    return pd.concat(parts["test"]), pd.concat(parts["dev"])
+
+
+def of_method(rng, seeds: int, smd: float, **sizes: int) -> pd.Series:
+    test, dev = trained(rng, seeds, smd, **sizes)
+    how = {"groups": [], "scale": SCALE, "overall_limit": LIMIT, "resamples": RESAMPLES, "seed": int(rng.integers(2**31))}
+    return bias.smd_of_runs(test, "matched_value", dev=dev, **how).iloc[0]
+
+
+def holds_for_method(rng, seeds: int, dev: int) -> bool:
+    """Does the interval hold the method's SMD, with test essays, trainings and development essays all drawn anew?"""
+    row = of_method(rng, seeds, -0.2, dev=dev)
+    return holds((row["smd_low"], row["smd_high"]), -0.2)
+
+
+def groups_of_method(rng) -> dict[str, bool | None]:
+    return {f"SMD, n = 100, 5 seeds, {dev} development essays": holds_for_method(rng, 5, dev) for dev in (50, 100, 400)}
+
+
+def groups_of_few_trainings(rng) -> dict[str, bool | None]:
+    """Each source has a quantile of its own, so with 2 or 3 seeds the interval is rather too long than too short."""
+    name = "true SMD missed, n = 100, {} seeds, 100 development essays"
+    return {name.format(seeds): not holds_for_method(rng, seeds, 100) for seeds in (2, 3)}
+
+
+PROMPTS = {8: 12, 20: 12, 40: 12}  # prompts of a sample, and essays on each in the mean
+
+
+def groups_in_prompts(rng) -> dict[str, bool | None]:
+    """A machine is stricter on some prompts than on others, by `SHIFTS`; over prompts its SMD is -0.2."""
+    found, (_, sd) = {}, human_moments()
+    for count, size in PROMPTS.items():
+        prompt = np.repeat(np.arange(count), rng.integers(size // 2, size * 3 // 2 + 1, count))
+        quality, shift = rng.normal(size=len(prompt)), shift_for(-0.2) + sd * SHIFTS * rng.normal(size=count)[prompt]
+        machine = value(quality, GOOD, rng) + shift
+        frame = pd.DataFrame({"score": SCALE.score(level(quality, PEOPLE, rng)), "value": machine, "prompt": prompt})
+        options = {"groups": [], "scale": SCALE, "seed": rng, "resamples": 100, "prompt": "prompt"}
+        row = fairness.smd_by_group(frame, **options).iloc[0]
+        found[f"SMD, {count} prompts of about {size} essays"] = holds((row["smd_prompt_low"], row["smd_prompt_high"]), -0.2)
+    return found
+
+
 STRICT = {"some": 0.5, "hardly any": 1.9}  # shift down, in points
 
 
@@ -341,6 +400,12 @@ def verdicts(rng) -> dict[str, bool | None]:
     return {f'"{name}", SMD just the limit, n = {n}': verdict == name for name in wrong for n, verdict in found.items()}
 
 
+def verdicts_on_method(rng) -> dict[str, bool | None]:
+    """The method's SMD is just the limit; every training has another."""
+    found = {seeds: of_method(rng, seeds, LIMIT)["verdict_method"] == "biased" for seeds in (1, 2, 3, 5)}
+    return {f'"biased", a claim about the method, {seeds} seed{"s" * (seeds > 1)}': wrong for seeds, wrong in found.items()}
+
+
 MANY = {20 + 10 * at: 0.5 - 0.1 * at for at in range(8)}
 
 
@@ -368,6 +433,9 @@ def wrongly_equivalent(rng) -> dict[str, bool | None]:
 EXPERIMENTS = {
     "group of writers": Experiment(groups, 0.95, "covers"),
     "group, mean over seeds": Experiment(groups_over_seeds, 0.95, "covers"),
+    "group, claim about the method": Experiment(groups_of_method, 0.95, "covers"),
+    "group, claim about the method, few seeds": Experiment(groups_of_few_trainings, 0.05, "at most"),
+    "group, essays nested in prompts": Experiment(groups_in_prompts, 0.95, "covers"),
     "high scores": Experiment(high_scores, 0.95, "covers"),
     "high scores, very few": Experiment(hardly_any, 0.05, "at most"),
     "QWK": Experiment(one_qwk, 0.95, "covers"),
@@ -378,6 +446,7 @@ EXPERIMENTS = {
     "conditional bias": Experiment(curves, 0.95, "covers"),
     "permutation test, p < 0.05": Experiment(permutation, 0.05, "at most"),
     "verdict on a group": Experiment(verdicts, 0.025, "at most"),
+    "verdict on the method": Experiment(verdicts_on_method, 0.05, "at most"),
     'any group wrongly "biased"': Experiment(any_alarm, 0.05, "at most"),
     'wrongly "equivalent"': Experiment(wrongly_equivalent, 0.05, "at most"),
     "selective scoring": Experiment(broken_promise, 0.05, "at most"),
