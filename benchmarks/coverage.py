@@ -292,6 +292,19 @@ def mean_qwk(added: float = 0.0) -> float:
     return float(weights @ [qwk(noise) for noise in noises] / 2)
 
 
+def difference_in_prompts(rng) -> dict[str, bool | None]:
+    """Two machines err by prompt, each in its own way, so that on other prompts they agree with people equally well."""
+    found = {}
+    for prompts in (15, 40):
+        prompt = np.repeat(np.arange(prompts), 25)
+        quality = rng.normal(size=len(prompt))
+        human = level(quality, PEOPLE, rng)
+        ours, theirs = ({1: level(quality, GOOD, rng, shift=rng.normal(0, 0.4, prompts)[prompt])} for _ in range(2))
+        whole = comparisons.across_seeds(human, ours, theirs, resamples=RESAMPLES, seed=rng, clusters=prompt)
+        found[f"prompts drawn, {prompts} prompts of 25 essays"] = holds((whole["low"], whole["high"]), 0.0)
+    return found
+
+
 def over_seeds(rng) -> dict[str, bool | None]:
     found = {}
     for seeds in (2, 3, 5):
@@ -440,6 +453,7 @@ EXPERIMENTS = {
     "high scores, very few": Experiment(hardly_any, 0.05, "at most"),
     "QWK": Experiment(one_qwk, 0.95, "covers"),
     "difference in QWK, paired": Experiment(difference, 0.95, "covers"),
+    "difference in QWK, essays nested in prompts": Experiment(difference_in_prompts, 0.95, "covers"),
     "mean over seeds": Experiment(over_seeds, 0.95, "covers"),
     "gap closed, where resolved": Experiment(share_of_gap, 0.95, "covers"),
     "prediction interval": Experiment(prediction, 0.95, "covers"),
