@@ -23,7 +23,7 @@ from cyborg_utils.core.errors import CyborgError
 ENDINGS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 SEP_LINE = re.compile(r'\ufeff?"?sep=([^"\r\n\0])"?\r?\n?', re.IGNORECASE)  # a hint for Excel in the first line
-LOOKED_AT = 200  # lines that tell the delimiter
+LOOKED_AT, LETTERS = 200, 1_000_000  # lines that tell the delimiter, and where they are long, their letters
 COMMA, POINT, WHOLE = (re.compile(rf"[+-]?\d+{mark}") for mark in (r",\d+", r"\.\d+", ""))
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 LONGEST_NUMBER = 20
@@ -62,7 +62,11 @@ class Survey:
 def dialect(path: Path, encoding: str, *, delimiter: str = "", quoting: str = "", decimal: str = "") -> Dialect:
     """The dialect of a file: as given, else found. Raises CyborgError where quotation marks would make rows merge."""
     with opened(path, encoding) as handle:
-        head = list(itertools.islice(handle, LOOKED_AT))
+        head, letters = [], 0
+        for line in itertools.islice(handle, LOOKED_AT):
+            head, letters = [*head, line], letters + len(line)
+            if letters > LETTERS:
+                break
     notes, skipped, usual = [], 0, ENDINGS[path.suffix.lower()]
     if head and (hint := SEP_LINE.fullmatch(head[0])):
         skipped, notes = 1, [("without its first line, a hint for Excel", "")]
