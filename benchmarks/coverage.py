@@ -22,7 +22,8 @@ import pandas as pd
 from scipy import optimize, stats
 
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.stats import bootstrap, comparisons, fairness, metrics
+from cyborg_utils.extensions.scoring import deferral
+from cyborg_utils.stats import bootstrap, calibration, comparisons, conformal, fairness, metrics, selective
 from cyborg_utils.study import bias
 
 SCALE = Scale(1, 6)
@@ -174,6 +175,65 @@ def groups_over_seeds(rng) -> dict[str, bool | None]:
     return found
 
 
+def trained(rng, seeds: int, smd: float, *, n: int = 100, dev: int = 100) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A method's trainings, matched on the same few development essays: scores of a group's n test essays, and of these.
+
+    Each training treats the group differently, by `SHIFTS`; matching cannot see it. The SMD of the method in the group, over
+    other trainings and other development essays, is as wanted.
+    """
+    machine_sd, parts = SPREAD * np.sqrt(1 + GOOD**2), {"test": [], "dev": []}
+    sizes = {"test": n, "dev": dev}
+    quality = {part: rng.normal(size=size) for part, size in sizes.items()}
+    human = {part: SCALE.score(level(of, PEOPLE, rng)) for part, of in quality.items()}
+    for seed in range(seeds):
+        shift = {"test": machine_sd * rng.normal(smd, SHIFTS), "dev": 0.0}
+        given = {part: value(of, GOOD, rng, shift=shift[part]) for part, of in quality.items()}
+        match = calibration.MeanSdMatch.fit(target=human["dev"], values=given["dev"])
+        for part, values in given.items():
+            rows = {"essay_id": range(sizes[part]), "score": human[part], "value": values, "matched_value": match.apply(values)}
+            parts[part].append(pd.DataFrame(rows).assign(seed=seed))
+    return pd.concat(parts["test"]), pd.concat(parts["dev"])
+
+
+def of_method(rng, seeds: int, smd: float, **sizes: int) -> pd.Series:
+    test, dev = trained(rng, seeds, smd, **sizes)
+    how = {"groups": [], "scale": SCALE, "overall_limit": LIMIT, "resamples": RESAMPLES, "seed": int(rng.integers(2**31))}
+    return bias.smd_of_runs(test, "matched_value", dev=dev, **how).iloc[0]
+
+
+def holds_for_method(rng, seeds: int, dev: int) -> bool:
+    """Does the interval hold the method's SMD, with test essays, trainings and development essays all drawn anew?"""
+    row = of_method(rng, seeds, -0.2, dev=dev)
+    return holds((row["smd_low"], row["smd_high"]), -0.2)
+
+
+def groups_of_method(rng) -> dict[str, bool | None]:
+    return {f"SMD, n = 100, 5 seeds, {dev} development essays": holds_for_method(rng, 5, dev) for dev in (50, 100, 400)}
+
+
+def groups_of_few_trainings(rng) -> dict[str, bool | None]:
+    """Each source has a quantile of its own, so with 2 or 3 seeds the interval is rather too long than too short."""
+    name = "true SMD missed, n = 100, {} seeds, 100 development essays"
+    return {name.format(seeds): not holds_for_method(rng, seeds, 100) for seeds in (2, 3)}
+
+
+PROMPTS = {8: 12, 20: 12, 40: 12}  # prompts of a sample, and essays on each in the mean
+
+
+def groups_in_prompts(rng) -> dict[str, bool | None]:
+    """A machine is stricter on some prompts than on others, by `SHIFTS`; over prompts its SMD is -0.2."""
+    found, (_, sd) = {}, human_moments()
+    for count, size in PROMPTS.items():
+        prompt = np.repeat(np.arange(count), rng.integers(size // 2, size * 3 // 2 + 1, count))
+        quality, shift = rng.normal(size=len(prompt)), shift_for(-0.2) + sd * SHIFTS * rng.normal(size=count)[prompt]
+        machine = value(quality, GOOD, rng) + shift
+        frame = pd.DataFrame({"score": SCALE.score(level(quality, PEOPLE, rng)), "value": machine, "prompt": prompt})
+        options = {"groups": [], "scale": SCALE, "seed": rng, "resamples": 100, "prompt": "prompt"}
+        row = fairness.smd_by_group(frame, **options).iloc[0]
+        found[f"SMD, {count} prompts of about {size} essays"] = holds((row["smd_prompt_low"], row["smd_prompt_high"]), -0.2)
+    return found
+
+
 STRICT = {"some": 0.5, "hardly any": 1.9}  # shift down, in points
 
 
@@ -232,6 +292,19 @@ def mean_qwk(added: float = 0.0) -> float:
     return float(weights @ [qwk(noise) for noise in noises] / 2)
 
 
+def difference_in_prompts(rng) -> dict[str, bool | None]:
+    """Two machines err by prompt, each in its own way, so that on other prompts they agree with people equally well."""
+    found = {}
+    for prompts in (15, 40):
+        prompt = np.repeat(np.arange(prompts), 25)
+        quality = rng.normal(size=len(prompt))
+        human = level(quality, PEOPLE, rng)
+        ours, theirs = ({1: level(quality, GOOD, rng, shift=rng.normal(0, 0.4, prompts)[prompt])} for _ in range(2))
+        whole = comparisons.across_seeds(human, ours, theirs, resamples=RESAMPLES, seed=rng, clusters=prompt)
+        found[f"prompts drawn, {prompts} prompts of 25 essays"] = holds((whole["low"], whole["high"]), 0.0)
+    return found
+
+
 def over_seeds(rng) -> dict[str, bool | None]:
     found = {}
     for seeds in (2, 3, 5):
@@ -262,7 +335,52 @@ def share_of_gap(rng) -> dict[str, bool | None]:
     return found
 
 
+def prediction(rng) -> dict[str, bool | None]:
+    """Is the human score of a new essay inside its interval around the least-squares value?"""
+    found = {}
+    for n in (50, 100, 400):
+        quality = rng.normal(size=n + 1)
+        human, machine = SCALE.score(level(quality, PEOPLE, rng)), value(quality, GOOD, rng)
+        line = conformal.LeastSquares.fit(target=human[:n], values=machine[:n])
+        low, high = conformal.interval(line.apply(machine[n:]), conformal.half_width(line.residuals, 0.95), SCALE)
+        found[f"n = {n}"] = bool(low[0] - 1e-9 <= human[n] <= high[0] + 1e-9)
+    return found
+
+
 # ---------------------------------------------------------------- false alarms
+
+
+TARGET = 0.061  # of essays more than one level off: just below what the surest half have, so that every promise is false
+
+
+@cache
+def population() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """The good machine's values on a fine grid, how often each comes, and the probability of each human level at it."""
+    z = np.linspace(-5, 5, 801)
+    machine = 3.5 + SPREAD * np.sqrt(1 + GOOD**2) * z
+    mean, sd = z / np.sqrt(1 + GOOD**2), np.sqrt(GOOD**2 / (1 + GOOD**2) + PEOPLE**2)
+    edges = np.concatenate([[-np.inf], SCALE.scores[:-1] + 0.5, [np.inf]])
+    people = np.diff(stats.norm.cdf((edges - 3.5 - SPREAD * mean[:, None]) / (SPREAD * sd)), axis=1)
+    weights = stats.norm.pdf(z)
+    return pd.DataFrame({"value": machine, "human_level": 0, "head": "regression"}), weights / weights.sum(), people
+
+
+def broken_promise(rng) -> dict[str, bool | None]:
+    """A share of essays is left to the machine, whose true risk there is above the target; the same essays choose all."""
+    grid, weights, people = population()
+    found = {}
+    for n in (150, 600):
+        quality = rng.normal(size=n)
+        human = level(quality, PEOPLE, rng)
+        dev = pd.DataFrame({"value": value(quality, GOOD, rng), "human_level": human, "head": "regression"})
+        dev["score"] = SCALE.score(human)
+        ranked = deferral.ranked(dev, grid, SCALE, risk=selective.FAR_OFF)
+        threshold = deferral.promises(ranked, [TARGET], confidence=0.95, least=0.5)["threshold"].iloc[0]
+        taken = weights * (ranked.test[ranked.chosen] <= threshold)  # none where threshold is NaN
+        given_level = SCALE.nearest(calibration.match_on_dev(dev).apply(grid["value"]))
+        far = (people * (np.abs(np.arange(SCALE.size) - given_level[:, None]) > 1)).sum(axis=1)
+        found[f"share left to the machine has too high a risk, n = {n}"] = bool(taken @ far > TARGET * taken.sum())
+    return found
 
 
 @cache
@@ -295,6 +413,12 @@ def verdicts(rng) -> dict[str, bool | None]:
     return {f'"{name}", SMD just the limit, n = {n}': verdict == name for name in wrong for n, verdict in found.items()}
 
 
+def verdicts_on_method(rng) -> dict[str, bool | None]:
+    """The method's SMD is just the limit; every training has another."""
+    found = {seeds: of_method(rng, seeds, LIMIT)["verdict_method"] == "biased" for seeds in (1, 2, 3, 5)}
+    return {f'"biased", a claim about the method, {seeds} seed{"s" * (seeds > 1)}': wrong for seeds, wrong in found.items()}
+
+
 MANY = {20 + 10 * at: 0.5 - 0.1 * at for at in range(8)}
 
 
@@ -322,17 +446,24 @@ def wrongly_equivalent(rng) -> dict[str, bool | None]:
 EXPERIMENTS = {
     "group of writers": Experiment(groups, 0.95, "covers"),
     "group, mean over seeds": Experiment(groups_over_seeds, 0.95, "covers"),
+    "group, claim about the method": Experiment(groups_of_method, 0.95, "covers"),
+    "group, claim about the method, few seeds": Experiment(groups_of_few_trainings, 0.05, "at most"),
+    "group, essays nested in prompts": Experiment(groups_in_prompts, 0.95, "covers"),
     "high scores": Experiment(high_scores, 0.95, "covers"),
     "high scores, very few": Experiment(hardly_any, 0.05, "at most"),
     "QWK": Experiment(one_qwk, 0.95, "covers"),
     "difference in QWK, paired": Experiment(difference, 0.95, "covers"),
+    "difference in QWK, essays nested in prompts": Experiment(difference_in_prompts, 0.95, "covers"),
     "mean over seeds": Experiment(over_seeds, 0.95, "covers"),
     "gap closed, where resolved": Experiment(share_of_gap, 0.95, "covers"),
+    "prediction interval": Experiment(prediction, 0.95, "covers"),
     "conditional bias": Experiment(curves, 0.95, "covers"),
     "permutation test, p < 0.05": Experiment(permutation, 0.05, "at most"),
     "verdict on a group": Experiment(verdicts, 0.025, "at most"),
+    "verdict on the method": Experiment(verdicts_on_method, 0.05, "at most"),
     'any group wrongly "biased"': Experiment(any_alarm, 0.05, "at most"),
     'wrongly "equivalent"': Experiment(wrongly_equivalent, 0.05, "at most"),
+    "selective scoring": Experiment(broken_promise, 0.05, "at most"),
 }
 COLUMNS = ["experiment", "case", "claim", "stated", "trials", "counted", "hits"]
 

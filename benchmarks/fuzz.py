@@ -629,7 +629,8 @@ def _known(case: Case, table: Table) -> None:
     """Note what must come out: the rows, and the untouched essays whose id is theirs alone."""
     ids = [str(line.cells[table.at(table.id)]).strip() if table.id in table.header else "" for line in table.lines if line.whole]
     texts = [line.cells[table.at(table.text)] for line in table.lines if line.whole and ids]
-    case.rows = len(table.lines)
+    filled = [line for line in table.lines if any(str(cell or "").strip() for cell in line.cells)]
+    case.rows = len(filled if case.name.endswith("sv") else table.lines)  # blank rows of a spreadsheet are no rows
     seen = {}
     for name, text in zip(ids, texts, strict=True):
         seen.setdefault(name, set()).add(text)

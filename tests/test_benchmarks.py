@@ -46,6 +46,12 @@ def test_coverage_knows_the_truth():
     assert (shifted - sim.shift_for(-0.2) - sim.SCALE.score(human))[human == 3].mean() == pytest.approx(sim.bias_at(4), abs=0.02)
     assert sim.qwk(sim.GOOD) - sim.qwk(sim.worse_by_margin()) == pytest.approx(sim.MARGIN)
     assert sim.qwk(sim.GOOD, sim.equal_by_shift()) == pytest.approx(sim.qwk(sim.BAD))
+    grid, weights, people = sim.population()
+    near = np.abs(sim.value(quality, sim.GOOD, np.random.default_rng(2)) - 4.5) < 0.05
+    at = (grid["value"] - 4.5).abs() < 0.05
+    shares = np.bincount(human[near], minlength=6) / near.sum()
+    np.testing.assert_allclose(np.average(people[at], axis=0, weights=weights[at]), shares, atol=0.02)
+    assert weights @ people == pytest.approx(np.bincount(human) / len(human), abs=0.003)
 
 
 def test_coverage_judges_with_its_own_error():

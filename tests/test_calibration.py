@@ -126,3 +126,52 @@ def test_small_and_unknown_groups_are_treated_like_everybody(essays):
     shifts = GroupShifts.fit(human, value, SCALE, groups=pd.DataFrame({"kind": group}))
     new, none = (shifts.apply(given, pd.DataFrame({"kind": [name] * 600})) for name in ("new", "newer"))
     np.testing.assert_array_equal(new, none)
+
+
+# ---------------------------------------------------------------- tied scores
+
+
+PEOPLE = np.repeat(SCALE.scores, [2, 3, 9, 20, 30, 22, 9, 4, 1])
+
+
+def test_a_discrete_scorer_with_peoples_distribution_keeps_its_scores():
+    """The top rank of the tied would raise every score: 3.00 became 3.23 here."""
+    machine = np.random.default_rng(1).permutation(PEOPLE)
+    given = METHODS["distribution"](PEOPLE, machine, SCALE).apply(machine)
+    np.testing.assert_allclose(given, machine)
+    assert given.mean() == pytest.approx(PEOPLE.mean())
+
+
+def test_a_strict_discrete_scorer_gets_peoples_mean():
+    machine = np.clip(PEOPLE - 1, 1, 4)  # also ties: everyone up to 2 has a 1
+    fitted = METHODS["distribution"](PEOPLE, machine, SCALE)
+    assert fitted.apply(machine).mean() == pytest.approx(PEOPLE.mean(), abs=0.02)
+    by_hand = [(PEOPLE <= 2).mean() / 2, (PEOPLE < 2.5).mean() + (PEOPLE == 2.5).mean() / 2]  # mid-ranks of 1 and 1.5
+    np.testing.assert_allclose(fitted.ranks[:2], by_hand)
+    assert fitted.apply(1.5) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_constant_score_gets_the_middle_of_the_human_scores(method):
+    fitted = METHODS[method](PEOPLE, np.full(len(PEOPLE), 2.2), SCALE)
+    given = fitted.apply([2.2, 2.2])
+    wanted = {"uncorrected": 2.2, "QWK cut points": 3.0}.get(method, PEOPLE.mean())
+    assert given == pytest.approx([wanted] * 2, abs=0.1)
+    lone = ByGroup.fit(PEOPLE, np.full(len(PEOPLE), 2.2), SCALE, group=["a"] * len(PEOPLE), method=method)
+    np.testing.assert_array_equal(lone.apply([2.2, 2.2], ["a", "b"]), given)
+
+
+def test_a_rank_between_levels_that_nobody_gave_gets_their_middle():
+    human = np.array([2.0, 2, 4, 4])
+    assert METHODS["distribution"](human, np.full(4, 7.0), SCALE).apply(7.0) == pytest.approx(3.0)
+    two = METHODS["distribution"](human, np.array([1.0, 1, 5, 5]), SCALE).apply([1.0, 5])
+    np.testing.assert_allclose(two, [2, 4])
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "uncorrected"])
+def test_coarse_scores_are_corrected_like_fine_ones(method, essays):
+    """Rounding a machine's scores to the scale makes ties; the mean after correction must not move with it."""
+    human, value, *_ = essays
+    coarse = SCALE.score(SCALE.nearest(value))
+    means = [METHODS[method](human, given, SCALE).apply(given).mean() for given in (value, coarse)]
+    assert means == pytest.approx([human.mean()] * 2, abs=0.15 if method == "QWK cut points" else 0.03)

@@ -11,13 +11,19 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from cyborg_utils.core import paths
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.data import corpora, files
+from cyborg_utils.data import corpora, encodings
 
 
 def prepare(*, changes: dict | None = None, **options) -> corpora.Prepared:
     settings = samples.settings("table", groups=["gender"], options={**samples.OWN, **options})
     return corpora.build(settings | (changes or {}))
+
+
+def name_of(data: Path, file: str = "own.csv") -> str:
+    """A file's name as messages have it."""
+    return paths.shown(data / file)
 
 
 def accounted(prepared: corpora.Prepared) -> bool:
@@ -94,11 +100,20 @@ def test_missing_column_names_file_column_and_what_is_there(data: Path):
         prepare(text="essay")
 
 
-def test_wrong_delimiter_is_suspected(data: Path):
-    samples.write_csv(data / "own.csv", samples.own(), delimiter=";")
-    with pytest.raises(CyborgError, match="delimiter"):
+@pytest.mark.parametrize("delimiter, words", [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_another_delimiter_is_found_and_said_unless_it_is_given(data: Path, delimiter: str, words: str):
+    samples.write_csv(data / "own.csv", samples.own(), delimiter=delimiter)
+    prepared = prepare()
+    assert prepared.counts["essays"] == 30
+    assert prepared.notes == [f"{name_of(data)} was read with cells separated by {words}. Set `delimiter` if that is wrong."]
+    assert prepare(delimiter=delimiter).notes == []
+
+
+def test_a_wrong_delimiter_is_suspected(data: Path):
+    samples.write_csv(data / "own.csv", samples.own(), delimiter="~")
+    with pytest.raises(CyborgError, match="Is the delimiter another"):
         prepare()
-    assert prepare(delimiter=";").counts["essays"] == 30
+    assert prepare(delimiter="~").counts["essays"] == 30
 
 
 @pytest.mark.parametrize(
@@ -107,7 +122,7 @@ def test_wrong_delimiter_is_suspected(data: Path):
         (b"", "no rows"),
         (b"no,body,score,sex\n", "no rows"),
         (b'no,body,score,sex\ne1,"open text,3,F\ne2,text,3,F\n', "quotation mark"),
-        (b"no,body,body,sex\ne1,a,b,F\n", "column names stand twice: body"),
+        (b"no,body,body,sex\ne1,a,b,F\n", r"no column body, score. It has: no, body \(1\), body \(2\), sex"),
     ],
 )
 def test_a_broken_csv_is_an_error(data: Path, content: bytes, message: str):
@@ -119,9 +134,9 @@ def test_a_broken_csv_is_an_error(data: Path, content: bytes, message: str):
 def test_missing_file_and_unknown_kind(data: Path):
     with pytest.raises(CyborgError, match="own.csv: no such file. Looked in"):
         prepare()
-    (data / "own.xlsx").write_bytes(b"PK")
+    (data / "own.ods").write_bytes(b"PK")
     with pytest.raises(CyborgError, match=r"unknown file type. Use \.csv"):
-        prepare(file="own.xlsx")
+        prepare(file="own.ods")
 
 
 @pytest.mark.parametrize("options, message", [({"colour": "x"}, "unknown colour"), ({"groups": "sex"}, "must be a mapping")])
@@ -160,7 +175,7 @@ def test_one_broken_byte_in_utf8_costs_one_row_and_no_accent(data: Path):
 def test_encoding_detection_counts_characters_cut_by_a_block_edge(tmp_path: Path):
     path = tmp_path / "long.csv"
     path.write_bytes(b"x" * ((1 << 20) - 1) + "é".encode() + b"y")
-    assert files.encoding_of(path) == "utf-8"
+    assert encodings.encoding_of(path) == "utf-8"
 
 
 # --- other formats --------------------------------------------------------------------------------------------------------

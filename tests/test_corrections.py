@@ -9,7 +9,8 @@ import pytest
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.extensions import corrections
 from cyborg_utils.plots import curves
-from cyborg_utils.stats.calibration import METHODS
+from cyborg_utils.stats import metrics
+from cyborg_utils.stats.calibration import METHODS, matching_noise
 
 SCALE = Scale(1, 6)
 
@@ -63,6 +64,62 @@ def test_the_trade_off_shows_what_each_correction_does(found):
     assert by.loc["mean and SD", "worst"] == pytest.approx(worst.max()) and by.loc["mean and SD", "worst_group"] == "kind: B"
     assert (by[["biased", "not_biased", "undecided"]].sum(axis=1) == 2).all()
     assert (by[list(corrections.BY_AIM)].sum(axis=1) == 2).all() and by.loc["mean and SD", "worst_chance_high"] < 0.15
+
+
+def test_a_correction_is_shown_with_what_it_did_to_the_worst_group(found):
+    fitted, _, table = found
+    row = table.set_index("method").loc["mean and SD"]
+    part = {name: fitted[(fitted["method"] == name) & (fitted["groups.kind"] == "B")] for name in ("uncorrected", "mean and SD")}
+    before, after = (
+        abs(np.mean([metrics.smd(seed["score"], seed["value"]) for _, seed in rows.groupby("seed")])) for rows in part.values()
+    )
+    assert (row["worst_before"], row["worst"]) == pytest.approx((before, after))
+    assert row["worst_change"] == pytest.approx(after - before) and row["effect"] == "better"
+    assert row["worst_change_low"] < row["worst_change"] < row["worst_change_high"] < 0
+    none = table.set_index("method").loc["uncorrected", ["worst_change", "worst_change_low", "worst_change_high"]]
+    assert none.tolist() == [0, 0, 0]
+    text = corrections.worst_groups(table)
+    assert (
+        f"mean and SD takes kind: B from {before:.2f} to {after:.2f}" in text
+        and "worse off beyond chance: none; better: mean" in text
+    )
+    assert "no group is large" in corrections.worst_groups(table.assign(worst_change=np.nan)).lower()
+
+
+def test_the_noise_of_fitting_is_that_of_matching_and_counts_in_the_intervals(found):
+    fitted, bias, _ = found
+    rng = np.random.default_rng(6)
+    dev, test = rows(rng, "d", 300), rows(rng, "t", 400)
+    how = {"scale": SCALE, "groups": ["groups.kind"], "min_group": 10, "seed": 1}
+    noise = corrections.fitting_noise(dev, test, draws=150, **how)
+    assert set(noise["method"]) == set(bias["method"]) and (noise["essays"] == 300).all()
+    own = noise[noise["method"] == "mean and SD"].set_index("group")["noise"]
+    means = [
+        [part["value"].mean() for part in (seed, *(seed[seed["groups.kind"] == name] for name in "AB"))]
+        for _, seed in fitted[fitted["method"] == "mean and SD"].groupby("seed")
+    ]
+    raw = [seed["value"].to_numpy() for _, seed in dev.groupby("seed")]
+    exact = matching_noise(dev[dev["seed"] == 1]["score"], raw, means, resamples=4_000, seed=1)
+    assert own[["all", "A", "B"]].tolist() == pytest.approx(exact.tolist(), rel=0.2)
+    assert noise[noise["method"] == "uncorrected"]["noise"].max() < 1e-9
+    options = {"resamples": 300, "confidence": 0.95, "seed": 1, "groups": ["groups.kind"], "scale": SCALE, "limit": 0.1}
+    wider = corrections.judged(fitted, noise=noise, **options)
+    longer = (wider["smd_high"] - wider["smd_low"]) - (bias["smd_high"] - bias["smd_low"])
+    assert (longer[wider["method"] != "uncorrected"] >= 0).all() and longer[wider["method"] == "mean and SD"].min() > 0.005
+    one = corrections.fitting_noise(dev[dev["seed"] == 1], test[test["seed"] == 1], draws=2, **how)
+    alone = corrections.judged(fitted[fitted["seed"] == 1], noise=one, **options)
+    assert one.empty and set(alone["interval_of"]) == {"essays"}
+
+
+def test_the_scope_says_what_one_seed_cannot():
+    rng = np.random.default_rng(1)
+    dev, test = rows(rng, "d", 30), rows(rng, "t", 40).assign(n_human=451)
+    text = corrections.scope(dev, test, model="net", labels="cyborg")
+    assert "451 human scores (U, 10%, and the development split), seeds 1, 2; 30 development" in text and "One seed" not in text
+    alone = corrections.scope(dev, test[test["seed"] == 1], model="net", labels="cyborg")
+    assert alone.endswith(
+        "One seed: every verdict is on that trained model; a claim about the method cannot be said from one seed."
+    )
 
 
 def test_without_groups_there_is_no_worst_group(found):
@@ -130,9 +187,12 @@ def table(**worst: tuple[float, int]) -> pd.DataFrame:
         ({"mean_and_SD": (0.31, 0), "by_kind": (0.50, 0)}, "cannot show for any .*; 2 of 2 leave more in some group than chance"),
         (
             {"mean_and_SD": (0.16, 0), "by_kind": (0.04, 4)},
-            r"these essays show that \*by kind\* brings every judged group within",
+            r"these essays show that \*by kind\*, as fitted here, brings every judged group within",
         ),
-        ({"mean_and_SD": (0.02, 4), "by_kind": (0.04, 4)}, r"show that \*mean and SD\*, \*by kind\* bring every judged group"),
+        (
+            {"mean_and_SD": (0.02, 4), "by_kind": (0.04, 4)},
+            r"show that \*mean and SD\*, \*by kind\*, as fitted here, bring every judged group",
+        ),
     ],
 )
 def test_the_aim_is_reached_where_intervals_show_it(worst, words):

@@ -54,8 +54,8 @@ def ledger() -> pd.DataFrame:
 
 @pytest.fixture
 def arms() -> pd.DataFrame:
-    rows = [(0.1, "cyborg", "net", "regression", 10, 0.6), (1.0, "full", "net", "regression", 100, 0.65)]
-    rows.append((0.1, "teacher", "teacher", "expected", 10, 0.55))
+    rows = [(0.1, "cyborg", "net", "regression", 30, 0.6), (1.0, "full", "net", "regression", 120, 0.65)]  # 20 of them dev
+    rows.append((0.1, "teacher", "teacher", "expected", 30, 0.55))
     return pd.DataFrame(rows, columns=["fraction", "labels", "student", "head", "n_human", "qwk"]).assign(low=0.5, high=0.7)
 
 
@@ -63,7 +63,7 @@ def test_what_an_arm_costs_and_from_when_it_pays(arms, ledger):
     sizes, each = {"train": 100, "dev": 20, "all": 180}, {"net": 0.001, "teacher": 0.01}
     table = cost.arm_costs(arms, ledger, PRICES, essays=sizes, future=1000, each=each).set_index("labels")
     cyborg, full, teacher = (table.loc[name] for name in ("cyborg", "full", "teacher"))
-    assert cyborg["human_scores"] == 30 and cyborg["people"] == pytest.approx(20 + 30 * 1.5)
+    assert cyborg["n_human"] == 30 and cyborg["people"] == pytest.approx(20 + 30 * 1.5)
     assert cyborg["teacher"] == pytest.approx(0.4 * (10 + 4 * 90 / 180))  # the pool's share of the scoring
     assert teacher["teacher"] == pytest.approx(4.0) and teacher["training"] == 0 and teacher["scoring"] == pytest.approx(10)
     assert full["teacher"] == 0 and full["total"] == pytest.approx(20 + 120 * 1.5 + 0.4 + 1)
@@ -71,7 +71,7 @@ def test_what_an_arm_costs_and_from_when_it_pays(arms, ledger):
     assert table["frontier"].tolist() == [True, True, False]
     pairs = pd.DataFrame([{"fraction": 0.1, "student": "net", "head": "regression", "system": "cyborg", "baseline": "full"}])
     pairs = pairs.assign(difference=-0.05, low=-0.1, high=0.0, equivalence="undecided")
-    (row,) = cost.break_even(table.reset_index(), pairs, PRICES, train=100).to_dict("records")
+    (row,) = cost.break_even(table.reset_index(), pairs, PRICES, every=120).to_dict("records")
     extra = 4.8 + 0.8 - 0.4
     assert row["scores_saved"] == 90 and row["extra_compute"] == pytest.approx(extra)
     assert row["saved"] == pytest.approx(90 * 1.5 - extra) and row["change"] == -0.05
@@ -145,6 +145,125 @@ def test_seconds_of_a_resumed_step_are_not_believed(recorded):
     found = recorded(score=90.0, bench=1000.0).loc["score"]
     assert found["seconds"] == 90.0 and found["source"] == "record"
     assert recorded(score=None, bench=1000.0).loc["score", "seconds"] == pytest.approx(100.0)
+
+
+# ---- does the Student add anything
+
+
+def table_of(name: str, content: dict) -> None:
+    artefacts.save_table("try", name, pd.DataFrame(content))
+
+
+def test_the_teachers_seconds_are_those_of_runs_that_timed_themselves(ledger):
+    assert compute_time.teacher_seconds(ledger, 180)[:2] == (14400 / 180, CPU)
+    ledger.loc[3, ["seconds", "source"]] = 7200.0, "tokens of the record, at the benchmark's speed"
+    seconds, _, source = compute_time.teacher_seconds(ledger, 180)
+    assert seconds == 14400 / 180 and source == "03, record, 1 run(s)"  # another processor's speed is not mixed in
+    guessed = ledger.drop(index=2)
+    assert compute_time.teacher_seconds(guessed, 180)[0] == 40 and "benchmark" in compute_time.teacher_seconds(guessed, 180)[2]
+    assert np.isnan(compute_time.teacher_seconds(ledger[ledger["step"] == "train"], 180)[0])
+
+
+def test_throughput_is_that_of_the_race_where_it_was_run(make_study, ledger):
+    make_study("try")
+    each = {"net": 0.05, "ridge": 0.001}
+    options = {"essays": 180, "model": "net"}
+    alone = compute_time.throughput("try", ledger, each, CPU, **options)
+    assert alone["seconds"].to_dict() == pytest.approx(
+        {"teacher": 80, "student": 0.05, "onnx float32": np.nan, "onnx int8": np.nan, "ridge": 0.001}, nan_ok=True
+    )
+    forms = ["torch float32", "onnx float32", "onnx int8"]
+    table_of("table_onnx", {"form": forms, "n": 24, "same_score": [1, 1, 0.75], "essays_per_second": [10.0, 20.0, 40.0]})
+    artefacts.write_record("try", "12_score_essays", parameters={}, measured={"student": {"model": "net"}})
+    raced = compute_time.throughput("try", ledger, each, CPU, **options)
+    assert raced["seconds"].tolist() == pytest.approx([80, 0.1, 0.05, 0.025, 0.001])
+    assert raced.loc["onnx int8", "same_score"] == 0.75 and "24 essays" in raced.loc["student", "source"]
+    other = compute_time.throughput("try", ledger, each, CPU, essays=180, model="another")  # a race of another model
+    assert np.isnan(other.loc["student", "seconds"]) and np.isnan(other.loc["onnx float32", "seconds"])
+
+
+@pytest.fixture
+def raced() -> pd.DataFrame:
+    """An hour of CPU costs 0.4: the Teacher takes 9 s, the Student 0.9 s; int8 gives other scores; ridge was not timed."""
+    rows = [(9.0, np.nan), (0.9, np.nan), (1.8, 1.0), (0.45, 0.75), (np.nan, np.nan)]
+    names = pd.Index(["teacher", "student", "onnx float32", "onnx int8", "ridge"], name="form")
+    return pd.DataFrame(rows, columns=["seconds", "same_score"], index=names).assign(hour_of=[CPU] * 5, source="measured")
+
+
+def test_scorers_by_agreement_and_price(arms, raced):
+    human = arms[arms["student"] == "net"].head(1).assign(labels="human", student="ridge", qwk=0.5)
+    table = pd.concat([arms, human]).assign(seeds=3, interval_of="essays and seeds")
+    found = cost.scorers(table, raced, PRICES, fraction=0.1, network="net", head="regression").set_index("scorer")
+    assert found["per_million"].tolist()[:4] == pytest.approx([1000, 100, 200, 50])
+    assert found["qwk"].tolist()[:3] == [0.55, 0.6, 0.6] and found.loc["Student", "n_human"] == 30
+    assert np.isnan(found.loc["Student, ONNX int8", "qwk"]) and "score for 75% of" in found.loc["Student, ONNX int8", "left_out"]
+    assert found.loc["Ridge, human scores only", "qwk"] == 0.5  # it is told, but has no place on the axis
+    assert found.loc[["Ridge", "Ridge, human scores only"], "left_out"].tolist() == ["throughput not measured"] * 2
+    timed = raced.assign(seconds=raced["seconds"].fillna(0.1))
+    left = cost.scorers(table, timed, PRICES, fraction=0.1, network="net", head="regression").set_index("scorer")["left_out"]
+    assert left["Ridge"] == "no such arm in this study" and left["Ridge, human scores only"] == ""
+
+
+def test_the_student_is_compared_with_its_teacher_on_the_runs_of_both():
+    rng = np.random.default_rng(4)
+    human = rng.integers(0, 6, 200)
+    rows, levels = [], {}
+    for student, seeds, sd in (("net", (1, 2, 3), 0.8), ("teacher", (1, 2), 1.2)):
+        for seed in seeds:
+            level = np.clip(np.round(human + rng.normal(0, sd, 200)), 0, 5).astype(int)
+            levels.setdefault(student, {})[seed] = level
+            essays = {"essay_id": [f"e{i:03}" for i in range(200)], "human_level": human, "matched_level": level, "seed": seed}
+            place = {"labels": "cyborg", "head": "regression"} if student == "net" else {"labels": "teacher", "head": "expected"}
+            rows.append(pd.DataFrame(essays).assign(student=student, fraction=0.1, **place))
+    options, arm = {"resamples": 200, "confidence": 0.95, "seed": 1}, {"fraction": 0.1, "network": "net", "head": "regression"}
+    found = cost.student_minus_teacher(pd.concat(rows), **arm, **options)
+    both = {seed: levels["net"][seed] for seed in (1, 2)}
+    assert found == comparisons.across_seeds(human, both, levels["teacher"], **options) and found["mean"] > 0
+    assert cost.student_minus_teacher(pd.concat(rows[:3]), **arm, **options) == {}
+
+
+def test_what_the_student_adds_in_words(arms, ledger, raced):
+    table = arms.assign(seeds=3, interval_of="essays and seeds")
+    table = cost.scorers(table, raced, PRICES, fraction=0.1, network="net", head="regression")
+    sizes = {"train": 100, "dev": 20, "all": 180}
+    costs = cost.arm_costs(arms, ledger, PRICES, essays=sizes, future=1000, each={"net": 0.001, "teacher": 0.01})
+    change = {"mean": -0.004, "low": -0.028, "high": 0.02, "interval_of": "essays and seeds"}
+    how = {"fraction": 0.1, "network": "net", "head": "regression", "currency": "EUR"}
+    text = cost.what_the_student_adds(table, change, costs, margin=0.05, **how)
+    assert "score: **-0.004** [-0.028, +0.020] (over essays and seeds): not shown to differ, and within 0.05" in text
+    assert "1,000.00 EUR of computing with the Teacher and 100.00 with the Student, which is **10.0 times cheaper**." in text
+    extra = 0.4 * 4 * 90 / 180 + 0.8  # scoring the pool, and training
+    assert f"pays for its own training from {1e6 * extra / 900:,.0f} essays on." in text
+    assert text.endswith("What the Student adds here is a lower price for a score, not agreement.")
+    text = cost.what_the_student_adds(table, change | {"low": 0.001, "high": 0.09}, costs, margin=0.05, **how)
+    assert "seeds): better. A" in text and "not agreement" not in text
+    assert "seeds): worse. A" in cost.what_the_student_adds(
+        table, change | {"high": -0.1, "low": -0.2}, costs, margin=0.05, **how
+    )
+    gist = cost.student_and_teacher(table, change)
+    assert gist.endswith("by -0.004 QWK [-0.028, +0.020], and computing a score costs 0.1 of the Teacher's price")
+    assert cost.student_and_teacher(table, {}) == "" == cost.student_and_teacher(table.assign(per_million=np.nan), change)
+    slow = table.assign(per_million=table["per_million"].where(table["scorer"] != "Student", 2000), processor=list("abcdef"))
+    text = cost.what_the_student_adds(slow, {}, costs, margin=0.05, **how)
+    assert (
+        "no run in common" in text
+        and "2.0 times the Teacher's price, so dearer** (measured on different processors: a; b)" in text
+    )
+    untimed = table.assign(per_million=np.nan)
+    assert "was not measured here" in cost.what_the_student_adds(untimed, change, costs, margin=0.05, **how)
+
+
+def test_scorers_are_drawn_at_their_price_and_others_named(arms, raced):
+    table = arms.assign(seeds=3, interval_of="essays and seeds")
+    table = cost.scorers(table, raced, PRICES, fraction=0.1, network="net", head="regression")
+    figure, alt = curves.agreement_and_price(table, currency="EUR")
+    ax = figure.axes[0]
+    assert ax.get_xscale() == "log" and [line.get_xdata()[0] for line in ax.lines] == pytest.approx([100, 200, 1000])
+    assert alt.startswith("QWK against the price of computing a million scores (not shown: Student, ONNX int8, agreement not")
+    assert "Ridge, throughput not measured" in alt and "Teacher, expected score 1,000.00 EUR, QWK 0.550 (0.500, 0.700)" in alt
+    alike = table.assign(per_million=100.0, left_out="", qwk=0.5, n_human=30)
+    places = [line.get_xdata()[0] for line in curves.agreement_and_price(alike)[0].axes[0].lines]
+    assert len(set(places)) == 6 and np.exp(np.mean(np.log(places))) == pytest.approx(100)  # side by side around their price
 
 
 # ---- the learning curve
@@ -250,27 +369,30 @@ def fitted() -> learning_curve.Fitted:
 
 def test_tables_of_the_curve_and_their_prices(fitted):
     curve = cost.curve_table(fitted, PRICES, dev=20, confidence=0.9)
-    assert curve["n"].tolist() == [50, 100, 200, 400] and (curve["low"] <= curve["qwk"]).all()
+    assert curve["n"].tolist() == [70, 120, 220, 420] and (curve["low"] <= curve["qwk"]).all()
     assert curve["price"].tolist() == PRICES.people(np.array([70, 120, 220, 420])).tolist()
     assert curve["next_0.01"].iloc[0] == pytest.approx(0.01 / fitted.curve.gain(50) * PRICES.score)
     flat = fitted._replace(curve=fitted.curve._replace(gap=0.0))
     assert np.isinf(cost.curve_table(flat, PRICES, dev=20, confidence=0.9)["next_0.01"]).all()
     enough = cost.enough_table(fitted, {0.1, 0.02}, PRICES, dev=20, confidence=0.9)
     assert enough["margin"].tolist() == [0.02, 0.1]
-    assert (enough["price_high"] == PRICES.people(enough["high"] + 20)).all()
+    assert (enough["price_high"] == PRICES.people(enough["high"])).all()
+    alone = fitted.enough([0.02, 0.1], confidence=0.9)
+    assert (enough[["n", "low", "high"]] == alone[["n", "low", "high"]] + 20).all(axis=None)
     band = fitted.band(0.9, points=7)
     assert len(band) == 7 and band["n"].iloc[[0, -1]].tolist() == pytest.approx([50, 400])
     assert (band["low"] <= band["high"]).all() and band["qwk"].tolist() == pytest.approx(fitted.curve.at(band["n"]).tolist())
-    line = cost.priced_line(band, PRICES, dev=20, future=1000, each=0.5)
+    line = cost.priced_line(cost.paid(band, 20, "n"), PRICES, future=1000, each=0.5)
     assert line["per_1000"].iloc[0] == pytest.approx(float(PRICES.people(70)) + 500)
 
 
 def test_what_the_teacher_is_worth_in_human_scores(fitted):
     systems = {(0.1, "cyborg"): {1: None, 2: None}, (0.1, "cyborg-soft"): {1: None}}
-    table = cost.worth_table(fitted, systems, PRICES, train=400, confidence=0.9)
+    table = cost.worth_table(fitted, systems, PRICES, train=400, dev=20, confidence=0.9)
     columns = ["fraction", "labels", "n_human", "runs", "qwk", "n", "low", "high", "capped", "saved"]
-    assert list(table) == columns and table["runs"].tolist() == [2, 1] and table["n_human"].tolist() == [40, 40]
-    assert table["saved"].tolist() == ((table["n"] - 40) * PRICES.score).tolist() and table["capped"].tolist()[0]
+    assert list(table) == columns and table["runs"].tolist() == [2, 1] and table["n_human"].tolist() == [60, 60]
+    assert table["n"].max() == 420  # all there are
+    assert table["saved"].tolist() == ((table["n"] - 60) * PRICES.score).tolist() and table["capped"].tolist()[0]
 
 
 def test_the_price_of_one_more_score_is_that_of_the_machine_it_ran_on(ledger):
@@ -290,7 +412,10 @@ def test_a_step_that_no_run_knows_has_no_seconds(ledger):
         told.loc[("score", "teacher"), "runs_known"] == 1 and "; tokens of the record" in told.loc[("score", "teacher"), "source"]
     )
     one = told.loc["one more essay"]
-    assert one["source"].tolist() == ["this notebook", "this notebook", "as `score`"] and one["runs"].isna().all()
+    assert (
+        one["source"].tolist() == ["this notebook", "this notebook", "runs of `score` with a time of their own, if any"]
+        and one["runs"].isna().all()
+    )
 
 
 def test_seconds_of_one_essay_are_measured(tiny_models, make_study, tmp_path):
@@ -312,7 +437,10 @@ def test_sentences_of_prices_and_arms(arms, ledger):
     text = cost.who_is_paid(table, PRICES, dev=20, future=1000, currency="EUR")
     share = table["people"] / table["total"]
     assert cost.compute_share(table) == pytest.approx(1 - share[0]) and "**1,520 EUR** per 1,000" in text
-    assert "**at least 90.7%** goes to people" in text and "67% of the human scores of the cheapest arms (10 to train on)" in text
+    assert (
+        "**at least 90.7%** goes to people" in text
+        and "The 20 development essays are 67% of the 30 human scores of the cheapest arms." in text
+    )
     unknown = table.assign(total=np.nan)
     assert np.isnan(cost.compute_share(unknown)) and "goes to people" not in cost.who_is_paid(
         unknown, PRICES, dev=20, future=1000, currency="EUR"
@@ -327,27 +455,31 @@ def test_what_is_enough_and_from_when_it_pays_in_words(arms, ledger, fitted):
     every = cost.enough_table(fitted, {0.01, 0.02, 0.04}, PRICES, dev=20, confidence=0.9)
     enough = every.set_index("margin", drop=False).loc[0.02]
     interval = f"{enough['n']:,.0f} [{enough['low']:,.0f}, {enough['high']:,.0f}]"
-    text = cost.recommended(enough, PRICES, train=400, dev=20, currency="EUR")
-    assert f"**Recommended: {interval} human scores** of 400 lose at most 0.02 QWK" in text and "instead of 650." in text
+    text = cost.recommended(enough, PRICES, every=420, dev=20, currency="EUR")
+    assert f"**Recommended: {interval} human scores** of 420, the 20 development essays among them, lose at most" in text
+    assert "instead of 650." in text
     assert "than **1.5 seconds**; 180 are assumed here, 120 times as many" in cost.pays_from(0.025, 3.0)
     assert "than **0 seconds**; 180 are assumed here, inf times" in cost.pays_from(0.0, 3.0)
     assert cost.pays_from(float("nan"), 3.0).startswith("Not known")
     curve = cost.curve_table(fitted, PRICES, dev=20, confidence=0.9)
-    worth = pd.DataFrame([{"labels": "cyborg", "n_human": 40, "n": 400, "low": 120, "high": 400}])
+    worth = pd.DataFrame([{"labels": "cyborg", "n_human": 60, "n": 420, "low": 140, "high": 420}])
     text = cost.learned(table, 0.025, curve, enough, worth, currency="EUR", choice="of 3 none")
     assert (
         text.startswith("Here compute is at most ")
         and "pays from 1.5 seconds a score on: **the price of a score is people's" in text
     )
-    assert f"**{interval} of 400** were enough" in text and text.endswith("Which essays people score: of 3 none.")
-    assert "40 human scores were worth **400 [120, 400] (Cyborg)** without" in text
+    assert f"**{interval} of 420**, development essays included, were enough" in text and text.endswith(
+        "Which essays people score: of 3 none."
+    )
+    assert "60 human scores were worth **420 [140, 420] (Cyborg)** without" in text
     text = cost.learned(table, float("nan"), curve, enough, worth[:0], currency="EUR", choice="of 3 none")
     assert text.startswith("The price of the Teacher's compute is not known here.") and "nan" not in text and "worth" not in text
-    text = cost.finding(table, enough, train=400, choice="of 3 none")
+    text = cost.finding(table, enough, every=420, dev=20, adds="", choice="of 3 none")
     assert text.startswith(
-        f"Within 0.02 QWK of all 400 human scores a classical Student comes with {interval} of them; compute is"
+        f"Within 0.02 QWK of all 420 human scores (20 of them on development essays) a classical Student comes with {interval} of"
     )
-    assert "compute" not in cost.finding(table.assign(total=np.nan), enough, train=400, choice="of 3 none")
+    assert "; x; which" in cost.finding(table, enough, every=420, dev=20, adds="x", choice="of 3 none")
+    assert "compute" not in cost.finding(table.assign(total=np.nan), enough, every=420, dev=20, adds="", choice="of 3 none")
     text = cost.what_would_change(every, 0.02, 0.025, 3.0, runs=4, students=["ridge"])
     assert "0.01 would ask for" in text and "0.04 would ask for" in text and "0.02 would" not in text
     assert "**People who score in 1.5 seconds**" in text and "than the 4 here" in text and "other Students than ridge" in text
@@ -375,6 +507,9 @@ def test_the_recommended_number_is_drawn_with_its_interval():
     band = figure.axes[0].patches[0]
     assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((60, 95))
     assert curves.enough_scores(measured, measured, enough)[0].axes  # without other Students
+    close = pd.concat([measured.assign(n=[321, 371]), measured.assign(n=[671, 2071])])
+    ticks = curves.enough_scores(close, close, enough)[0].axes[0].get_xticklabels()
+    assert [text.get_text().split()[0] for text in ticks] == ["371", "671", "2,071"]  # 321 would stand on 371
 
 
 def test_the_frontier_is_ringed_and_unknown_prices_are_left_out(arms, ledger):
@@ -382,7 +517,7 @@ def test_the_frontier_is_ringed_and_unknown_prices_are_left_out(arms, ledger):
     table = cost.arm_costs(arms, ledger, PRICES, essays=sizes, future=1000, each={"net": 0.001, "teacher": 0.01})
     table = table.assign(arm=table["labels"])
     figure, alt = curves.cost_frontier(table)
-    assert "net, cyborg, 10 human scores: 71.60, QWK 0.600; net, full, 100 human scores: 201.40, QWK 0.650." in alt
+    assert "net, cyborg, 30 human scores: 71.60, QWK 0.600; net, full, 120 human scores: 201.40, QWK 0.650." in alt
     rings = [line for line in figure.axes[0].lines if line.get_markersize() == 10]
     assert sorted(line.get_ydata()[0] for line in rings) == [0.6, 0.65]
     (steps,) = (line for line in rings[0].axes.lines if line.get_label() == "frontier")

@@ -140,7 +140,7 @@ def test_an_input_file_that_cannot_be_read(make_study, make_notebook, project):
     make_study("try")
     cell = "import errno, os, pathlib\nfrom cyborg_utils.data import files\n"
     cell += "def refuse(self, *_, **__): raise OSError({0}, os.strerror({0}), str(self))\n"
-    read = "pathlib.Path.open = refuse\nfiles.encoding_of(pathlib.Path('data/essays.csv'))"
+    read = "pathlib.Path.open = refuse\nfiles.layout(pathlib.Path('data/essays.csv'))"
     for code, words in (("errno.EACCES", "no permission for it. Grant it"), ("errno.EIO", "Check the disk or its mount")):
         make_notebook("98_try", "profile: str = 'demo'", cell.format(code) + read)
         one_message(run("cyborg_utils", "run", "98_try", "try"), rf"98_try: data/essays.csv: .*{words}")

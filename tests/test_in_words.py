@@ -135,38 +135,120 @@ def test_what_cannot_be_answered_is_listed_up_to_the_margin():
     )
 
 
+WHERE = {"fraction": 0.1, "labels": "cyborg", **ONE}
+
+
+def models(*rows: tuple[str, int, int, int, str]) -> pd.DataFrame:
+    """Rows of `bias.model_or_method` of one arm with two judged groups."""
+    columns = ["speaks_of", "biased", "not_biased", "undecided", "biased_groups"]
+    return pd.DataFrame(rows, columns=columns).assign(judged=2, **WHERE).astype(dict.fromkeys(columns[1:4], "Int64"))
+
+
+FAIR = (bias.METHOD, 0, 0, 2, "")
+
+
+@pytest.mark.parametrize(
+    "rows, told, both",
+    [
+        (
+            [FAIR, ("seed 1", 1, 0, 1, "ell = Yes (-0.31)"), ("seed 2", 0, 1, 1, "")],
+            "seed 1: 1 biased (ell = Yes (-0.31)); seed 2: none biased.",
+            True,
+        ),
+        ([FAIR, ("seed 1", 0, 0, 2, "")], "the method: of 2 groups none biased, 0 not, 2 undecided. As trained", False),
+        (
+            [(bias.METHOD, None, None, None, bias.ONE_SEED), ("seed 1", 1, 0, 1, "ell = Yes (-0.31)")],
+            f"the method: {bias.ONE_SEED}. As trained: seed 1: 1 biased",
+            False,
+        ),
+        (
+            [(bias.METHOD, 1, 0, 1, "ell = Yes (-0.3)"), ("seed 1", 1, 0, 1, "ell = Yes (-0.3)")],
+            "1 biased (ell = Yes (-0.3)), 0 not, 1 undecided",
+            False,
+        ),
+    ],
+)
+def test_a_model_and_the_method_are_two_statements(rows, told, both):
+    text = bias_in_words.model_or_method(models(*rows), confidence=0.95)
+    assert told in text and ("**Both are right**" in text) == both
+
+
+def test_biased_groups_are_set_beside_those_by_chance():
+    text = bias_in_words.model_or_method(
+        models(FAIR, ("seed 1", 0, 0, 2, ""), ("seed 2", 2, 0, 0, "x")).assign(judged=20), confidence=0.95
+    )
+    assert (
+        "of all 20 groups just the limit, 0.5 of them" in text and "1.0 in the 2 trained models together; here it is 2." in text
+    )
+    assert "nothing is judged" in bias_in_words.model_or_method(models(FAIR).assign(judged=0), confidence=0.95)
+
+
 GROUPS = pd.DataFrame(
     [
-        ("cyborg", "all", "all", 0.1, "biased", "matched"),
-        ("cyborg", "ell", "Yes", -0.31, "biased", "matched"),
-        ("cyborg", "ell", "No", 0.02, "not biased", "matched"),
-        ("cyborg", "grade", "9", 0.5, "too few", "matched"),
-        ("cyborg", "all", "all", -0.4, "biased", "raw"),
-        ("cyborg", "ell", "Yes", -0.6, "biased", "raw"),
+        ("cyborg", "all", "all", 0.1, "biased"),
+        ("cyborg", "ell", "Yes", -0.31, "biased"),
+        ("cyborg", "ell", "No", 0.02, "not biased"),
+        ("cyborg", "grade", "9", 0.5, "too few"),
     ],
-    columns=["labels", "attribute", "group", "smd", "verdict", "scores"],
-).assign(**ONE)
+    columns=["labels", "attribute", "group", "smd", "verdict"],
+).assign(verdict_method=lambda rows: rows["verdict"], **ONE)
 
 
-def test_groups_are_counted_by_their_verdicts_and_small_ones_are_not():
-    matched = GROUPS[GROUPS["scores"] == "matched"]
-    told = "1 of 2 groups biased: ell = Yes (-0.31); 1 not biased, 0 undecided."
-    assert bias_in_words.verdicts(matched).endswith(told) and "grade" not in bias_in_words.verdicts(matched)
-    assert "nothing is judged" in bias_in_words.verdicts(matched[:1])
-    assert bias_in_words.crossed(matched[1:], min_group=10) == (
-        "Of 2 crossed groups of 10 essays or more, 1 are biased: ell = Yes (-0.31); 1 are not, 0 cannot be told."
+def test_crossed_groups_are_counted_by_their_verdicts_and_small_ones_are_not():
+    text = bias_in_words.crossed(GROUPS[1:], min_group=10, confidence=0.95)
+    assert text == (
+        "Of 2 crossed groups of 10 essays or more, 1 are biased: ell = Yes (-0.31); 1 are not, 0 cannot be told. "
+        "By chance alone 0.1 would be called biased, were every |SMD| just the limit."
     )
+    alone = bias_in_words.crossed(GROUPS[1:].assign(verdict_method=bias.ONE_SEED), min_group=10, confidence=0.95)
+    assert alone == f"{text} These verdicts are on one trained model; a claim about the method cannot be said from one seed."
 
 
-def test_matching_is_told_from_raw_to_matched():
-    text = bias_in_words.matching(GROUPS, ["cyborg"], **ONE)
-    assert text.endswith("raw -0.40 (worst group 0.60) → matched +0.10 (worst group 0.31)")
+def over_prompts(low: float, high: float, count: int = 7) -> pd.DataFrame:
+    rows = GROUPS.assign(smd_low=GROUPS["smd"] - 0.2, smd_high=GROUPS["smd"] + 0.2, limit=0.1, prompts=count)
+    return rows.assign(smd_prompt_low=GROUPS["smd"] + low, smd_prompt_high=GROUPS["smd"] + high)
+
+
+def test_intervals_over_prompts_are_set_beside_those_over_essays():
+    confounded = pd.DataFrame({"attribute": ["grade", "ell"], "cramers_v": [0.53, 0.02]})
+    text = bias_in_words.prompts(over_prompts(-0.3, 0.3), confounded)
+    assert "answer 7 prompts" in text and "1.50 times as long (median), and 2 of 2 verdicts change" in text
+    assert "Cyborg, ell Yes: biased → undecided; Cyborg, ell No: not biased → undecided." in text
+    assert "**`grade` is confounded with prompts**" in text and "grade 0.53, ell 0.02. From 0.3 on" in text
+    none = bias_in_words.prompts(over_prompts(-0.2, 0.2), confounded[1:])
+    assert "None is confounded" in none and "1 of 2 verdicts change" in none  # the table's "not biased" was set by hand
+    one = bias_in_words.prompts(over_prompts(np.nan, np.nan, count=1), confounded)
+    assert one.startswith("All essays answer one prompt")
+
+
+def test_matching_is_told_by_what_it_did_to_the_worst_group():
+    rows = [
+        ("all", "all", 90, -0.4, 0.1, -0.3, -0.4, -0.2, "better"),
+        ("ell", "Yes", 30, -0.15, -0.4, 0.25, 0.01, 0.56, "worse"),
+        ("ell", "No", 60, 0.3, 0.1, -0.2, -0.3, -0.1, "better"),
+    ]
+    columns = ["attribute", "group", "n", "smd_before", "smd", "change", "change_low", "change_high", "effect"]
+    table = pd.DataFrame(rows, columns=columns).assign(**WHERE)
+    text = bias_in_words.matching(table, confidence=0.95)
+    assert "SMD of all essays -0.40 → +0.10; worst group afterwards ell Yes (n = 30), |SMD| 0.15 → 0.40" in text
+    assert "paired change +0.25 [+0.01, +0.56]: **worse**. Of 2 groups 1 better off beyond chance and 1 worse (0.1 either" in text
+    assert bias_in_words.matching(table[:1], confidence=0.95).endswith("-0.40 → +0.10.")
+
+
+def test_the_scope_counts_all_human_scores_that_were_paid_for():
+    raters = pd.DataFrame({"essay_id": ["a", "b"], "fraction": [0.1, 1.0], "n_human": [451, 2_071]})
+    text = bias_in_words.scope(raters, ["groups.ell"], fraction=0.1, student="s")
+    assert "**451** human scores (U, 10% of the training essays, and the development split)" in text and text.endswith(
+        "groups: ell."
+    )
+    assert "names no writer groups" in bias_in_words.scope(raters, [], fraction=0.1, student="s")
 
 
 @pytest.mark.parametrize("student, told", [(-0.3, "**The Student takes over"), (0.3, "No shift to speak of"), (0.04, "No shift")])
 def test_a_shift_is_taken_over_only_in_the_teachers_direction(student, told):
     stages = pd.DataFrame({"stage": ["Teacher on the pool", "human", "cyborg"], "smd": [-0.2, 0.0, student], "attribute": "all"})
     assert told in bias_in_words.taken_over(stages)
+    assert "No shift" in bias_in_words.taken_over(stages.assign(smd=[-0.01, 0.0, student]))  # the Teacher has none
 
 
 @pytest.mark.parametrize(
@@ -180,8 +262,12 @@ def test_a_shift_is_taken_over_only_in_the_teachers_direction(student, told):
 def test_the_teacher_is_strict_only_beyond_chance(low, high, told):
     row = {"fraction": 0.1, "arm": "teacher", "essays": "pool", "shift": 0.0, "shift_low": low, "shift_high": high}
     row |= {"machine_top": 0.01, "human_top": 0.03, "ratio": 0.33, "ratio_low": 0.1, "ratio_high": 0.9}
-    text = bias_in_words.high_scores(pd.DataFrame([row]), fraction=0.1)
-    assert told in text and "pool: 1.0% instead of 3.0%, ratio 0.33 [0.10, 0.90]: suppressed" in text
+    text = bias_in_words.high_scores(pd.DataFrame([row]), fraction=0.1, n_human=451)
+    assert (
+        text.startswith("With 451 human scores the Teacher is")
+        and told in text
+        and "pool: 1.0% instead of 3.0%, ratio 0.33 [0.10, 0.90]: suppressed" in text
+    )
 
 
 def test_what_leaves_out_0_is_counted_beside_chance():

@@ -9,7 +9,7 @@ from sklearn.metrics import cohen_kappa_score, confusion_matrix, r2_score
 
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.stats import metrics
+from cyborg_utils.stats import metrics, true_score
 
 HUMAN, MACHINE = np.array([0, 1, 2, 2]), np.array([0, 2, 2, 1])
 
@@ -240,3 +240,33 @@ def test_means_and_sds_add_up_over_groups():
     np.testing.assert_allclose(means + 3, [human.mean(), machine.mean()])
     np.testing.assert_allclose(sds, [human.std(ddof=1), machine.std(ddof=1)])
     assert np.isnan(metrics.means_and_sds(parts[:1].sum(axis=0))[1]).all()
+
+
+def test_the_interval_of_prmse_covers():
+    """Truth: T ~ N(0, 1), ratings T + e (SD 0.6), machine 0.8 T + 0.3 noise; a third of the essays have one rating."""
+    rng, hits, times = np.random.default_rng(5), 0, 200
+    truth = 1 - (0.2**2 + 0.3**2)
+    for seed in range(times):
+        true = rng.normal(size=200)
+        ratings = true[:, None] + rng.normal(0, 0.6, (200, 2))
+        ratings[:66, 1] = np.nan
+        found = true_score.prmse_interval(ratings, 0.8 * true + rng.normal(0, 0.3, 200), seed=seed, resamples=400)
+        assert found.low < found.value < found.high
+        hits += found.low <= truth <= found.high
+    assert 0.90 <= hits / times <= 0.99
+
+
+def test_the_interval_of_prmse_is_not_known_from_one_pair_or_from_noise():
+    rng = np.random.default_rng(1)
+    ratings = rng.normal(size=(50, 2))
+    one = np.where([[True, True]] + [[True, False]] * 49, ratings, np.nan)
+    assert np.isnan(true_score.prmse_interval(one, ratings[:, 0], seed=1, resamples=200)[1:]).all()
+    assert np.isnan(true_score.prmse_interval(ratings, ratings[:, 0], seed=1, resamples=200)[1:]).all()
+    assert np.isnan(true_score.prmse_interval(np.empty((0, 2)), [], seed=1, resamples=200)).all()
+
+
+def test_the_interval_of_prmse_counts_the_double_scored_essays(monkeypatch):
+    ratings = np.random.default_rng(1).normal(size=(50, 2))
+    ratings[12:, 1] = np.nan
+    monkeypatch.setattr(true_score, "percentile_interval", lambda value, resampled, *, confidence, n: n)
+    assert true_score.prmse_interval(ratings, ratings[:, 0], seed=1, resamples=100) == 12

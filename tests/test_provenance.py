@@ -5,9 +5,17 @@ import subprocess
 import types
 
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
+from conftest import CHECKOUT
+from statsmodels.stats.proportion import proportion_confint
 
 from cyborg_utils.core import paths, provenance
+from cyborg_utils.study import artefacts, run_tables
+
+RESULTS = CHECKOUT / "results"
+STUDIES = sorted(file.parent.name for file in RESULTS.glob("*/scores"))
 
 
 def test_sha256_of_a_file(tmp_path):
@@ -52,8 +60,23 @@ def test_the_commit_is_told_and_a_changed_source_marks_it_dirty(project):
         subprocess.run([*git, *call], check=True)
     clean = provenance.commit()
     assert len(clean) == 12 and "dirty" not in clean
+    assert provenance.uncommitted() == [] and provenance.warning() == ""
+    (project / "params" / "mine.yaml").write_text("new: 1\n")  # a study of one's own changes no other
+    assert provenance.commit() == clean
     (project / "params" / "demo.yaml").write_text("changed: 1\n")
-    assert provenance.commit() == f"{clean}-dirty"
+    assert provenance.commit() == f"{clean}-dirty" and provenance.uncommitted() == ["params/demo.yaml"]
+    assert provenance.warning().startswith(f"Uncommitted sources (params/demo.yaml): records will say {clean}-dirty.")
+
+
+def test_a_new_module_is_a_change_of_the_sources(project):
+    git = ["git", "-C", str(project), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for call in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *call], check=True)
+    (project / "cyborg_utils").mkdir()
+    for number in range(5):
+        (project / "cyborg_utils" / f"new_{number}.py").touch()
+    assert provenance.commit().endswith(provenance.DIRTY)
+    assert "cyborg_utils/new_2.py and 2 more" in provenance.warning()
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
@@ -84,3 +107,66 @@ def test_peak_memory_is_in_gib_where_the_system_counts_in_bytes_too(monkeypatch,
     held = types.SimpleNamespace(ru_maxrss=3 * 2**30 // unit)
     monkeypatch.setattr(provenance.resource, "getrusage", lambda _: held)
     assert provenance.peak_memory() == 3
+
+
+# ---- what is committed in results/
+
+
+def test_a_committed_record_from_uncommitted_sources_is_listed_with_its_reason():
+    told = yaml.safe_load((RESULTS / "uncommitted.yaml").read_text(encoding="utf-8"))
+    records = {file: json.loads(file.read_text(encoding="utf-8")) for file in RESULTS.rglob("*.json")}
+    dirty = [
+        file.relative_to(RESULTS).as_posix()
+        for file, content in records.items()
+        if str(content.get("commit", "")).endswith(provenance.DIRTY)
+    ]
+    assert told["why"] and sorted(dirty) == told["records"]
+
+
+@pytest.mark.parametrize("profile", STUDIES)
+def test_a_study_names_its_kinds_of_processor_and_its_uncommitted_runs(profile):
+    table = run_tables.machines(profile)
+    assert {"02_finetune_teacher", "03_label_essays", "04_train_student"} <= set(table["notebook"])
+    assert not set(table["notebook"]) & {"00_overview", "05_test_significance", "06_analyze_bias"}  # repeated by `make verify`
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in (RESULTS / profile / "records").glob("0[234]*.json")]
+    text = run_tables.machines_in_words(table)
+    assert all(record["hardware"]["processor"] in text for record in records)
+    dirty = [f"{record['notebook'][:2]}_{record['run']}" for record in records if record["commit"].endswith(provenance.DIRTY)]
+    assert set(dirty) == set(table[table["dirty"]]["notebook"].str[:2] + "_" + table[table["dirty"]]["run"])
+    assert all(name in text for name in dirty) and ("uncommitted" in text) == bool(dirty)
+
+
+def test_one_kind_of_processor_or_the_mix_by_name():
+    table = pd.DataFrame({"notebook": ["02_a", "04_b", "11_c"], "run": ["u10_s1", "u10_s1", ""], "processor": "P", "cores": 2})
+    table = table.assign(gpu="none", commit="abc", dirty=False)
+    assert run_tables.machines_in_words(table) == (
+        "All 3 executions with a model ran on one kind of processor: P.\n\nAll 3 are from committed sources."
+    )
+    mixed = table.assign(gpu=["H100", "none", "none"], dirty=[False, False, True])
+    first, second = run_tables.machines_in_words(mixed).split("\n\n")
+    assert first.endswith("P (2: 04_u10_s1, 11); P with H100 (1: 02_u10_s1).") and "mixes 2 kinds" in first
+    assert second.startswith("**1 of 3 executions are from uncommitted sources**, so no commit repeats them: 11.")
+    assert run_tables.machines_in_words(table[:0]) == "No model has run here yet."
+
+
+# ---- how often a fine-tuning failed
+
+
+def test_failed_attempts_are_counted_over_a_study(make_study):
+    make_study("try", runs=[{"fraction": 0.1, "seeds": [1, 2, 3]}])
+    curves = {1: pd.DataFrame({"epoch": [1, 2], "qwk": [0.0, 0.6]})}  # older than the repetition: no column attempt
+    curves[2] = pd.DataFrame({"attempt": [1, 1, 2], "epoch": [1, 2, 1], "qwk": [0.0, 0.2, 0.5]})
+    curves[3] = pd.DataFrame({"attempt": [1, 2], "epoch": 1, "qwk": [0.1, 0.05]})
+    for seed, curve in curves.items():
+        name = f"u10_s{seed}"
+        paths.results("try", "scores").mkdir(parents=True, exist_ok=True)
+        paths.results("try", "scores", f"teacher_{name}.csv").touch()
+        artefacts.save_table("try", f"table_teacher_dev_{name}", curve)
+    table = run_tables.attempts("try")
+    assert table[["attempts", "failed"]].to_numpy().tolist() == [[1, 0], [2, 1], [2, 2]]
+    assert table["best_qwk"].tolist() == ["0.600", "0.200, 0.500", "0.100, 0.050"]
+    text = run_tables.attempts_in_words(table)
+    assert "In 2 of 3 fine-tunings of the Teacher the first attempt failed and was repeated with another seed (3 of 5" in text
+    low, high = proportion_confint(2, 3, method="wilson")
+    assert f"a rate of {low:.0%} to {high:.0%})" in text and "**In 1 every attempt failed.**" in text
+    assert "repeated" not in run_tables.attempts_in_words(table[:1]) and "No Teacher" in run_tables.attempts_in_words(table[:0])

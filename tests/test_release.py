@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import CHECKOUT
 
 from cyborg_utils.core import config, paths, provenance
 from cyborg_utils.core.errors import CyborgError
@@ -17,6 +19,7 @@ from cyborg_utils.data import corpora
 from cyborg_utils.extensions.scoring import bundle, cards, evaluation
 from cyborg_utils.run import cli
 from cyborg_utils.stats.calibration import MeanSdMatch
+from cyborg_utils.stats.conformal import LeastSquares
 from cyborg_utils.study import artefacts, scores
 
 CYBORG = bundle.Name("u10_s1", "some/encoder", "regression", "cyborg")
@@ -57,8 +60,10 @@ def test_a_release_holds_the_calibration_and_errors_of_the_development_essays(fi
     assert [name.head for name in written] == ["regression", "classification"] and written[0] == CYBORG
     found, dev = bundle.read(CYBORG.folder("try")), scores.students("try").query("part == 'dev' and head == 'regression'")
     np.testing.assert_allclose(found.match.apply(dev["value"]), dev["matched_value"], atol=1e-4)
-    np.testing.assert_allclose(found.residuals, np.sort(np.abs(dev["score"] - dev["matched_value"])), atol=1e-4)
-    assert len(found.residuals) == 20 and found.corpus.essays == 50 and found.corpus.runs and found.name == CYBORG
+    line = LeastSquares.fit(target=dev["score"], values=dev["value"])
+    np.testing.assert_allclose(found.line.residuals, np.sort(line.residuals), atol=1e-4)
+    np.testing.assert_allclose(found.line.apply(dev["value"]), line.apply(dev["value"]), atol=1e-9)
+    assert len(found.line.residuals) == 20 and found.corpus.essays == 50 and found.corpus.runs and found.name == CYBORG
     assert bundle.read(written[1].folder("try")).match == MeanSdMatch(0, 0, 1)
 
 
@@ -87,6 +92,19 @@ def test_what_is_not_there_is_told(finished, tmp_path):
         bundle.read(CYBORG.folder("try"))
 
 
+def test_a_bundle_of_an_earlier_version_is_refused_with_the_remedy(finished):
+    """It held |human - matched score|, which says nothing of errors around the least-squares value."""
+    bundle.write("try")
+    file = CYBORG.folder("try") / bundle.FILE
+    content = json.loads(file.read_text())
+    del content["line"]
+    file.write_text(json.dumps(content | {"residuals": [0.1, 0.5]}))
+    with pytest.raises(CyborgError, match="by an earlier version.*`cyborg cards try` makes it anew"):
+        bundle.read(CYBORG.folder("try"))
+    cli.main(["cards", "try"])
+    assert len(bundle.read(CYBORG.folder("try")).line.residuals) == 20
+
+
 def header(card: str) -> dict:
     return yaml.safe_load(card.split("---\n")[1])
 
@@ -113,15 +131,44 @@ def test_a_card_tells_what_was_measured(finished):
     artefacts.save_table("try", "table_smd", pd.DataFrame(both).assign(verdict="undecided"))
     held = arm | {"run": "u10_s1", "attribute": "all", "group": "all", "coverage": 0.91, "confidence": 0.9}
     artefacts.save_table("try", "table_coverage", pd.DataFrame([held | {"coverage_low": 0.88, "coverage_high": 0.94}]))
+    told = arm | {"run": "u10_s1", "interval": "always 2 to 5", "levels": 4.0, "coverage": 0.97}
+    artefacts.save_table("try", "table_intervals", pd.DataFrame([told, told | {"labels": "full", "interval": "another's"}]))
+    kept = arm | {"run": "u10_s1", "risk": "not exact", "signal": "doubt", "n": 20, "confidence": 0.95, "verdict": "kept"}
+    kept |= {"target": 0.5, "machine_share": 0.75, "threshold": 0.31, "machine_share_test": 0.7, "risk_test": 0.4}
+    none = kept | {"target": 0.05, "machine_share": 0.0, "threshold": np.nan, "verdict": "nothing promised"}
+    artefacts.save_table("try", "table_selective", pd.DataFrame([none, kept]))
     parameters = {"profile": "try"}
     record = artefacts.write_record("try", "04_train_student", "u10_s1", parameters=parameters)
     card = cards.model_card("try", CYBORG)
     assert header(card)["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.6123
     assert "0.612 (without matching 0.500)" in card and "0.600 [0.550, 0.660], 2 seeds, over essays and seeds" in card
     assert "| gender | F | 12 | -0.21 | -0.40 to +0.00 | undecided |" in card and "-0.90" not in card
+    assert "| always 2 to 5 | 4.0 | 97.0% |" in card and "another's" not in card
+    assert "By 20 development essays, with 95% confidence each" in card
+    assert "| not exact: at most 0.05 | doubt | nothing promised | – |" in card
+    assert "| not exact: at most 0.5 | doubt up to 0.31 | 75% | 70% with 0.400, kept |" in card
     assert "91.0% [88.0%, 94.0%] at 90%" in card and record["commit"] in card
     classifier = cards.model_card("try", bundle.Name("u10_s1", "some/encoder", "classification", "cyborg"))
     assert "QWK of this Student | not measured yet" in classifier and "0.91" not in classifier
+
+
+@pytest.mark.parametrize("profile", sorted(file.parent.name for file in CHECKOUT.glob("results/*/scores")))
+def test_a_committed_data_card_has_the_rows_of_the_files_beside_it(profile):
+    folder = CHECKOUT / "results" / profile / "scores"
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    told = {name: int(rows.replace(",", "")) for name, rows in re.findall(r"^\| `(\w[\w.]*\.csv)` \| ([\d,]+) \|$", card, re.M)}
+    assert told == {file.name: len(pd.read_csv(file)) for file in folder.glob("*.csv")}
+    parts = {
+        file.stem.removeprefix("teacher_"): pd.read_csv(file)["part"].value_counts() for file in folder.glob("teacher_*.csv")
+    }
+    sizes = re.findall(r"^\| (u[\d.]+_s\d+) \| (\d+) \| (\d+) \|", card, re.M)
+    assert {run: (int(u), int(pool)) for run, u, pool in sizes} == {run: (n["U"], n["pool"]) for run, n in parts.items()}
+
+
+def test_a_card_counts_rows_and_not_lines(finished):
+    essays = scores.file("try", "essays")
+    pd.DataFrame({"essay_id": ["a", "b"], "prompt": ["two\nlines", "one"]}).to_csv(essays, index=False)
+    assert "`essays.csv` | 2 |" in cards.data_card("try")
 
 
 def test_every_corpus_and_registered_model_has_its_source():

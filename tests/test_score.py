@@ -19,20 +19,20 @@ from cyborg_utils.stats import conformal
 
 SCALE = Scale(1, 6)
 NEW = pd.DataFrame(simulated.essays(40, 7))[["essay_id", "text", "assignment"]].tail(18).reset_index(drop=True)
+SCORES, VALUES = np.linspace(1, 6, 19), 3.5 + np.resize([0.6, -0.4, 0.2, -0.4], 19)
 NAMES = predict.Columns("essay_id", "text")
 
 
 @pytest.fixture(scope="module")
 def folder(tiny_models, tmp_path_factory):
-    """A trained tiny Student, made ready with 19 development errors of 0.1 to 1.9 points."""
+    """A trained tiny Student, made ready by 19 development essays whose values tell nothing: its line is flat."""
     target = tmp_path_factory.mktemp("student")
     essays = pd.DataFrame(simulated.essays(20, 5))
     essays = essays.assign(level=SCALE.level(essays["score"]), split="train")
     settings = student.Settings(str(tiny_models["electra"]), "regression", 1, 1, 0.003, 8, 48)
     student.train(cyborg_data.training_sets(essays, SCALE, "full"), SCALE, settings, seed=1, folder=target)
     mark = json.loads((target / "student.json").read_text())["mark"]
-    dev = pd.DataFrame({"score": np.linspace(1, 6, 19), "value": np.linspace(3, 4, 19)})
-    dev["matched_value"] = dev["score"] - np.arange(1, 20) / 10
+    dev = pd.DataFrame({"score": SCORES, "value": VALUES})
     name = bundle.Name("u10_s1", "electra", "regression", "cyborg")
     bundle._write(target, "try", name, mark, dev, advisory_flags.Corpus.of(essays["text"], essays["assignment"]))
     return target
@@ -61,9 +61,13 @@ def test_a_row_holds_the_calibrated_score_and_its_interval(scorer, given, tmp_pa
     value = scorer.release.match.apply(scorer.student.predict(NEW["text"])[0])
     np.testing.assert_allclose(found["value"], value, atol=1e-4)
     np.testing.assert_array_equal(found["score"], SCALE.score(SCALE.nearest(value)))
-    assert scorer.width == 1.6  # ceil(20 * 0.8) = 16th of 19
-    np.testing.assert_allclose(found["low"], np.clip(value - 1.6, 1, 6), atol=1e-4)
-    np.testing.assert_allclose(found["high"], np.clip(value + 1.6, 1, 6), atol=1e-4)
+    line = conformal.LeastSquares.fit(target=SCORES, values=VALUES)
+    assert scorer.width == pytest.approx(np.sort(np.abs(line.residuals))[15], abs=1e-6)  # ceil(20 * 0.8) = 16th of 19
+    middle = line.apply(scorer.student.predict(NEW["text"])[0])
+    np.testing.assert_allclose(found["low"], np.clip(middle - scorer.width, 1, 6), atol=1e-4)
+    np.testing.assert_allclose(found["high"], np.clip(middle + scorer.width, 1, 6), atol=1e-4)
+    apart = SCALE.nearest(middle[:, None] + line.residuals) - SCALE.nearest(value)[:, None]
+    np.testing.assert_allclose(found["doubt"], (np.abs(apart) > 1).mean(axis=1), atol=1e-4)
     assert counts["essays"] == 18 and counts["cut"] == found["flags"].str.contains("cut").sum() == 18  # 48 tokens are few
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new.csv", "out.csv"]
 
@@ -132,9 +136,9 @@ def test_a_fault_is_told_by_row_and_column_before_anything_is_scored(scorer, tmp
 def test_wrong_columns_and_cells_are_told(tmp_path, given):
     with pytest.raises(CyborgError, match="no column id; there are essay_id, text, assignment. Give --id and --text"):
         predict.count(given, predict.Columns())
-    NEW.to_csv(tmp_path / "semi.csv", index=False, sep=";")
+    NEW.to_csv(tmp_path / "other.csv", index=False, sep="~")
     with pytest.raises(CyborgError, match="Is the delimiter another"):
-        predict.count(tmp_path / "semi.csv", predict.Columns("id", "body"))
+        predict.count(tmp_path / "other.csv", predict.Columns("id", "body"))
     NEW.assign(text=3.5).to_parquet(tmp_path / "number.parquet")
     with pytest.raises(CyborgError, match="18 fault.*\n.*row 1, column text: not a text but float[^$]*and 13 more"):
         predict.count(tmp_path / "number.parquet", NAMES)
@@ -175,8 +179,9 @@ def test_parts_of_other_options_are_not_taken_up(scorer, folder, given, tmp_path
         predict.score_file(given, tmp_path / "out.csv", scorer, NAMES)
     assert len(list((tmp_path / "out.csv.parts").glob("*.csv"))) == 2
     monkeypatch.setattr(predict.Scorer, "score", original)
-    predict.score_file(given, tmp_path / "out.csv", predict.Scorer(folder, confidence=0.5), NAMES)
-    assert np.allclose(read(tmp_path / "out.csv")["high"] - read(tmp_path / "out.csv")["low"], 2.0, atol=1e-3)
+    predict.score_file(given, tmp_path / "out.csv", (half := predict.Scorer(folder, confidence=0.5)), NAMES)
+    found = read(tmp_path / "out.csv")
+    assert np.allclose(found["high"] - found["low"], 2 * half.width, atol=1e-3) and half.width < 2
 
 
 @pytest.mark.slow
@@ -184,7 +189,11 @@ def test_the_command(folder, given, tmp_path, monkeypatch, capsys):
     call = ["score", str(given), "--student", str(folder), "-o", str(tmp_path / "out.csv"), "--id", "essay_id"]
     cli.main([*call, "--onnx", "--confidence", "0.8"])
     told = capsys.readouterr().out
-    assert "18 essays scored" in told and "±1.60 for 80% of essays like these" in told and len(read(tmp_path / "out.csv")) == 18
+    assert (
+        "18 essays scored" in told
+        and "around the least-squares value, for 80% of essays like these" in told
+        and len(read(tmp_path / "out.csv")) == 18
+    )
     for wrong, message in (
         (["--confidence", "2"], "must be between 0 and 1"),
         (["--student", str(tmp_path)], "no student.json there"),
@@ -214,7 +223,8 @@ def test_a_message_never_quotes_an_essay(tmp_path):
 
 def test_facts_of_a_student_come_from_its_bundle(scorer):
     rows = evaluation.facts(scorer).set_index("")["cyborg"]
-    assert rows["development essays"] == "19" and rows["half-width of a 80% interval"] == "1.60 points"
+    assert rows["development essays"] == "19" and rows["half-width of a 80% interval"] == f"{scorer.width:.2f} points"
+    assert rows["least-squares value"] != rows["matched score"]
     assert "(20 training essays)" in rows["usual length"] and "runs of 8 words" in rows["prompts' texts"]
 
 
@@ -227,10 +237,15 @@ def judged() -> pd.DataFrame:
 
 
 def test_the_promise_of_the_interval_in_words(scorer, judged):
-    text = evaluation.promise_kept(judged, scorer)
+    both = pd.DataFrame({"score_given": [1.0, 2, 3, 6], "low": 1.5, "high": 5.0})
+    text = evaluation.promise_kept(judged, scorer, both)
     assert "Promised 80%, found **75.0% [59.8%, 85.8%]**. With 19 development essays" in text
-    assert "**2.00 points** wide on a scale from 1 to 6" in text and "Coverage too low: human score 6 (0%)." in text
-    assert "Coverage too high: no score or group." in evaluation.promise_kept(judged.assign(verdict="too low"), scorer)
+    assert (
+        "**2.00 points** wide on a scale from 1 to 6" in text
+        and "50.0% of the scores given, which" in text
+        and "Coverage too low: human score 6 (0%)." in text
+    )
+    assert "Coverage too high: no score or group." in evaluation.promise_kept(judged.assign(verdict="too low"), scorer, both)
     gaps = evaluation.minus_promise(judged, 0.8)
     assert gaps[["gap", "gap_low", "gap_high"]].iloc[0].tolist() == pytest.approx([-0.05, 0.598 - 0.8, 0.858 - 0.8], abs=1e-3)
 
@@ -250,7 +265,7 @@ def test_what_was_learned_of_a_student(scorer, judged):
     )
     text = evaluation.learned(scorer, judged, flags, table)
     assert (
-        "A 80% interval around this Student's score is **±1.60 points**" in text
+        f"A 80% interval around this Student's least-squares value is **±{scorer.width:.2f} points**" in text
         and "and 0% of those that people gave a 6:" in text
     )
     assert "mark 2.5% of the test essays by mistake; of 3 kinds of bad essays they find 1 " in text and "miss 1 (" in text

@@ -116,15 +116,15 @@ def second() -> tuple[pd.DataFrame, np.ndarray]:
         level = np.clip(np.round(human + same.normal(0, noise, 300)), 0, 5).astype(int)
         place = {"fraction": 0.1, "student": "ridge", "labels": "human", "rule": rule, "key": (run, draw), "level": level}
         chosen = rule != "none"
-        rows.append(place | {"n_human": 20 + 20 * chosen, "mean_words": 100.0 if chosen else np.nan, "sd_score": 1.0})
+        rows.append(place | {"n_human": 25 + 20 * chosen, "mean_words": 100.0 if chosen else np.nan, "sd_score": 1.0})
     return pd.DataFrame(rows), human
 
 
 def test_tables_of_the_second_round(second):
     rows, human = second
     options = {"resamples": 100, "confidence": 0.95, "seed": 1}
-    table = query_strategies.selection_table(rows, human, dev=5, people=lambda n: 2.0 * n, **options).set_index("rule")
-    assert table["human_scores"].tolist() == [25, 45, 45, 45] and table["people"].tolist() == [50, 90, 90, 90]
+    table = query_strategies.selection_table(rows, human, people=lambda n: 2.0 * n, **options).set_index("rule")
+    assert table["n_human"].tolist() == [25, 45, 45, 45] and table["people"].tolist() == [50, 90, 90, 90]
     assert (table["runs"] == 2).all() and (table["draws"] == 2).all() and np.isnan(table.loc["none", "mean_words"])
     assert table["qwk"].idxmax() == "length"
     found = query_strategies.differences(rows, human, margin=0.02, **options).set_index("system", drop=False)
@@ -141,10 +141,12 @@ def test_sentences_of_the_rules(second):
     rows, human = second
     table = query_strategies.differences(rows, human, margin=0.02, resamples=100, confidence=0.95, seed=1)
     lines = query_strategies.verdicts(table).splitlines()
-    assert lines[0].startswith("- **better than chance**: length (Human scores only, ridge, 10%): +") and len(lines) == 2
-    assert lines[1] == "- **equal to chance within 0.02**: clusters (Human scores only, ridge, 10%): +0.000"
+    assert (
+        lines[0].startswith("- **better than chance**: length (Human scores only, ridge, 45 human scores): +") and len(lines) == 2
+    )
+    assert lines[1] == "- **equal to chance within 0.02**: clusters (Human scores only, ridge, 45 human scores): +0.000"
     assert query_strategies.finding(table, 0.1) == (
-        "of 2 comparisons with essays drawn at random (2 rules, 10% scored before) 1 came out better, 0 worse, 1 equal within "
+        "of 2 comparisons with essays drawn at random (2 rules, 45 human scores each) 1 came out better, 0 worse, 1 equal within "
         "0.02, and 0 undecided"
     )
     assert query_strategies.named(table, 0.1)["system"].tolist() == ["Human scores only: length", "Human scores only: clusters"]
@@ -173,7 +175,9 @@ def test_a_second_round_of_every_rule(make_study, tmp_path):
         len(found) == 5 * 2 * 2 and found["key"].isin([(1, 1), (1, 2)]).all() and all(len(level) == 8 for level in found["level"])
     )
     assert found.groupby("rule")["added"].first().to_dict() == {"none": 0} | dict.fromkeys(query_strategies.STRATEGIES, 3)
-    assert found.groupby("rule")["n_human"].first().to_dict() == {"none": 6} | dict.fromkeys(query_strategies.STRATEGIES, 9)
+    assert found.groupby("rule")["n_human"].first().to_dict() == {"none": 6 + 8} | dict.fromkeys(
+        query_strategies.STRATEGIES, 9 + 8
+    )
     assert found.loc[found["rule"] == "none", ["mean_words", "sd_score"]].isna().all(axis=None)
     assert found.loc[found["rule"] != "none", "mean_words"].gt(0).all()
 

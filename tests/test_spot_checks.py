@@ -109,7 +109,11 @@ def test_sentences_name_the_smallest_and_the_largest_group(pool):
     options = {"draws": 20, "within": 0.05, "confidence": 0.95, "seed": 1, "min_group": 10}
     table = spot_checks.checking(pool, groups=["groups.kind"], checks=[100, 200], **options)
     text = spot_checks.what_it_takes(table, n_human=200, within=0.05)
-    assert "(U had 200 human scores); 200 give ±" in text and "the smallest (kind B)" in text and "the largest (kind A)" in text
+    assert (
+        "(the study has 200 human scores, U and the development split); 200 give ±" in text
+        and "the smallest (kind B)" in text
+        and "the largest (kind A)" in text
+    )
     assert "of its essays." in spot_checks.lesson(table, within=0.05)
     alone = table[table["attribute"] == "all"]
     assert "group" not in spot_checks.lesson(alone, within=0.05) and "Each group" not in spot_checks.what_it_takes(

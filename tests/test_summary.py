@@ -33,12 +33,12 @@ def test_the_summary_of_a_study_is_that_of_its_tables(profile):
 def test_a_study_without_groups_and_gap_says_what_it_can(project):
     """The demo's results without table_smd, its gap not shown, a notebook beyond the paper not run."""
     shutil.copytree(CHECKOUT / "results" / "demo", paths.results("demo"), ignore=shutil.ignore_patterns("*.ipynb", "*.png"))
-    paths.results("demo", "tables", "table_smd.csv").unlink()
+    paths.results("demo", "tables", "table_model_or_method.csv").unlink()
     artefacts.record_file("demo", "07_calibrate_student").unlink()
     gaps = paths.results("demo", "tables", "table_gap_closed.csv")
     pd.read_csv(gaps).assign(resolved=False).to_csv(gaps, index=False)
     page = summary.page("demo")
-    assert "groups of writers" not in page and "of the gap to all human scores" not in page
+    assert "Groups of writers" not in page and "of the gap to all human scores" not in page
     assert "- 07_calibrate_student" in page.split("## Not run")[1]
 
 

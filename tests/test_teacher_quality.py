@@ -19,6 +19,7 @@ def rated(name: str, p: np.ndarray, human: np.ndarray, *, share: float = 0.1, se
     frame = pd.DataFrame({"essay_id": [f"e{at:03d}" for at in range(len(human))], "teacher": name, "share": share, "seed": seed})
     frame = frame.assign(part=["dev"] * (len(human) // 3) + ["test"] * (len(human) - len(human) // 3), human_level=human)
     frame = frame.assign(score=SCALE.score(human), level=p.argmax(1), expected=p @ SCALE.scores)
+    frame = frame.assign(attempts=2 if share else 0, n_human=len(human) // 3 + round(60 * share))  # development essays and U
     return frame.assign(**{f"p_{at + 1}": p[:, at] for at in range(5)})
 
 
@@ -49,6 +50,14 @@ def test_quality_of_both_readings(essays):
     assert table.loc[("shy", "most likely"), "qwk"] == pytest.approx(0, abs=0.05)
     assert np.isnan(table.loc[("exact", "most likely"), "auc"])  # it is never wrong, so there is nothing to tell apart
     assert table.loc[("exact", "most likely"), "confidence"] == pytest.approx(0.92)
+    spent = table["n_human"].unstack()  # U and the development essays; a Teacher that was not fine-tuned pays for the match
+    assert spent.loc["exact"].tolist() == [106, 106] and spent.loc["shy", ["most likely", "expected, matched"]].tolist() == [
+        0,
+        100,
+    ]
+    assert table["attempts"].unstack()["most likely"].to_dict() == {"exact": 2, "shy": 0}
+    seeds = pd.concat([essays, essays.assign(seed=2)])
+    assert teacher_quality.quality(seeds, SCALE, resamples=20, confidence=0.95, seed=1)["attempts"].tolist() == [4, 4, 0, 0]
 
 
 def test_high_scores_lost_by_rounding_alone(essays):
@@ -57,6 +66,9 @@ def test_high_scores_lost_by_rounding_alone(essays):
     shy = table.loc["shy"]
     assert shy.loc["probability", "low"] < 1 < shy.loc["probability", "high"] and shy.loc["most likely", "high"] == 0
     assert table.loc[("exact", "most likely"), ["ratio", "low", "high"]].tolist() == [1, 1, 1]
+    assert table["n_human"].to_dict() == {("exact", name): 106 for name in READINGS} | {
+        ("shy", name): 100 if name == teacher_quality.MATCHED else 0 for name in READINGS
+    }
     human = essays.query("teacher == 'shy'")["human_level"] >= 3
     assert shy.loc["probability", "ratio"] == pytest.approx(0.4 / human.mean(), rel=0.02)
     nobody = essays.assign(human_level=0)
@@ -127,15 +139,20 @@ READINGS = ["probability", "most likely", "expected", "expected, matched"]
 
 def quality_table() -> pd.DataFrame:
     """Two Teachers, one of them not fine-tuned."""
-    columns = ["teacher", "share", "reading", "qwk", "low", "high", "r", "auc"]
-    rows = [("T", 0.1, "most likely", 0.5, 0.4, 0.6, 0.7, 0.55), ("T", 0.1, "expected, matched", 0.6, 0.5, 0.7, 0.7, 0.55)]
-    rows += [("Z", 0.0, "most likely", 0.05, 0, 0.1, 0.5, 0.6), ("Z", 0.0, "expected, matched", 0.4, 0.3, 0.5, 0.5, 0.6)]
+    columns = ["teacher", "share", "reading", "qwk", "low", "high", "r", "auc", "n_human"]
+    rows = [
+        ("T", 0.1, "most likely", 0.5, 0.4, 0.6, 0.7, 0.55, 451),
+        ("T", 0.1, "expected, matched", 0.6, 0.5, 0.7, 0.7, 0.55, 451),
+    ]
+    rows += [("Z", 0.0, "most likely", 0.05, 0, 0.1, 0.5, 0.6, 0), ("Z", 0.0, "expected, matched", 0.4, 0.3, 0.5, 0.5, 0.6, 271)]
     return pd.DataFrame(rows, columns=columns)
 
 
 def teachers_of(high: float) -> str:
     """What the notebook says of high scores whose ratio has this upper end."""
-    top = pd.DataFrame({"teacher": "T", "share": 0.1, "reading": READINGS, "ratio": 1.1, "low": 0.2, "high": high})
+    top = pd.DataFrame(
+        {"teacher": "T", "share": 0.1, "n_human": 451, "reading": READINGS, "ratio": 1.1, "low": 0.2, "high": high}
+    )
     return teacher_quality.where_high_scores_get_lost(top) + "\n" + teacher_quality.finding(top, quality_table())
 
 
@@ -143,7 +160,10 @@ def test_a_wide_interval_proves_no_equality():
     text = teachers_of(high=4.0)
     assert "not shown to be rarer" in text and "as often as" not in text
     assert "over people: 1.10 [0.20, 4.00] by its probabilities" in text and "the highest of the 2 compared" in text
-    assert "- T, 10%: high scores are not" in text and "(probability 1.10 [0.20, 4.00], most likely 1.10 [0.20, 4.00])." in text
+    assert (
+        "- T, 451 human scores: high scores are not" in text
+        and "(probability 1.10 [0.20, 4.00], most likely 1.10 [0.20, 4.00])." in text
+    )
     text = teachers_of(high=float("nan"))  # few high scores: a ratio, but no interval
     assert "too few high scores here for a comparison" in text and "nan" not in text
 
@@ -152,17 +172,17 @@ def test_what_is_learned_of_teachers():
     assert teacher_quality.best(quality_table()) == ("T", 0.1)
     lines = teacher_quality.learned(quality_table()).splitlines()
     assert lines[0].startswith(
-        "1. **Best Teacher here**: T with QWK 0.600 [0.500, 0.700] (expected, matched), the highest of the 2"
+        "1. **Best Teacher here**: T, 451 human scores, with QWK 0.600 [0.500, 0.700] (expected, matched), the highest of the 2"
     )
-    assert "is 0.500 (Z); QWK 0.050 by its most likely answer, 0.400 once matched." in lines[1]
+    assert "is 0.500 (Z); QWK 0.050 by its most likely answer, 0.400 once matched on the 271 human scores of the" in lines[1]
     assert "changes QWK by +0.225 on average (from +0.100 to +0.350)" in lines[2]
     assert "AUC of 0.55 to 0.60" in lines[3]
     assert "Before any" not in teacher_quality.learned(quality_table().query("share > 0"))
 
 
-def test_a_figure_names_a_teacher_with_its_share():
+def test_a_figure_names_a_teacher_with_its_human_scores():
     table = teacher_quality.named(quality_table())
-    assert table["name"].tolist() == ["T, 10%", "T, 10%", "Z", "Z"] and (table["arm"] == table["reading"]).all()
+    assert table["name"].tolist() == ["T, 451 human scores"] * 2 + ["Z", "Z"] and (table["arm"] == table["reading"]).all()
 
 
 def test_candidates_are_the_studys_own_teacher_but_for_what_an_entry_says(monkeypatch):
@@ -183,11 +203,11 @@ def test_candidates_are_the_studys_own_teacher_but_for_what_an_entry_says(monkey
 def test_slices_leave_out_small_prompts_and_keep_the_order_of_values():
     prompt = ["one"] * 5 + ["two"] * 6 + ["rare"]
     rows = pd.DataFrame({"essay_id": [f"e{at:02d}" for at in range(12)], "score": 2.5, "words": range(12), "prompt": prompt})
-    rows = rows.assign(**{"groups.kind": ["A", "B", None] * 4}, teacher="T", share=0.1, matched_value=3.0)
+    rows = rows.assign(**{"groups.kind": ["A", "B", None] * 4}, teacher="T", share=0.1, n_human=451, matched_value=3.0)
     found = teacher_quality.slices(rows, min_group=3)
     assert list(found) == ["human score", "length", "prompt", "kind"] and set(found["prompt"]) == {"one", "two"}
     assert set(found["human score"]) == {"2.5"} and len(found["kind"]) == 8
     assert "prompt" not in teacher_quality.slices(rows, min_group=6)  # a single large prompt has nothing to stand beside
     table = teacher_quality.where(rows, found, min_group=3)
     wide = teacher_quality.bias_by(table, "length", ("long", "none", "short"))
-    assert list(wide) == ["long", "short"] and wide.loc[("T", "10%")].tolist() == [0.5, 0.5]
+    assert list(wide) == ["long", "short"] and wide.loc[("T", 451)].tolist() == [0.5, 0.5]

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cyborg_utils.core import config
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.extensions import traits
@@ -162,3 +163,10 @@ def test_what_is_filed_of_the_students(essays):
 def test_correlations_name_the_traits(essays):
     table = traits.correlations(essays, NAMES)
     assert list(table) == [*NAMES, "holistic"] and table.loc["Ideas", "Ideas"] == 1 and table.loc["Ideas", "holistic"] > 0.4
+
+
+def test_development_scores_are_counted_with_those_to_train_on(essays, teacher, make_study, monkeypatch):
+    make_study("try")
+    monkeypatch.setattr(traits, "_given", lambda profile, run: teacher)
+    rated = traits.teacher_as_rater("try", essays, NAMES, config.Run(0.1, 1))
+    assert rated["n_human"].unique().tolist() == [10 + 60]  # U and the development essays

@@ -9,6 +9,7 @@ import pytest
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.extensions import transfer
+from cyborg_utils.study import artefacts
 
 OURS, THEIRS = Scale(1, 5, 0.5), Scale(1, 6)
 
@@ -87,12 +88,12 @@ def transfer_rows(*names: str) -> pd.DataFrame:
 
 
 def test_the_arm_that_is_reported_was_fixed_beforehand():
-    rows = [("here", 0.1, "cyborg", 3, 0.14, 0.1, 0.2, 0.82, 0.6, 1.1, True)]
-    rows.append(("here", 0.1, "cyborg-staged", 3, 0.14, 0.1, 0.2, 0.92, 0.7, 1.2, True))
-    rows.append(("there", 0.1, "cyborg", 1, 0.05, -0.01, 0.1, 0.75, np.nan, np.nan, False))
+    rows = [("here", 0.1, 451, "cyborg", 3, 0.14, 0.1, 0.2, 0.82, 0.6, 1.1, True)]
+    rows.append(("here", 0.1, 451, "cyborg-staged", 3, 0.14, 0.1, 0.2, 0.92, 0.7, 1.2, True))
+    rows.append(("there", 0.1, 160, "cyborg", 1, 0.05, -0.01, 0.1, 0.75, np.nan, np.nan, False))
     tables = pd.DataFrame(columns=["student"]), pd.DataFrame(), pd.DataFrame(rows, columns=transfer.RECIPE)
     text = transfer.learned(*tables) + transfer.finding(*tables)
-    assert "82% [60%, 110%] on here (cyborg, 10% human scores)" in text and "92%" not in text
+    assert "82% [60%, 110%] on here (cyborg, 451 human scores)" in text and "92%" not in text
     assert "not beyond chance" in text and "nan" not in text
 
 
@@ -102,7 +103,7 @@ def test_the_sentences_name_the_best_of_many_rows_and_what_was_not_run():
     tables = transfer_rows("demo u10_s1, cyborg", "demo u100_s1, full"), prompts, pd.DataFrame(columns=transfer.RECIPE)
     lines = transfer.learned(*tables).splitlines()
     assert lines[0] == "1. **demo u10_s1, cyborg**: r = 0.40 here; QWK 0.200 as it is and 0.350 [0.100, 0.300] matched on 30."
-    assert lines[2] == "3. **This study's own Student on 180 human scores**: QWK 0.500 [0.400, 0.600]."
+    assert lines[2] == "3. **This study's own Student with 180 human scores**: QWK 0.500 [0.400, 0.600]."
     assert "against 0.640 of the Student that knew them, +0.010 [-0.040, +0.050]" in lines[3] and len(lines) == 4
     text = transfer.finding(*tables)
     assert "at most 0.350 [0.100, 0.300] here" in text and "the best of 4 rows" in text and "own" not in text
@@ -126,14 +127,16 @@ def test_students_from_elsewhere_stand_beside_the_studys_own(frame):
     options = {"resamples": 50, "confidence": 0.95, "seed": 1}
     found = transfer.Elsewhere({"x": transfer.readings(frame, THEIRS, OURS, few=10, seed=1)}, {}, {})
     test = frame[frame["part"] == "test"]
-    own = test.assign(value=test["score"], level=test["human_level"], head="regression", labels="human", n_human=40)
+    own = test.assign(
+        value=test["score"], level=test["human_level"], head="regression", labels="human", n_human=140
+    )  # 100 of them are development essays
     own = pd.concat([own.assign(seed=seed) for seed in (1, 2)])
     table = transfer.transfer_table(found, own, frame, **options).set_index(["student", "reading"])
     assert table["used"].to_dict() == {
         ("x", "as it is"): 0,
         ("x", "matched on 10"): 10,
         ("x", "matched on 100"): 100,
-        ("own, human", "matched"): 40,
+        ("own, human", "matched"): 140,
     }
     assert table.loc[("own, human", "matched"), ["seeds", "n", "qwk"]].tolist() == [2, 200, 1]
 
@@ -164,3 +167,14 @@ def test_the_student_without_some_prompts_has_the_head_of_the_one_it_is_compared
     own = found.scores.assign(labels="full", seed=1, level=found.scores["human_level"])
     (row,) = transfer.prompts_table([found], own, resamples=20, confidence=0.95, seed=1).to_dict("records")
     assert (row["labels"], row["seed"], row["prompts"], row["n"]) == ("full", 1, 1, 2)
+
+
+def test_the_recipe_names_the_human_scores_that_were_paid_for(make_study):
+    make_study("try", train_student={"models": ["m"], "heads": ["regression"]})
+    sizes = pd.DataFrame({"split": ["train", "dev", "test", "all"], "essays": [1800, 271, 500, 2571]})
+    artefacts.save_table("try", "table_corpus", sizes)
+    gaps = pd.DataFrame({"fraction": [0.1, 0.25], "student": "m", "head": "regression", "labels": "cyborg", "seeds": 1})
+    gaps = gaps.assign(**dict.fromkeys(["gap", "gap_low", "gap_high", "gap_closed", "low", "high"], 0.1), resolved=True)
+    artefacts.save_table("try", "table_gap_closed", gaps)
+    table = transfer.recipe_table(["try", "demo"])  # the demo has no results in this project
+    assert list(table) == transfer.RECIPE and table["n_human"].tolist() == [180 + 271, 450 + 271]

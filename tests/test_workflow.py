@@ -357,6 +357,19 @@ def test_the_steps_done_are_told_with_time_and_memory(pretended, capsys):
     assert "Look at build/try/html/index.html; tables, figures and executed notebooks are in results/try" in said
 
 
+def test_uncommitted_sources_are_told_at_the_start_and_at_the_end(pretended, monkeypatch, capsys):
+    stamp, record = paths.build("try", "done", "01_prepare_data.json"), artefacts.record_file("try", "01_prepare_data")
+    content = {"notebook": "01_prepare_data", "run": "", "seconds": 1.0, "peak_memory_gib": 1.0, "commit": "abc-dirty"}
+    for file in (stamp, record):
+        file.parent.mkdir(parents=True)
+    monkeypatch.setattr(provenance, "warning", lambda: "Uncommitted sources (x.py).")
+    pretended(f"open({str(stamp)!r}, 'w').write('{{}}'); open({str(record)!r}, 'w').write({json.dumps(content)!r})")
+    assert workflow.run("try") is True
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[0] == "Uncommitted sources (x.py)."
+    assert lines[-1] == "From uncommitted sources, so no commit repeats them: 01_prepare_data. Do not commit these results."
+
+
 def test_a_failed_step_is_a_failure(pretended):
     pretended("raise SystemExit(1)")
     with pytest.raises(CyborgError, match=r"Stopped after \d+ s; 0 step\(s\) were finished. The same command goes on from here."):

@@ -191,14 +191,18 @@ class ScoreTraits(Section):
 class AuditScores(Section):
     """14: the study's own Student as anybody's scorer; for other files: `cyborg audit`."""
 
-    file: str = optional("", "predictions: CSV, TSV, Parquet or JSON Lines")
+    file: str = optional("", "predictions: CSV, TSV, Excel, Parquet or JSON")
+    reading: dict[str, str] = optional({}, "encoding, delimiter, quoting, decimal or sheet, where what is found is wrong")
     labels: Labels = optional("cyborg", "which Student, without a file")
     id: str = optional("id", "columns of the file: the essay's name")
     human: str = optional("human", "its human score")
     machine: str = optional("machine", "its machine score")
     second: str = optional("", "a second human score")
+    prompt: str = optional("", "the prompt (left out: a column prompt or essay_set): agreement is judged within prompts")
     groups: list[Any] = optional([], "columns that name groups of writers")
+    none_is_value: bool = optional(False, "groups called None, NA or the like are groups, not unknown")
     scale: Scale = optional([1, 6, 1], "lowest score, highest score, step; without a file, the study's")
+    machine_scale: list[Number] = optional([], "lowest and highest machine score, where its scale is another", max_length=2)
     resamples: Resamples = 10_000
     confidence: Confidence = 0.95
     smd_limit: SmdLimit = 0.10
@@ -273,7 +277,7 @@ class Cost(Section):
     price_gpu_hour: Amount = optional(3.0, "of one GPU")
     future_essays: Count = optional(10_000, "that the machine will score")
     sizes: Distinct[Count] = optional(
-        [50, 100, 200, 400, 800, 1600], "human scores of the learning curve; all of X is added", min_length=3
+        [50, 100, 200, 400, 800, 1600], "human scores to train on in the learning curve; all of X is added", min_length=3
     )
     curve_seeds: Count = optional(10, "draws of human scores, each nested over the sizes")
     margin: Positive = optional(0.02, "QWK below all human scores that is still enough; also what counts as equal")
@@ -295,6 +299,12 @@ class ScoreEssays(Section):
     labels: Labels = optional("cyborg", "which Student, by what it learned from")
     run: RunName = optional("", 'and of which run, e.g. "u10_s1"; "" is the first whose Student is there')
     confidence: Confidence = optional(0.90, "of the prediction intervals")
+    risk: Literal["more than one level off", "not exact", "squared error"] = optional(
+        "more than one level off", "of the essays that no person scores; squared error in levels"
+    )
+    targets: Distinct[Positive] = optional([0.05, 0.10, 0.20], "what it may be; each is a promise of its own", min_length=1)
+    sure: Confidence = optional(0.95, "confidence of such a promise")
+    least_share: float = optional(0.5, "smallest share of essays without a person that is worth a promise", gt=0, le=1)
     min_group: MinGroup = 10
     compared: int = optional(32, "essays that PyTorch and ONNX both score", ge=2)
     rounds: Count = optional(3, "how often, for the speed")

@@ -19,6 +19,8 @@ import numpy as np
 from cyborg_utils.core import atomic, paths
 
 STARTED = time.time()  # of this process, which is one notebook
+DIRTY = "-dirty"  # ends the commit of a record whose code was not committed
+SHOWN_FILES = 3  # in a warning; the rest are counted
 SHOWN_PACKAGES = ("torch", "transformers", "peft", "datasets", "scikit-learn", "scipy", "statsmodels", "numpy", "pandas")
 
 
@@ -89,19 +91,37 @@ def summary() -> str:
 
 
 def commit() -> str:
-    """The checkout's commit, with `-dirty` where tracked sources differ from it; `unknown` outside a checkout."""
-    git = ["git", "-C", str(paths.home())]
+    """The checkout's commit, with `DIRTY` after it where `uncommitted` names a source; `unknown` outside a checkout."""
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        sources = ["cyborg_utils", "notebooks", "params"]
-        dirty = subprocess.run(
-            [*git, "status", "--porcelain", "-uno", "--", *sources], capture_output=True, text=True, check=True
-        ).stdout
+        return _git("rev-parse", "--short=12", "HEAD").strip() + (DIRTY if uncommitted() else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head + ("-dirty" if dirty.strip() else "")
+
+
+def uncommitted() -> list[str]:
+    """Sources that differ from the commit: changed files of code, notebooks and studies, and new files of code.
+
+    A new study or notebook of one's own is none, since it changes no other result. Raises OSError or CalledProcessError outside a
+    checkout.
+    """
+    changed = _git("status", "--porcelain", "-uno", "--", "cyborg_utils", "notebooks", "params").splitlines()
+    new = _git("ls-files", "--others", "--exclude-standard", "--", "cyborg_utils/*.py").splitlines()
+    return sorted({line[3:] for line in changed} | set(new))
+
+
+def warning() -> str:
+    """A line that says that results made now cannot be repeated from a commit; "" where they can, and outside a checkout."""
+    if not (now := commit()).endswith(DIRTY):
+        return ""
+    files = uncommitted()
+    more = f" and {len(files) - SHOWN_FILES} more" if len(files) > SHOWN_FILES else ""
+    return f"Uncommitted sources ({', '.join(files[:SHOWN_FILES])}{more}): records will say {now}. Do not commit such results."
+
+
+def _git(*arguments: str) -> str:
+    """The output of a git command in the project folder. Raises OSError or CalledProcessError."""
+    call = ["git", "-C", str(paths.home()), *arguments]
+    return subprocess.run(call, capture_output=True, text=True, check=True).stdout
 
 
 def peak_memory() -> float:

@@ -1,16 +1,15 @@
-"""Corpus files: finding them, their encoding, reading rows (CSV, TSV, Parquet, JSON Lines), and interpreting cells."""
+"""Corpus files: finding them, reading rows (CSV, TSV, Excel, Parquet, JSON), and interpreting cells."""
 
 from __future__ import annotations
 
-import codecs
 import contextlib
-import csv
 import itertools
 import json
 import math
 import re
-import sys
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,26 +18,16 @@ import pyarrow.parquet
 
 from cyborg_utils.core import atomic, paths
 from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.data import delimited, encodings, spreadsheets
 
-BYTE_ORDER_MARKS = {  # longest first: the mark of UTF-32 begins with that of UTF-16
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-# Surrogates: `surrogateescape` makes them from bytes that are not UTF-8, and JSON can spell them; no file can store them.
-UNREADABLE = re.compile("[\ud800-\udfff]")
 MISSING = {"", "na", "n/a", "nan", "none", "null"}  # of a group or a score, not of a text
-NOT_ASCII = re.compile("[^\x00-\x7f]")
-DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
-KINDS = {**DELIMITERS, ".parquet": "", ".jsonl": "", ".ndjson": ""}
+KINDS = [*delimited.ENDINGS, ".parquet", ".jsonl", ".ndjson", ".json", *spreadsheets.ENDINGS]
 
 
 class Row(NamedTuple):
     """One row: its number as the user sees it, its cells by column name, and the reason why it is unreadable, or ""."""
 
-    number: int  # CSV, TSV: as in a spreadsheet, where the header is row 1; Parquet, JSON Lines: the first is row 1
+    number: int  # CSV, TSV, Excel: as in a spreadsheet, where the header is row 1; Parquet, JSON: the first is row 1
     cells: dict[str, Any]
     fault: str
 
@@ -98,7 +87,7 @@ def fault(value: Any) -> str:
     """Why a cell is unusable in any column; "" for a good one."""
     if isinstance(value, (bytes, list, dict)):
         return f"neither text nor number but {type(value).__name__}"
-    return "unreadable bytes" if isinstance(value, str) and UNREADABLE.search(value) else ""
+    return "unreadable bytes" if isinstance(value, str) and encodings.UNREADABLE.search(value) else ""
 
 
 def text(value: Any) -> str:
@@ -117,9 +106,21 @@ def missing(value: Any) -> bool:
     return text(value).lower() in MISSING
 
 
-def group(value: Any) -> str | None:
-    """A cell as the name of a group of writers; None where it is unknown."""
-    return None if missing(value) else re.sub(r"^(\d+)\.0$", r"\1", text(value))  # a column with gaps becomes float in many tools
+def group(value: Any, unknown: Collection[str] = MISSING) -> str | None:
+    """A cell as the name of a group of writers; None where it is empty or one of the words `unknown` (in lower case)."""
+    name = text(value)
+    if not name or name.lower() in unknown:
+        return None
+    return re.sub(r"^(\d+)\.0$", r"\1", name)  # a column with gaps becomes float in many tools
+
+
+def unknown_groups(words: Counter[tuple[str, str]], remedy: str) -> list[str]:
+    """One sentence a word that was read as an unknown group. `words`: how often, by (column, word); `remedy`: what to set."""
+    return [
+        f"{count:,} cell(s) of {listed([column])} say {printable(word)!r} and were read as unknown. If that is a group, {remedy}."
+        for (column, word), count in sorted(words.items())
+        if word
+    ]
 
 
 def number(value: Any) -> float:
@@ -151,56 +152,98 @@ def given(name: str) -> Path:
     )
 
 
-def encoding_of(path: Path) -> str:
-    """Encoding of a text file: that of its byte order mark; else UTF-8; else Windows-1252 (the superset of Latin-1 in use).
+@dataclass(frozen=True)
+class Layout:
+    """How a file is read: `kind` (its ending, or what its content is), and what its kind needs. `notes`: for the reader."""
 
-    A file that is mostly valid UTF-8 is read as UTF-8 even if some bytes are broken. Excluding those rows one by one loses less
-    than misreading every accent. Where broken bytes outnumber valid non-ASCII characters, the file is read as Windows-1252.
+    kind: str
+    encoding: str = ""
+    dialect: delimited.Dialect | None = None
+    sheet: str = ""
+    heads: int = 0  # rows below a sheet's header that are headers too
+    notes: tuple[str, ...] = ()
+
+
+def layout(
+    path: Path, *, encoding: str = "", delimiter: str = "", quoting: str = "", decimal: str = "", sheet: str = ""
+) -> Layout:
+    """How to read a file: as given, else as found. One note says what was found that is not the plain case.
+
+    Raises CyborgError for faults of the file as a whole: an unknown kind, no encoding that can be told, merging rows.
     """
-    good = broken = 0
-    with _readable(path), path.open("rb") as handle:
-        start = handle.read(4)
-        for mark, name in BYTE_ORDER_MARKS.items():
-            if start.startswith(mark):
-                return name
-        if start[1::2] == b"\0\0" or start[::2] == b"\0\0":  # every other byte is zero
-            return "utf-16-le" if start[1] == 0 else "utf-16-be"
-        handle.seek(0)
-        strict = codecs.getincrementaldecoder("utf-8")()
-        try:
-            while block := handle.read(1 << 20):
-                strict.decode(block)
-            strict.decode(b"", final=True)
-            return "utf-8"
-        except UnicodeDecodeError:
-            handle.seek(0)
-        lenient = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-        while block := handle.read(1 << 20):
-            text = lenient.decode(block)
-            bad = len(UNREADABLE.findall(text))
-            broken += bad
-            good += len(NOT_ASCII.findall(text)) - bad
-    return "cp1252" if broken > good else "utf-8"
-
-
-def rows(path: Path, *, encoding: str = "", delimiter: str = "") -> Iterator[Row]:
-    """Rows of a file, streamed, without blank lines. CSV cells are text; other formats keep their types.
-
-    Raises CyborgError for faults of the file as a whole: an unknown format, an empty file, an open quotation mark.
-    """
-    if path.suffix.lower() not in KINDS:
+    kind = path.suffix.lower()
+    if kind not in KINDS:
         raise CyborgError(f"{paths.shown(path)}: unknown file type. Use {', '.join(KINDS)}.")
-    if path.suffix.lower() == ".parquet":
-        yield from _parquet(path)
-        return
+    for name, value, allowed in (("quoting", quoting, ("csv", "none")), ("decimal", decimal, (".", ","))):
+        if value and value not in allowed:
+            raise CyborgError(f"{paths.shown(path)}: {name} {value[:9]!r} is unknown. Use {' or '.join(map(repr, allowed))}.")
     if delimiter and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
         raise CyborgError(f"{paths.shown(path)}: {delimiter[:9]!r} cannot be its delimiter. Give one character, such as ';'.")
-    try:
-        with _readable(path), path.open(encoding=encoding or encoding_of(path), errors="surrogateescape", newline="") as handle:
-            if path.suffix.lower() in DELIMITERS:
-                yield from _separated(handle, path, delimiter or DELIMITERS[path.suffix.lower()])
+    if kind == ".parquet":
+        return Layout(kind)
+    with _readable(path), path.open("rb") as handle:
+        start = handle.read(4)
+    if start == spreadsheets.OLD:
+        raise CyborgError(f"{paths.shown(path)}: an Excel file of before 2007 (.xls). Save it as .xlsx or as CSV (UTF-8).")
+    if kind in spreadsheets.ENDINGS or start == spreadsheets.ZIP:
+        return _sheet(path, sheet)
+    with _as_text(path):
+        code = encoding or encodings.encoding_of(path)
+        found: list[tuple[str, str]] = [] if encoding or code.startswith("utf-8") else [(f"as {code}", "encoding")]
+        how = None
+        if kind in delimited.ENDINGS:
+            how = delimited.dialect(path, code, delimiter=delimiter, quoting=quoting, decimal=decimal)
+            found += how.notes
+    return Layout(kind, code, how, notes=_note(path, found))
+
+
+def _sheet(path: Path, sheet: str) -> Layout:
+    with _readable(path):
+        there = spreadsheets.sheets(path)
+        if not there or sheet and sheet not in there:
+            told = f"no sheet {listed([sheet])} with rows; it has {listed(there)}" if there else "no sheet has rows"
+            raise CyborgError(f"{paths.shown(path)}: {told}. Check that it was saved whole, or set `sheet`.")
+        chosen = sheet or there[0]
+        heads = spreadsheets.header_rows(path, chosen)
+    found = [(f"from sheet {listed([chosen])} of {len(there)}", "sheet")] if len(there) > 1 and not sheet else []
+    found += [(f"without {heads} further header row(s)", "")] if heads else []
+    found += [("as the Excel workbook that it is", "")] if path.suffix.lower() not in spreadsheets.ENDINGS else []
+    return Layout(spreadsheets.ENDINGS[0], sheet=chosen, heads=heads, notes=_note(path, found))
+
+
+def _note(path: Path, found: list[tuple[str, str]]) -> tuple[str, ...]:
+    """One sentence on how a file is read, and the options that say otherwise; none for a plain file."""
+    if not found:
+        return ()
+    options = " and ".join(f"`{name}`" for _, name in found if name)
+    other = f" Set {options} if that is wrong." if options else ""
+    return (f"{paths.shown(path)} was read {', '.join(words for words, _ in found)}.{other}",)
+
+
+def rows(path: Path, how: Layout | None = None) -> Iterator[Row]:
+    """Rows of a file, streamed, without blank ones. CSV cells are text; other formats keep their types. `how`: see `layout`.
+
+    Raises CyborgError for faults of the file as a whole, as `layout` does.
+    """
+    how = how or layout(path)
+    if how.kind == ".parquet":
+        yield from _parquet(path)
+    elif how.sheet:
+        with _readable(path):
+            yield from itertools.starmap(Row, spreadsheets.rows(path, how.sheet, how.heads))
+    else:
+        with _as_text(path):
+            if how.dialect:
+                yield from itertools.starmap(Row, delimited.rows(path, how.encoding, how.dialect))
             else:
-                yield from _json_lines(handle)
+                yield from _json(path, how)
+
+
+@contextlib.contextmanager
+def _as_text(path: Path) -> Iterator[None]:
+    try:
+        with _readable(path):
+            yield
     except (UnicodeError, LookupError, ValueError) as error:  # ValueError: a NUL in the name of an encoding
         raise CyborgError(f"{paths.shown(path)}: {printable(error)[:300]}. Save it as UTF-8, or set options.encoding.") from error
 
@@ -214,46 +257,38 @@ def _readable(path: Path) -> Iterator[None]:
         raise CyborgError(f"{paths.shown(path)}: {advice}") from error
 
 
-def header(path: Path, *, encoding: str = "", delimiter: str = "") -> list[str]:
-    """Column names of a file; for JSON Lines all keys of its first thousand lines."""
-    if path.suffix.lower() == ".parquet":
+def header(path: Path, how: Layout | None = None) -> list[str]:
+    """Column names of a file; for JSON all keys of its first thousand rows."""
+    how = how or layout(path)
+    if how.kind == ".parquet":
         return list(_parquet_file(path).schema_arrow.names)
-    first = 1000 if path.suffix.lower() not in DELIMITERS else 1
-    some = itertools.islice(rows(path, encoding=encoding, delimiter=delimiter), first)
+    some = itertools.islice(rows(path, how), 1 if how.dialect or how.sheet else 1000)
     return list(dict.fromkeys(name for row in some for name in row.cells))
 
 
-def _separated(handle, path: Path, delimiter: str) -> Iterator[Row]:
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # an essay may be longer than the default of 128 KiB
-    reader = csv.reader(handle, delimiter=delimiter, strict=True)
-    try:
-        names = [name.strip().lstrip("\ufeff") for name in next(reader, [])]
-        if len(set(names)) < len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            raise CyborgError(f"{paths.shown(path)}, row 1: column names stand twice: {listed(twice)}. Rename one of each.")
-        number = 1
-        for number, cells in enumerate(reader, start=2):
-            if cells:
-                fault = "" if len(cells) == len(names) else f"{len(cells)} cells where the header has {len(names)}"
-                yield Row(number, dict(itertools.zip_longest(names, cells[: len(names)])), fault)
-    except csv.Error as error:
-        raise CyborgError(
-            f"{paths.shown(path)}, near line {reader.line_num}: {error}. A quotation mark is open or misplaced: mend it, or save "
-            "the table again from a spreadsheet."
-        ) from error
-    if number == 1:
-        raise CyborgError(f"{paths.shown(path)}: the file has no rows. Check that it was downloaded or saved whole.")
-
-
-def _json_lines(handle) -> Iterator[Row]:
-    for number, line in enumerate(handle, start=1):
-        if line.strip():
+def _json(path: Path, how: Layout) -> Iterator[Row]:
+    """JSON Lines; also a JSON array of objects, in a file that ends in .json."""
+    with delimited.opened(path, how.encoding) as handle:
+        if how.kind == ".json" and handle.read(100).lstrip("\ufeff \t\r\n").startswith("["):
+            handle.seek(0)
             try:
-                cells = json.loads(line.lstrip("\ufeff"), object_pairs_hook=_object)
-                fault = "" if isinstance(cells, dict) else "the line is not a JSON object"
-            except (ValueError, RecursionError) as error:  # ValueError: also a duplicate key, a number of 5,000 digits
-                cells, fault = {}, f"the line is not JSON: {getattr(error, 'msg', error)}"
-            yield Row(number, cells if isinstance(cells, dict) else {}, fault)
+                found = json.loads(handle.read().lstrip("\ufeff"), object_pairs_hook=_object)
+            except (ValueError, RecursionError) as error:
+                told = f"not JSON: {printable(getattr(error, 'msg', error))[:200]}. Mend it, or save the table as CSV."
+                raise CyborgError(f"{paths.shown(path)}: {told}") from error
+            yield from (_row(number, cells) for number, cells in enumerate(found, start=1))
+            return
+        handle.seek(0)
+        for number, line in enumerate(handle, start=1):
+            if line.strip():
+                try:
+                    yield _row(number, json.loads(line.lstrip("\ufeff"), object_pairs_hook=_object))
+                except (ValueError, RecursionError) as error:  # ValueError: also a duplicate key, a number of 5,000 digits
+                    yield Row(number, {}, f"the line is not JSON: {getattr(error, 'msg', error)}")
+
+
+def _row(number: int, cells: Any) -> Row:
+    return Row(number, cells, "") if isinstance(cells, dict) else Row(number, {}, "the line is not a JSON object")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

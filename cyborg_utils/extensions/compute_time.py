@@ -16,6 +16,7 @@ from cyborg_utils.models import baseline, student, trials
 from cyborg_utils.study import artefacts, scores
 
 FASTER = 10  # a record this many times faster than its processor's benchmark took up saved parts: its time measured nothing
+UNTIMED = "not measured here"
 STEP = ["fraction", "step", "student", "head", "labels"]
 
 
@@ -96,6 +97,46 @@ def step_table(ledger: pd.DataFrame, seconds_each: Mapping[str, float]) -> pd.Da
     steps = timed.groupby(STEP, sort=False).agg(seconds=("seconds", "mean"), runs_known=("known", "sum"), runs=("known", "size"))
     known = ledger[ledger["seconds"].notna()].groupby(STEP)["source"].agg(lambda sources: "; ".join(sorted(set(sources))))
     one = pd.DataFrame(seconds_each.items(), columns=["student", "seconds"]).assign(step="one more essay", source="this notebook")
-    one.loc[one["student"] == "teacher", "source"] = "as `score`"
+    one.loc[one["student"] == "teacher", "source"] = "runs of `score` with a time of their own, if any"
     table = pd.concat([steps.assign(source=known).reset_index(), one], ignore_index=True)
     return table.astype({"runs_known": "Int64", "runs": "Int64"})
+
+
+def teacher_seconds(ledger: pd.DataFrame, essays: int) -> tuple[float, Mapping[str, Any], str]:
+    """Seconds of the Teacher for one essay, the hardware, and how they are known; `ledger` is the frame of `seconds`.
+
+    The mean of the runs whose record has a time of its own; only where none has, of those estimated by the benchmark's speed,
+    which may be another processor's. NaN and {} where nothing is known.
+    """
+    asked = ledger[(ledger["step"] == "score") & ledger["seconds"].notna()]
+    asked = asked[asked["source"] == "record"] if (asked["source"] == "record").any() else asked
+    if asked.empty:
+        return float("nan"), {}, UNTIMED
+    source = f"03, {'; '.join(sorted(set(asked['source'])))}, {len(asked)} run(s)"
+    return asked["seconds"].mean() / essays, asked["hour_of"].iloc[-1], source
+
+
+def throughput(
+    profile: str, ledger: pd.DataFrame, seconds_each: Mapping[str, float], machine: Mapping[str, Any], *, essays: int, model: str
+) -> pd.DataFrame:
+    """Seconds of one more score by each way to compute it, as this study measured them; index form.
+
+    Columns: seconds, hour_of (hardware), same_score (share of essays with PyTorch's score, of an ONNX form), source. Forms:
+    "teacher" (`teacher_seconds`), "student" (the network `model` by PyTorch) and "onnx float32", "onnx int8" from 12's race of
+    the same essays, "ridge" from `seconds_each`, of this `machine`. Without a race of this model the Student's seconds are those
+    of `seconds_each`, and ONNX has none (NaN).
+    """
+    took, hardware, source = teacher_seconds(ledger, essays)
+    rows = {"teacher": (took, hardware or machine, float("nan"), source)}
+    rows["student"] = (seconds_each.get(model, float("nan")), machine, float("nan"), "this notebook")
+    rows |= dict.fromkeys(("onnx float32", "onnx int8"), (float("nan"), machine, float("nan"), UNTIMED))
+    file, raced = artefacts.record_file(profile, "12_score_essays"), paths.results(profile, "tables", "table_onnx.csv")
+    record = json.loads(file.read_text(encoding="utf-8")) if file.is_file() and raced.is_file() else {}
+    if record.get("measured", {}).get("student", {}).get("model") == model:
+        for row in pd.read_csv(raced).itertuples():
+            form = "student" if row.form.startswith("torch") else row.form
+            same = float("nan") if form == "student" else row.same_score
+            rows[form] = (1 / row.essays_per_second, record["hardware"], same, f"12, {row.n} essays, {row.form}")
+    rows["ridge"] = (seconds_each["ridge"], machine, float("nan"), "this notebook")
+    columns = ["seconds", "hour_of", "same_score", "source"]
+    return pd.DataFrame(list(rows.values()), columns=columns, index=pd.Index(rows, name="form"))

@@ -19,10 +19,11 @@ from cyborg_utils.data import corpora
 from cyborg_utils.models import cyborg_data, mean_penalty, student
 from cyborg_utils.plots.style import label
 from cyborg_utils.stats import metrics
-from cyborg_utils.stats.calibration import METHODS, ByGroup, GroupShifts
+from cyborg_utils.stats.calibration import METHODS, ByGroup, GroupShifts, shared_sd
 from cyborg_utils.stats.comparisons import across_seeds
-from cyborg_utils.stats.fairness import SIGNS, verdict
+from cyborg_utils.stats.fairness import SIGNS, change_by_group, group_masks, verdict
 from cyborg_utils.study import arms, bias, scores
+from cyborg_utils.study.bias_in_words import EFFECT
 
 PENALISED = ("penalty", "penalty by group")  # Students trained with a penalty on their mean error
 BASE = "mean and SD"  # what the studies use everywhere; the others are compared with it
@@ -36,20 +37,58 @@ def corrected(dev: pd.DataFrame, test: pd.DataFrame, *, scale: Scale, groups: Se
     """
     found = []
     for seed, rows in test.groupby("seed"):
-        fit, given = arms.pick(dev, seed=seed), {}
-        target, values = fit["score"].to_numpy(), fit["value"].to_numpy()
-        for name, method in METHODS.items():
-            given[name, "nothing"] = method(target, values, scale).apply(rows["value"])
-        for column in groups:
-            by = ByGroup.fit(target, values, scale, group=fit[column], method=BASE, min_group=min_group)
-            attribute = column.removeprefix("groups.")
-            given[f"{BASE} by {attribute}", attribute] = by.apply(rows["value"], rows[column])
-        if groups:
-            shifts = GroupShifts.fit(target, values, scale, groups=fit[list(groups)])
-            given[f"{BASE}, shifts of all groups", "all groups"] = shifts.apply(rows["value"], rows[list(groups)])
+        given = _given(arms.pick(dev, seed=seed), rows, scale=scale, groups=groups, min_group=min_group)
         for (name, needs), value in given.items():
             found.append(rows.assign(method=name, needs=needs, value=value, level=scale.nearest(value)))
     return pd.concat(found, ignore_index=True)
+
+
+def _given(
+    fit: pd.DataFrame, rows: pd.DataFrame, *, scale: Scale, groups: Sequence[str], min_group: int
+) -> dict[tuple[str, str], np.ndarray]:
+    """Corrected values of one seed's test essays, `rows`, by (method, needs), fitted on its development essays `fit`."""
+    given, target, values = {}, fit["score"].to_numpy(), fit["value"].to_numpy()
+    for name, method in METHODS.items():
+        given[name, "nothing"] = method(target, values, scale).apply(rows["value"])
+    for column in groups:
+        by = ByGroup.fit(target, values, scale, group=fit[column], method=BASE, min_group=min_group)
+        attribute = column.removeprefix("groups.")
+        given[f"{BASE} by {attribute}", attribute] = by.apply(rows["value"], rows[column])
+    if groups:
+        shifts = GroupShifts.fit(target, values, scale, groups=fit[list(groups)])
+        given[f"{BASE}, shifts of all groups", "all groups"] = shifts.apply(rows["value"], rows[list(groups)])
+    return given
+
+
+def fitting_noise(
+    dev: pd.DataFrame, test: pd.DataFrame, *, scale: Scale, groups: Sequence[str], min_group: int, seed: int, draws: int = 200
+) -> pd.DataFrame:
+    """How much each group's mean corrected score hangs on which development essays the corrections were fitted on.
+
+    Columns: method, needs, attribute, group, noise (SD in points), essays (of the development split). These essays are drawn with
+    replacement, the same for all seeds, and every correction is fitted anew (`calibration.shared_sd`). With 200 draws an SD is
+    known within 5 %. Empty with one seed: its verdicts are on that trained model, corrected as it is.
+    """
+    columns = ["method", "needs", "attribute", "group", "noise", "essays"]
+    if test["seed"].nunique() < 2:
+        return pd.DataFrame(columns=columns)
+    rng, ids, found = np.random.default_rng(seed), dev["essay_id"].unique(), {}
+    both = [(arms.pick(dev, seed=one).set_index("essay_id"), rows.sort_values("essay_id")) for one, rows in test.groupby("seed")]
+    essays, how = both[0][1], {"scale": scale, "groups": groups, "min_group": min_group}
+    places = [("all", "all", np.full(len(essays), True))]
+    places += [(name, group, mask) for name, masks in group_masks(essays, groups) for group, mask in masks.items()]
+    shares = np.array([mask / mask.sum() for *_, mask in places]).T
+    for _ in range(draws):
+        drawn = rng.choice(ids, len(ids))
+        by_seed = [_given(fit.loc[drawn], rows, **how) for fit, rows in both]
+        for key in by_seed[0]:
+            found.setdefault(key, []).append(np.array([given[key] for given in by_seed]) @ shares)
+    rows = [
+        (*key, *place[:2], sd, len(ids))
+        for key, means in found.items()
+        for place, sd in zip(places, shared_sd(np.array(means), len(ids)), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def train_penalised(
@@ -112,12 +151,28 @@ def smd_on_dev(penalised: pd.DataFrame) -> dict[str, float]:
 
 
 def judged(
-    rows: pd.DataFrame, *, groups: Sequence[str], scale: Scale, seed: int, limit: float, **options: object
+    rows: pd.DataFrame,
+    *,
+    groups: Sequence[str],
+    scale: Scale,
+    seed: int,
+    limit: float,
+    confidence: float,
+    noise: pd.DataFrame | None = None,
+    **options: object,
 ) -> pd.DataFrame:
-    """SMD of every method by group: `bias.smd_of_runs`, after method, needs and seeds."""
+    """SMD of every method by group: `bias.smd_of_runs`, after method, needs and seeds.
+
+    With several seeds and `noise` (`fitting_noise`), intervals and verdicts hold for other development essays to fit on, too.
+    """
     tables = []
     for (method, needs), part in rows.groupby(["method", "needs"], sort=False):
-        table = bias.smd_of_runs(part, "value", groups=groups, scale=scale, seed=seed, limit=limit, **options)
+        how = {"scale": scale, "seed": seed, "limit": limit, "confidence": confidence}
+        table = bias.smd_of_runs(part, "value", groups=groups, **how, **options)
+        known = pd.DataFrame() if noise is None else arms.pick(noise, method=method, needs=needs)
+        if len(known) and part["seed"].nunique() > 1:
+            sd = table[["attribute", "group"]].merge(known, on=["attribute", "group"], how="left")["noise"]
+            table = bias.with_noise(table, sd, essays=known["essays"].iloc[0], confidence=confidence)
         tables.append(table.assign(method=method, needs=needs, seeds=part["seed"].nunique()))
     whole = pd.concat(tables, ignore_index=True)
     return whole[["method", "needs", "seeds", *whole.columns.drop(["method", "needs", "seeds"])]]
@@ -132,10 +187,14 @@ def trade_off(
     essays), smd_low, smd_high, worst (largest |SMD| of a group that is judged), worst_group, worst_low, worst_high (the interval
     of that group's SMD), worst_chance, worst_chance_high (median and `confidence` quantile of `worst` if no group had a bias,
     `largest_by_chance`), biased, not_biased, undecided (groups by verdict), within_aim, beyond_aim, undecided_aim (the same with
-    `aim` as the limit: groups whose whole interval lies within +-`aim`, beyond it, and all others).
+    `aim` as the limit: groups whose whole interval lies within +-`aim`, beyond it, and all others), worst_before (|SMD| of
+    worst_group without a correction, on the same seeds), worst_change, worst_change_low, worst_change_high (worst - worst_before,
+    paired over the group's essays), effect (`fairness.change_by_group`). The group is picked as the worst afterwards, so this
+    change leans upwards.
     """
     human = arms.human(rows)
-    levels = {key: arms.by_seed(part, "level") for key, part in rows.groupby(["method", "needs"], sort=False)}
+    parts = dict(list(rows.groupby(["method", "needs"], sort=False)))
+    levels = {key: arms.by_seed(part, "level") for key, part in parts.items()}
     base, table, options = levels[BASE, "nothing"], [], {"resamples": resamples, "confidence": confidence, "seed": seed}
     for (method, needs), runs in levels.items():
         alone, shared = across_seeds(human, runs, **options), sorted(set(runs) & set(base))
@@ -147,8 +206,22 @@ def trade_off(
         row |= {"change_low": change["low"], "change_high": change["high"]}
         row |= {name: whole[name] for name in ("smd", "smd_low", "smd_high")}
         groups = mine[(mine["attribute"] != "all") & mine["verdict"].isin(VERDICTS)]
-        table.append(row | _left(groups, aim=aim, confidence=confidence))
+        row |= _left(groups, aim=aim, confidence=confidence)
+        after, before = parts[method, needs], parts["uncorrected", "nothing"]
+        table.append(row | _done_to(row["worst_group"], after, before[before["seed"].isin(after["seed"])], **options))
     return pd.DataFrame(table)
+
+
+def _done_to(group: str, after: pd.DataFrame, before: pd.DataFrame, **options: object) -> dict[str, object]:
+    """What a correction did to the group that is worst after it (`attribute: group`), paired over its essays."""
+    attribute, _, name = group.partition(": ")
+    both = arms.averaged(after, "value").assign(before=arms.averaged(before, "value")["value"].to_numpy())
+    how = {"groups": [f"groups.{attribute}"] if group else [], "before": "before", "after": "value", "min_group": 1}
+    rows = arms.pick(change_by_group(both, **how, **options), attribute=attribute, group=name)
+    found = rows.assign(smd_before=rows["smd_before"].abs()).to_dict("records") or [{"effect": ""}]
+    names = {"smd_before": "worst_before", "effect": "effect"}
+    names |= {name: f"worst_{name}" for name in ("change", "change_low", "change_high")}
+    return {column: found[0].get(name, float("nan")) for name, column in names.items()}
 
 
 VERDICTS = tuple(SIGNS)
@@ -196,11 +269,13 @@ def largest_by_chance(errors: ArrayLike, sizes: ArrayLike, share: float) -> floa
 
 def scope(dev: pd.DataFrame, test: pd.DataFrame, *, model: str, labels: str) -> str:
     """The Student, its labels and seeds, and how many essays the corrections are fitted on and judged by."""
-    seeds = ", ".join(str(seed) for seed in sorted(test["seed"].unique()))
+    seeds = sorted(test["seed"].unique())
+    paid = f"{test['n_human'].iloc[0]:,} human scores (U, {test['fraction'].iloc[0]:.0%}, and the development split)"
     return (
-        f"Student **{label(model)}** (regression) on `{labels}` labels, {test['fraction'].iloc[0]:.0%} human scores, seeds "
-        f"{seeds}; {dev['essay_id'].nunique()} development essays to fit on, "
-        f"{test['essay_id'].nunique()} test essays to judge by."
+        f"Student **{label(model)}** (regression) on `{labels}` labels, {paid}, seeds {', '.join(map(str, seeds))}; "
+        f"{dev['essay_id'].nunique()} development essays to fit on, {test['essay_id'].nunique()} test essays to judge by."
+    ) + (
+        f" One seed: every verdict is on that trained model; a claim about the method {bias.ONE_SEED}." if len(seeds) == 1 else ""
     )
 
 
@@ -231,6 +306,23 @@ def compared(table: pd.DataFrame) -> str:
         f"Without a correction QWK {raw['qwk']:.3f} [{raw['low']:.3f}, {raw['high']:.3f}] and SMD {raw['smd']:+.2f}; matched in "
         f"mean and SD {base['qwk']:.3f} [{base['low']:.3f}, {base['high']:.3f}] and {base['smd']:+.2f}. Better than that in "
         f"QWK beyond chance: **{better}**; worse: {worse}."
+    )
+
+
+def worst_groups(table: pd.DataFrame) -> str:
+    """What `BASE` did to the group that is worst after it, and how many corrections make theirs worse or better."""
+    known = table[table["worst_change"].notna() & (table["method"] != "uncorrected")]
+    if known.empty:
+        return "No group is large enough to be judged."
+    row, named = known[known["method"] == BASE].iloc[0], {}
+    ends = f"[{row['worst_change_low']:+.2f}, {row['worst_change_high']:+.2f}]: {EFFECT[row['effect']]}"
+    for effect in ("worse", "better"):
+        named[effect] = ", ".join(known.loc[known["effect"] == effect, "method"]) or "none"
+    return (
+        "What corrections do to the group that is worst after them (|SMD|, paired over its essays; leaning upwards, since the "
+        f"group is picked afterwards): {BASE} takes {row['worst_group']} from {row['worst_before']:.2f} to {row['worst']:.2f}, "
+        f"change {row['worst_change']:+.2f} {ends}. Of {len(known)} corrections these leave their worst group worse off beyond "
+        f"chance: {named['worse']}; better: {named['better']}."
     )
 
 
@@ -283,6 +375,9 @@ def finding(table: pd.DataFrame, *, aim: float, confidence: float) -> str:
     )
     if pd.notna(base["worst"]):
         text += f"; the largest |SMD| of a judged group is then {against_chance(base, confidence=confidence)}"
+        if pd.notna(base["worst_change"]):
+            ends = f"[{base['worst_change_low']:+.2f}, {base['worst_change_high']:+.2f}]"
+            text += f"; that group stood at {base['worst_before']:.2f} before (paired change {base['worst_change']:+.2f} {ends})"
     return f"{text}; {aim_reached(table, aim=aim)}."
 
 
@@ -316,7 +411,8 @@ def aim_reached(table: pd.DataFrame, *, aim: float) -> str:
     sure = judged.loc[judged["within_aim"] == judged[list(BY_AIM)].sum(axis=1), "method"]
     if len(sure):
         verb = "brings" if len(sure) == 1 else "bring"
-        return f"these essays show that {', '.join(f'*{name}*' for name in sure)} {verb} every judged group within ±{aim:g}"
+        names = ", ".join(f"*{name}*" for name in sure)
+        return f"these essays show that {names}, as fitted here, {verb} every judged group within ±{aim:g}"
     more = int((judged["worst"] > judged["worst_chance_high"]).sum())
     return (
         f"these essays cannot show for any correction that every judged group is within ±{aim:g}; {more or 'none'} of "

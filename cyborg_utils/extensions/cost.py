@@ -85,11 +85,12 @@ def arm_costs(
     """What each arm costs, from the frames of `agreement.agreement_table` and `compute_time.seconds`.
 
     `essays` counts those in `train`, `dev` and in `all`; `each` maps a student ("teacher", "ridge", a model) to the money for one
-    future score by it, of which `future` are needed. Every arm pays for its n_human scores and for the development essays; Cyborg
-    arms also pay for the Teacher and its scoring of the pool; the Teacher's own arms pay for its fine-tuning.
+    future score by it, of which `future` are needed. Every arm pays for its n_human scores, development essays included
+    (`scores.raters`); Cyborg arms also pay for the Teacher and its scoring of the pool; the Teacher's own arms pay for
+    its fine-tuning.
 
-    Columns: fraction, labels, student, head, n_human, human_scores (with dev), people, teacher, training, scoring (money),
-    total, per_1000 (total / future x 1,000), qwk, low, high, frontier. Money is NaN where seconds are not known.
+    Columns: fraction, labels, student, head, n_human, people, teacher, training, scoring (money), total, per_1000 (total /
+    future x 1,000), qwk, low, high, frontier. Money is NaN where seconds are not known.
     """
     spent = ledger.assign(money=[row.seconds / 3600 * prices.hour(row.hour_of) for row in ledger.itertuples()])
     mean = spent.groupby(["step", "fraction", "student", "head", "labels"])["money"].mean()  # over the runs that know
@@ -102,14 +103,13 @@ def arm_costs(
         taught = row.student == "teacher" or row.labels.startswith("cyborg")
         teacher = paid("fine-tune", row, "teacher", "", "teacher") if taught else 0.0
         if taught and row.student != "teacher":
-            pool = (essays["train"] - row.n_human) / essays["all"]
+            pool = (essays["train"] + essays["dev"] - row.n_human) / essays["all"]
             teacher += pool * paid("score", row, "teacher", "", "teacher")
         training = 0.0 if row.student == "teacher" else paid("train", row, row.student, row.head, row.labels)
-        human = row.n_human + essays["dev"]
-        money = {"people": float(prices.people(human)), "teacher": teacher, "training": training}
+        money = {"people": float(prices.people(row.n_human)), "teacher": teacher, "training": training}
         money["scoring"] = future * each.get(row.student, float("nan"))
         total = sum(money.values())
-        rows.append({"human_scores": human} | money | {"total": total, "per_1000": 1000 * total / future})
+        rows.append(money | {"total": total, "per_1000": 1000 * total / future})
     first = ["fraction", "labels", "student", "head", "n_human"]
     table = pd.concat([arms[first].reset_index(drop=True), pd.DataFrame(rows)], axis=1)
     table = table.assign(**{name: arms[name].to_numpy() for name in ("qwk", "low", "high")})
@@ -142,8 +142,8 @@ def frontier_steps(costs: pd.DataFrame, raters: pd.DataFrame, **options: Any) ->
     return pd.concat([costs, steps], axis=1)
 
 
-def break_even(costs: pd.DataFrame, comparisons: pd.DataFrame, prices: Prices, *, train: int) -> pd.DataFrame:
-    """From how many minutes a human score on a Cyborg arm is cheaper than scoring all `train` essays by hand.
+def break_even(costs: pd.DataFrame, comparisons: pd.DataFrame, prices: Prices, *, every: int) -> pd.DataFrame:
+    """From how many minutes a human score on a Cyborg arm is cheaper than all `every` human scores (development included).
 
     `costs` is the frame of `arm_costs`, `comparisons` that of `agreement.comparisons`. minutes = 60 x extra compute / (scores
     saved x (1 + double_share) x wage): what Teacher and Student cost beyond the `full` Student, over what people are not paid.
@@ -158,7 +158,7 @@ def break_even(costs: pd.DataFrame, comparisons: pd.DataFrame, prices: Prices, *
         place = (row.fraction, row.student, row.head, row.labels)
         if place not in against.index:
             continue
-        extra, fewer = row.compute - full[row.student, row.head], train - row.n_human
+        extra, fewer = row.compute - full[row.student, row.head], every - row.n_human
         paid = fewer * (1 + prices.double_share) * prices.wage_per_hour
         pair = against.loc[place]
         rows.append(
@@ -169,6 +169,57 @@ def break_even(costs: pd.DataFrame, comparisons: pd.DataFrame, prices: Prices, *
         )
     columns = ["fraction", *keys, "labels", "scores_saved", "extra_compute", "saved", "break_even_minutes", "change"]
     return pd.DataFrame(rows, columns=[*columns, "low", "high", "equivalence"])
+
+
+# ---------------------------------------------------------------- does the Student add anything
+
+
+def scorers(
+    table_qwk: pd.DataFrame, speed: pd.DataFrame, prices: Prices, *, fraction: float, network: str, head: str
+) -> pd.DataFrame:
+    """Agreement and the price of computing a million scores, by scorer: what a programme could run on the same human scores.
+
+    `table_qwk` is the frame of `agreement.agreement_table`, `speed` that of `compute_time.throughput`. An ONNX form has the
+    Student's agreement where it gave all compared essays the Student's score; else its agreement is not known.
+
+    Columns: scorer, labels, n_human, seeds, qwk, low, high, interval_of, seconds (of an essay), per_million (money), processor,
+    source, left_out (why the figure leaves the row out; empty: it is shown). Human scores and training are in `arm_costs`.
+    """
+    rows = []
+    for scorer, student, kind, labels, form in (
+        ("Teacher, expected score", "teacher", "expected", "teacher", "teacher"),
+        ("Student", network, head, "cyborg", "student"),
+        ("Student, ONNX", network, head, "cyborg", "onnx float32"),
+        ("Student, ONNX int8", network, head, "cyborg", "onnx int8"),
+        ("Ridge", "ridge", "regression", "cyborg", "ridge"),
+        ("Ridge, human scores only", "ridge", "regression", "human", "ridge"),
+    ):
+        arm = pick(table_qwk, fraction=fraction, student=student, head=kind, labels=labels).head(1).to_dict("records")
+        took, known = speed.loc[form], ("n_human", "seeds", "qwk", "low", "high", "interval_of")
+        row = {"scorer": scorer, "labels": labels} | {name: arm[0][name] if arm else np.nan for name in known}
+        row |= {"seconds": took["seconds"], "per_million": 1e6 * took["seconds"] / 3600 * prices.hour(took["hour_of"])}
+        row |= {"processor": took["hour_of"]["processor"], "source": took["source"], "left_out": ""}
+        if took["same_score"] < 1:
+            row |= dict.fromkeys(("qwk", "low", "high"), np.nan)
+            row["left_out"] = f"agreement not measured: the Student's score for {took['same_score']:.0%} of the essays"
+        if not np.isfinite(row["seconds"]):
+            row |= {"processor": "", "left_out": "throughput not measured"}
+        elif not arm:
+            row["left_out"] = "no such arm in this study"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def student_minus_teacher(raters: pd.DataFrame, *, fraction: float, network: str, head: str, **options: Any) -> dict[str, Any]:
+    """QWK of the Student on Cyborg Data minus that of the Teacher's matched expected score, same essays, seeds of both.
+
+    As `comparisons.across_seeds` gives it, which takes the `options`; {} without a common seed.
+    """
+    places = ({"student": network, "head": head, "labels": "cyborg"}, {"student": "teacher", "head": "expected"})
+    runs = [by_seed(pick(raters, fraction=fraction, **place), "matched_level") for place in places]
+    both = sorted(set(runs[0]) & set(runs[1]))
+    ours, theirs = ({seed: arm[seed] for seed in both} for arm in runs)
+    return across_seeds(human_levels(raters), ours, theirs, **options) if both else {}
 
 
 # ---------------------------------------------------------------- how many human scores are enough
@@ -191,39 +242,47 @@ def cyborg_runs(raters: pd.DataFrame, student: str = "ridge") -> dict[tuple[floa
     return {key: by_seed(arm, "matched_level") for key, arm in rows.groupby(["fraction", "labels"], sort=False)}
 
 
+def paid(table: pd.DataFrame, dev: int, *columns: str) -> pd.DataFrame:
+    """The table with these columns, human scores to train on, as what is paid: the `dev` development essays are added.
+
+    A curve is fitted to the scores to train on, since nothing is learned from the others but a mean and an SD; it is shown, and
+    priced, at what it costs to stand there.
+    """
+    return table.assign(**{name: table[name] + dev for name in columns})
+
+
 def curve_table(fitted: Fitted, prices: Prices, *, dev: int, confidence: float) -> pd.DataFrame:
-    """The curve with prices: n, qwk, low, high, fitted, price (of n and the `dev` essays), next_0.01 (of 0.01 QWK more at n)."""
+    """The curve with prices: n (`paid`), qwk, low, high, fitted, price (of n), next_0.01 (price of 0.01 QWK more at n)."""
     table = fitted.table(confidence)
-    gain = fitted.curve.gain(table["n"])
-    table["price"] = prices.people(table["n"] + dev)
-    table["next_0.01"] = 0.01 / gain * prices.score if fitted.curve.gap > 0 else np.inf
-    return table
+    more = 0.01 / fitted.curve.gain(table["n"]) * prices.score if fitted.curve.gap > 0 else np.inf
+    table = paid(table, dev, "n")
+    return table.assign(price=prices.people(table["n"]), **{"next_0.01": more})
 
 
 def enough_table(fitted: Fitted, margins: Iterable[float], prices: Prices, *, dev: int, confidence: float) -> pd.DataFrame:
-    """`Fitted.enough` with the price of each number, the `dev` essays included: price_n, price_low, price_high."""
-    table = fitted.enough(sorted(margins), confidence=confidence)
-    return table.assign(**{f"price_{name}": prices.people(table[name] + dev) for name in ("n", "low", "high")})
+    """`Fitted.enough` as what is `paid` (n, low, high), with its price: price_n, price_low, price_high."""
+    table = paid(fitted.enough(sorted(margins), confidence=confidence), dev, "n", "low", "high")
+    return table.assign(**{f"price_{name}": prices.people(table[name]) for name in ("n", "low", "high")})
 
 
 def worth_table(
-    fitted: Fitted, systems: Mapping[tuple[float, str], Runs], prices: Prices, *, train: int, confidence: float
+    fitted: Fitted, systems: Mapping[tuple[float, str], Runs], prices: Prices, *, train: int, dev: int, confidence: float
 ) -> pd.DataFrame:
     """How many human scores alone would agree as well as each of `systems` (`cyborg_runs`), and what they save.
 
-    Columns: fraction, labels, n_human, runs, qwk, n, low, high, capped, saved.
+    All numbers of human scores are what is `paid`. Columns: fraction, labels, n_human, runs, qwk, n, low, high, capped, saved.
     """
-    worth = fitted.worth(confidence=confidence)
+    worth = paid(fitted.worth(confidence=confidence), dev, "n", "low", "high")
     place = pd.DataFrame(worth["system"].tolist(), columns=["fraction", "labels"], index=worth.index)
-    n_human = (place["fraction"] * train).round().astype(int)
+    n_human = (place["fraction"] * train).round().astype(int) + dev
     runs = [len(systems[system]) for system in worth["system"]]
     table = pd.concat([place.assign(n_human=n_human, runs=runs), worth.drop(columns="system")], axis=1)
     return table.assign(saved=(table["n"] - n_human) * prices.score)
 
 
-def priced_line(band: pd.DataFrame, prices: Prices, *, dev: int, future: int, each: float) -> pd.DataFrame:
-    """The fitted curve (`Fitted.band`) over the price per 1,000 future scores: per_1000, qwk. `each`: money for one of them."""
-    return pd.DataFrame({"per_1000": 1000 * (prices.people(band["n"] + dev) + future * each) / future, "qwk": band["qwk"]})
+def priced_line(band: pd.DataFrame, prices: Prices, *, future: int, each: float) -> pd.DataFrame:
+    """The fitted curve (`Fitted.band`, n as `paid`) over the price per 1,000 future scores: per_1000, qwk. `each`: of one."""
+    return pd.DataFrame({"per_1000": 1000 * (prices.people(band["n"]) + future * each) / future, "qwk": band["qwk"]})
 
 
 # ---------------------------------------------------------------- sentences
@@ -241,8 +300,7 @@ def who_is_paid(costs: pd.DataFrame, prices: Prices, *, dev: int, future: int, c
     lines = [f"Scoring all {future:,} future essays by hand: **{1000 * by_hand / future:,.0f} {currency}** per 1,000."]
     if np.isfinite(share := 1 - compute_share(costs)):
         lines.append(f"Of the price of every Cyborg arm, **at least {np.floor(1000 * share) / 10:g}%** goes to people.")
-    share = f"{dev / (dev + fewest):.0%} of the human scores of the cheapest arms ({fewest} to train on)"
-    lines.append(f"The {dev} development essays are {share}.")
+    lines.append(f"The {dev} development essays are {dev / fewest:.0%} of the {fewest:,} human scores of the cheapest arms.")
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -252,12 +310,11 @@ def compute_share(costs: pd.DataFrame) -> float:
     return float(1 - (known["people"] / known["total"]).min())
 
 
-def recommended(enough: pd.Series, prices: Prices, *, train: int, dev: int, currency: str) -> str:
-    """How many human scores are recommended, and their price; `enough` is a row of `enough_table`."""
-    price, every = f"{interval(enough, 'price_')} {currency}", prices.people(train + dev)
+def recommended(enough: pd.Series, prices: Prices, *, every: int, dev: int, currency: str) -> str:
+    """How many human scores are recommended, and their price; `enough` is a row of `enough_table`, `every` all there are."""
     return (
-        f"**Recommended: {interval(enough)} human scores** of {train:,} lose at most {enough['margin']:g} QWK. They cost "
-        f"{price} with the {dev} development essays, instead of {every:,.0f}. "
+        f"**Recommended: {interval(enough)} human scores** of {every:,}, the {dev} development essays among them, lose at most "
+        f"{enough['margin']:g} QWK. They cost {interval(enough, 'price_')} {currency} instead of {prices.people(every):,.0f}. "
         "Anyone who must not lose more than that takes the upper end. It holds for this Student; one that learns more from more "
         "scores needs more."
     )
@@ -267,6 +324,56 @@ def interval(row: pd.Series, name: str = "") -> str:
     """A number of human scores with its interval, `586 [81, 1,011]`; with name `price_` its price."""
     n, low, high = (row[f"{name}{end}"] for end in ("n", "low", "high"))
     return f"{n:,.0f} [{low:,.0f}, {high:,.0f}]"
+
+
+def what_the_student_adds(
+    table: pd.DataFrame,
+    change: Mapping[str, Any],
+    costs: pd.DataFrame,
+    *,
+    fraction: float,
+    network: str,
+    head: str,
+    margin: float,
+    currency: str,
+) -> str:
+    """What a Student on Cyborg Data adds to its Teacher, in agreement and in price.
+
+    `table`: frame of `scorers`; `change`: `student_minus_teacher`; `costs`: frame of `arm_costs`.
+    """
+    rows, lines = (
+        table.set_index("scorer"),
+        ["The Teacher and the Student have no run in common here: their agreement is not compared."],
+    )
+    if change:
+        mean, low, high = (change[name] for name in ("mean", "low", "high"))
+        told = "better" if low > 0 else "worse" if high < 0 else "not shown to differ"
+        within = f", and within {margin:g} of each other" if -margin < low and high < margin else ""
+        lines = [
+            f"QWK of the Student on Cyborg Data minus that of the Teacher's matched expected score: **{mean:+.3f}** "
+            f"[{low:+.3f}, {high:+.3f}] (over {change['interval_of']}): {told}{within}."
+        ]
+    teacher, student = (rows.loc[name, "per_million"] for name in ("Teacher, expected score", "Student"))
+    if not np.isfinite(teacher + student):
+        return f"{lines[0]} What a score costs with each of them was not measured here."
+    place = rows.loc[["Teacher, expected score", "Student"], "processor"]
+    mixed = "" if place.nunique() == 1 else f" (measured on different processors: {'; '.join(place)})"
+    only = change and change["low"] <= 0 <= change["high"] and student < teacher
+    more = "times cheaper" if student < teacher else "times the Teacher's price, so dearer"
+    times = max(teacher / student, student / teacher)
+    lines.append(
+        f"A million essays cost {teacher:,.2f} {currency} of computing with the Teacher and {student:,.2f} with the Student, "
+        f"which is **{times:.1f} {more}**{mixed}."
+    )
+    trained = pick(costs, fraction=fraction, student=network, head=head, labels="cyborg")
+    own = pick(costs, fraction=fraction, student="teacher", head="expected")
+    if student < teacher and len(trained) and len(own):
+        extra = trained["teacher"].iloc[0] + trained["training"].iloc[0] - own["teacher"].iloc[0]
+        if np.isfinite(extra):
+            lines.append(f"That pays for its own training from {1e6 * extra / (teacher - student):,.0f} essays on.")
+    if only:
+        lines.append("What the Student adds here is a lower price for a score, not agreement.")
+    return " ".join(lines)
 
 
 def steps_beyond_chance(costs: pd.DataFrame) -> str:
@@ -294,10 +401,10 @@ def learned(
     if np.isfinite(compute_share(costs) + even):
         lines = [f"Here {_compute(costs)}, which pays from {_seconds(even)} seconds a score on:"]
         lines.append("**the price of a score is people's time.**")
-    train, last = curve[["n", "next_0.01"]].iloc[-1]
+    every, last = curve[["n", "next_0.01"]].iloc[-1]
     lines.append(
-        f"On human scores alone **{interval(enough)} of {train:,.0f}** were enough for a classical Student "
-        f"(within {enough['margin']:g} QWK); the last ones were bought at {last:,.0f} {currency} per 0.01 QWK."
+        f"On human scores alone **{interval(enough)} of {every:,.0f}**, development essays included, were enough for a classical "
+        f"Student (within {enough['margin']:g} QWK); the last ones were bought at {last:,.0f} {currency} per 0.01 QWK."
     )
     if len(worth):
         alone = "; ".join(f"{interval(row)} ({label(row['labels'])})" for _, row in worth.iterrows())
@@ -305,13 +412,26 @@ def learned(
     return " ".join([*lines, f"Which essays people score: {choice}."])
 
 
-def finding(costs: pd.DataFrame, enough: pd.Series, *, train: int, choice: str) -> str:
-    """The notebook in one sentence."""
+def student_and_teacher(table: pd.DataFrame, change: Mapping[str, Any]) -> str:
+    """The gist of `what_the_student_adds` for `finding`; "" where agreement or price is not known."""
+    price = table.set_index("scorer")["per_million"]
+    times = price["Teacher, expected score"] / price["Student"]
+    if not change or not np.isfinite(times):
+        return ""
+    return (
+        f"the Student on Cyborg Data differs from its Teacher's matched expected score by {change['mean']:+.3f} QWK "
+        f"[{change['low']:+.3f}, {change['high']:+.3f}], and computing a score costs {1 / times:.2g} of the Teacher's price"
+    )
+
+
+def finding(costs: pd.DataFrame, enough: pd.Series, *, every: int, dev: int, adds: str, choice: str) -> str:
+    """The notebook in one sentence; `every`: all human scores, `dev` of them on development essays; `adds`: another finding."""
     first = (
-        f"Within {enough['margin']:g} QWK of all {train:,} human scores a classical Student comes with {interval(enough)} of them"
+        f"Within {enough['margin']:g} QWK of all {every:,} human scores ({dev} of them on development essays) a classical "
+        f"Student comes with {interval(enough)} of them"
     )
     compute = [_compute(costs)] if np.isfinite(compute_share(costs)) else []
-    return "; ".join([first, *compute, f"which essays people score: {choice}."])
+    return "; ".join([first, *compute, *filter(None, [adds]), f"which essays people score: {choice}."])
 
 
 def what_would_change(

@@ -27,8 +27,8 @@ from cyborg_utils.study import scores
 
 STRATEGIES = ("random", "length", "clusters", "disagreement")
 SETTING = ["fraction", "student", "labels"]
-DIFFERENCES = [*SETTING, "system", "baseline", "runs", "draws", "difference", "low", "high", "p", "p_holm", "lowest_run"]
-DIFFERENCES += ["highest_run", "margin", "equivalence"]  # what the saved table shows
+DIFFERENCES = [*SETTING, "n_human", "system", "baseline", "runs", "draws", "difference", "low", "high", "p", "p_holm"]
+DIFFERENCES += ["lowest_run", "highest_run", "margin", "equivalence"]  # what the saved table shows
 VERDICTS = {
     "better": "better than chance",
     "worse": "worse than chance",
@@ -122,13 +122,15 @@ def second_round(
 
     `train` and `judged` are the training essays and all others, with text, `embeddings` (n, hidden) those of `train`. `kind` is
     "ridge" or an encoder. One row a rule ("none" chooses nothing), draw and kind of labels: fraction, student, labels, rule, key
-    (seed of the run, draw), level (of the test essays), added, n_human, mean_words and sd_score (of the chosen essays).
+    (seed of the run, draw), level (of the test essays), added, n_human (paid: U, the development essays and the chosen ones),
+    mean_words and sd_score (of the chosen essays).
     """
     how = {"scale": scale, "settings": settings, "folder": folder}
     given = pd.read_csv(scores.file(profile, f"teacher_{run.name}"), dtype={"essay_id": str})
     teacher = train[["essay_id"]].merge(given, on="essay_id", validate="one_to_one")
     pool, words = np.flatnonzero(teacher["part"] == "pool"), train["text"].str.split().str.len().to_numpy()
     first = trials.Trial(cyborg_data.training_sets(train, scale, "human", given), run.seed)
+    before = len(train) - len(pool) + int((judged["split"] == "dev").sum())
     own = trials.run([first], kind, train["text"].iloc[pool], show=f"First round, {run.name}", **how)[0]
     facts = {"lengths": words[pool], "embeddings": embeddings[pool]}
     facts |= {"teacher": teacher["expected"].to_numpy()[pool], "student": own}
@@ -140,7 +142,7 @@ def second_round(
         for name in labels:
             jobs.append(trials.Trial(cyborg_data.training_sets(train, scale, name, marked), draw))
             row = {"fraction": run.fraction, "student": kind, "labels": name, "rule": rule, "key": (run.seed, draw)}
-            row |= {"added": len(places), "n_human": round(run.fraction * len(train)) + len(places)}
+            row |= {"added": len(places), "n_human": before + len(places)}
             row |= {"mean_words": words[places].mean() if len(places) else np.nan, "sd_score": chosen["score"].std()}
             rows.append(row)
     values = trials.run(jobs, kind, judged["text"], show=f"{kind}, {run.name}", **how)
@@ -148,18 +150,18 @@ def second_round(
 
 
 def selection_table(
-    second: pd.DataFrame, human: ArrayLike, *, dev: int, people: Callable[[int], ArrayLike], **options: Any
+    second: pd.DataFrame, human: ArrayLike, *, people: Callable[[int], ArrayLike], **options: Any
 ) -> pd.DataFrame:
-    """QWK of every rule at equal cost; `people` gives the price of so many human scores, the `dev` essays included.
+    """QWK of every rule at equal cost; `people` gives the price of so many human scores.
 
-    Columns: fraction, student, labels, rule, human_scores, people, runs, draws, qwk, low, high, interval_of (`across_seeds` over
+    Columns: fraction, student, labels, rule, n_human, people, runs, draws, qwk, low, high, interval_of (`across_seeds` over
     runs, draws averaged within their run), mean_words, sd_score.
     """
     rows = []
     for key, part in second.groupby([*SETTING, "rule"], sort=False):
         pooled = across_seeds(human, by_run(dict(zip(part["key"], part["level"], strict=True))), **options)
-        n = int(part["n_human"].iloc[0]) + dev
-        row = dict(zip((*SETTING, "rule"), key, strict=True)) | {"human_scores": n, "people": float(people(n))}
+        n = int(part["n_human"].iloc[0])
+        row = dict(zip((*SETTING, "rule"), key, strict=True)) | {"n_human": n, "people": float(people(n))}
         row |= {"runs": pooled["seeds"], "draws": len(part) // pooled["seeds"], "qwk": pooled["mean"]}
         row |= {name: pooled[name] for name in ("low", "high", "interval_of")}
         rows.append(row | {name: part[name].mean() for name in ("mean_words", "sd_score")})
@@ -176,7 +178,7 @@ def differences(second: pd.DataFrame, human: ArrayLike, **options: Any) -> pd.Da
     for key, part in second[second["rule"] != "none"].groupby(SETTING, sort=False):
         by_rule = {rule: dict(zip(rows["key"], rows["level"], strict=True)) for rule, rows in part.groupby("rule", sort=False)}
         table = compare(human, by_rule, baseline="random", **options)
-        tables.append(table.assign(**dict(zip(SETTING, key, strict=True))))
+        tables.append(table.assign(n_human=part["n_human"].iloc[0], **dict(zip(SETTING, key, strict=True))))
     table, alpha = pd.concat(tables, ignore_index=True), 1 - options["confidence"]
     settled = decided(table.pop("test"), alpha=alpha, resamples=options["resamples"])
     table = equivalences(pd.concat([table, settled], axis=1), alpha=alpha)
@@ -199,11 +201,16 @@ def verdicts(table: pd.DataFrame) -> str:
     lines, margin = [], table["margin"].iloc[0]
     for name, part in table.groupby("verdict", sort=False):
         rules = [
-            f"{row.system} ({label(row.labels)}, {row.student}, {row.fraction:.0%}): {row.difference:+.3f}"
+            f"{row.system} ({label(row.labels)}, {row.student}, {row.n_human:,} human scores): {row.difference:+.3f}"
             for row in part.itertuples()
         ]
         lines.append(f"- **{VERDICTS[name].format(margin=margin)}**: {'; '.join(rules)}")
     return "\n".join(lines)
+
+
+def scored(table: pd.DataFrame, fraction: float) -> str:
+    """How many human scores every rule has in `differences` at one fraction, in words."""
+    return " or ".join(f"{n:,}" for n in sorted(set(table.loc[table["fraction"] == fraction, "n_human"]))) + " human scores"
 
 
 def finding(table: pd.DataFrame, fraction: float) -> str:
@@ -212,7 +219,7 @@ def finding(table: pd.DataFrame, fraction: float) -> str:
     kinds = {"system": "rules", "labels": "kinds of labels", "student": "Students"}
     tried = [f"{part[name].nunique()} {word}" for name, word in kinds.items() if part[name].nunique() > 1]
     better, worse, equal = ((part["verdict"] == name).sum() for name in ("better", "worse", "equivalent"))
-    asked = f"{len(part)} comparisons with essays drawn at random ({' × '.join(tried)}, {fraction:.0%} scored before)"
+    asked = f"{len(part)} comparisons with essays drawn at random ({' × '.join(tried)}, {scored(table, fraction)} each)"
     undecided, margin = len(part) - better - worse - equal, part["margin"].iloc[0]
     return f"of {asked} {better} came out better, {worse} worse, {equal} equal within {margin:g}, and {undecided} undecided"
 

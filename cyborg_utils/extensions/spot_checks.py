@@ -115,12 +115,16 @@ def most_checks(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def what_it_takes(table: pd.DataFrame, *, n_human: int, within: float) -> str:
-    """How many checks the aim takes for all essays, and in the smallest and the largest group; `n_human` is the size of U."""
+    """How many checks the aim takes for all essays, and in the smallest and the largest group.
+
+    `n_human` counts the study's human scores, U and the development split.
+    """
     last = most_checks(table)
     whole, groups = last[last["attribute"] == "all"].iloc[0], _groups(last)
     text = (
         f"Knowing the bias of *all* synthetic scores within ±{within:g} SD takes about **{whole['needed']:,.0f}** checked essays "
-        f"(U had {n_human:,} human scores); {whole['checks']:,} give ±{whole['half_width']:.2f}. "
+        f"(the study has {n_human:,} human scores, U and the development split); {whole['checks']:,} give "
+        f"±{whole['half_width']:.2f}. "
         f"Without the Teacher's scores it would take {whole['needed_alone']:,.0f}."
     )
     if len(groups):

@@ -1,7 +1,8 @@
 """How good a Teacher is as a rater, and whether it holds back high scores: before fine-tuning, after, or only by rounding.
 
-Frames have one row an essay, Teacher and run: teacher, share, seed, essay_id, part, score, human_level, level (most likely),
-expected, p_1 .. p_K, groups.*; the share of a zero-shot Teacher is 0.
+Frames have one row an essay, Teacher and run: teacher, share, seed, attempts, n_human, essay_id, part, score, human_level, level
+(most likely), expected, p_1 .. p_K, groups.*; the share of a zero-shot Teacher is 0. n_human counts the human scores that are
+paid for, those of U and of the development essays, which choose the epoch and match the expected score.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from cyborg_utils.stats.bootstrap import percentile_interval
 from cyborg_utils.stats.calibration import match_on_dev
 from cyborg_utils.stats.comparisons import across_seeds
 from cyborg_utils.stats.metrics import pearson_r, smd
-from cyborg_utils.study import arms, scores
+from cyborg_utils.study import arms, run_tables, scores
 
 KEYS = ["teacher", "share"]
+MATCHED = "expected, matched"  # the reading that needs the development essays, even of a Teacher that was not fine-tuned
 LENGTHS = ("short", "middle", "long")
 
 # ---------------------------------------------------------------- Teachers and their scores
@@ -81,11 +83,11 @@ def score(
 ) -> pd.DataFrame:
     """The scores that every Teacher gives the development and test essays, for each share and seed where it is fine-tuned.
 
-    `essays` is the frame of `corpora.frame(text=True)`. Columns: teacher, share, seed, essay_id, part, level, expected, p_1 ..
-    p_K. What is finished is not done again.
+    `essays` is the frame of `corpora.frame(text=True)`. Columns: teacher, share, seed, attempts (at fine-tuning), essay_id, part,
+    level, expected, p_1 .. p_K. What is finished is not done again.
     """
     grid = [config.Run(share, seed) for share in shares for seed in seeds]
-    columns = [*KEYS, "seed", "essay_id", "part", "level", "expected"]
+    columns = [*KEYS, "seed", "attempts", "essay_id", "part", "level", "expected"]
     columns += [f"p_{level + 1}" for level in range(config.load(profile).scale.size)]
     rows = [
         _score(profile, essays, name, candidate, run)[columns]
@@ -98,9 +100,10 @@ def score(
 def _score(profile: str, essays: pd.DataFrame, name: str, candidate: Candidate, run: config.Run | None) -> pd.DataFrame:
     """One Teacher's scores, fine-tuned on the run's U where there is a run; the study's own Teacher is not asked again."""
     settings, template, attempts = candidate
-    place = {"teacher": name, "share": run.fraction if run else 0.0, "seed": run.seed if run else 0}
+    place = {"teacher": name, "share": run.fraction if run else 0.0, "seed": run.seed if run else 0, "attempts": 0}
     usual = template.chat and settings == Settings.of(config.load(profile).section("finetune_teacher"))
     if run and usual and scores.file(profile, f"teacher_{run.name}").is_file():
+        place["attempts"] = run_tables.attempts(profile).set_index("run").loc[run.name, "attempts"]
         return scores.read(profile, "teacher", run).query("part in ['dev', 'test']").assign(**place)
     judged = essays[essays["split"].isin(["dev", "test"])].reset_index(drop=True)
     folder = paths.build(profile, "teacher", "compared", f"{name} {run.name if run else 'zero-shot'}".replace(" ", "_"))
@@ -108,7 +111,8 @@ def _score(profile: str, essays: pd.DataFrame, name: str, candidate: Candidate, 
     if run:
         human = essays[essays["essay_id"].isin(corpora.draw_human(corpora.load(profile), run.fraction, run.seed))]
         dev = judged[judged["split"] == "dev"]
-        teacher.finetune(human, dev, template, settings, seed=run.seed, folder=folder, attempts=attempts)
+        curve = teacher.finetune(human, dev, template, settings, seed=run.seed, folder=folder, attempts=attempts)
+        place["attempts"] = int(curve["attempt"].max())
         adapter = folder / "adapter"
         mark = teacher.saved(adapter)[2]
     reader = teacher.load(settings, template, adapter=adapter)
@@ -116,9 +120,11 @@ def _score(profile: str, essays: pd.DataFrame, name: str, candidate: Candidate, 
 
 
 def rated(given: pd.DataFrame, essays: pd.DataFrame) -> pd.DataFrame:
-    """The table of `score` with the essays' columns, `words` in place of the text, and `matched_value` (`matched`)."""
+    """The table of `score` with the essays' columns, `words` in place of the text, n_human and `matched_value` (`matched`)."""
     known = essays.drop(columns=["split", "text"]).rename(columns={"level": "human_level"})
     known = known.assign(words=essays["text"].str.split().str.len())
+    size = essays["split"].value_counts()
+    given = given.assign(n_human=(given["share"] * size["train"]).round().astype(int) + size["dev"])
     return matched(given.merge(known, on="essay_id", validate="many_to_one"))
 
 
@@ -142,7 +148,8 @@ def probabilities(rows: pd.DataFrame, scale: Scale) -> np.ndarray:
 def quality(rows: pd.DataFrame, scale: Scale, *, resamples: int, confidence: float, seed: int) -> pd.DataFrame:
     """Two rows a Teacher and share, its two readings: QWK with interval (`comparisons.across_seeds`) and the means over seeds.
 
-    Columns: teacher, share, reading ("most likely", "expected, matched"), seeds, n, qwk, low, high, interval_of, r (of the
+    Columns: teacher, share, n_human (`spent`), reading ("most likely", `MATCHED`), seeds, attempts (fine-tunings, more than seeds
+    where some failed and were repeated), n, qwk, low, high, interval_of, r (of the
     expected score), smd (of the reading), confidence (mean probability of the most likely level), exact (how often that level is
     right), auc (how well confidence tells right from wrong; 0.5 is chance).
     """
@@ -151,18 +158,25 @@ def quality(rows: pd.DataFrame, scale: Scale, *, resamples: int, confidence: flo
         part = part.assign(matched_level=scale.nearest(part["matched_value"]), likely=scale.score(part["level"]))
         for reading, level, value in (
             ("most likely", "level", "likely"),
-            ("expected, matched", "matched_level", "matched_value"),
+            (MATCHED, "matched_level", "matched_value"),
         ):
             options = {"resamples": resamples, "confidence": confidence, "seed": seed}
             pooled = across_seeds(human, arms.by_seed(part, level), **options)
             each = [_figures(run, value, scale) for _, run in part.groupby("seed")]
             found.append(
                 dict(zip(KEYS, key, strict=True))
-                | {"reading": reading, "seeds": len(each), "n": len(human), "qwk": pooled["mean"]}
+                | {"n_human": spent(part, reading), "reading": reading, "seeds": len(each)}
+                | {"attempts": int(part.drop_duplicates("seed")["attempts"].sum()), "n": len(human), "qwk": pooled["mean"]}
                 | {name: pooled[name] for name in ("low", "high", "interval_of")}
                 | pd.DataFrame(each).mean().to_dict()
             )
     return pd.DataFrame(found)
+
+
+def spent(part: pd.DataFrame, reading: str) -> int:
+    """Human scores that one Teacher's reading is paid for: none where it was neither fine-tuned nor matched."""
+    row = part.iloc[0]
+    return int(row["n_human"]) if row["share"] or reading == MATCHED else 0
 
 
 def _figures(run: pd.DataFrame, value: str, scale: Scale) -> dict[str, float]:
@@ -177,7 +191,8 @@ def top_shares(rows: pd.DataFrame, scale: Scale, *, resamples: int, confidence: 
 
     Readings: "probability" (the mean probability that the Teacher gives these levels: nothing is rounded), "most likely",
     "expected" and "expected, matched" (both rounded). Where the probability is right and the most likely level is not, high
-    scores are lost by rounding alone. Columns: teacher, share, reading, seeds, n, human_top, machine_top, ratio, low, high.
+    scores are lost by rounding alone. Columns: teacher, share, n_human (`spent`), reading, seeds, n, human_top, machine_top,
+    ratio, low, high.
     """
     rng, first, found = np.random.default_rng(seed), scale.size - top, []
     ids = np.sort(rows["essay_id"].unique())
@@ -187,7 +202,7 @@ def top_shares(rows: pd.DataFrame, scale: Scale, *, resamples: int, confidence: 
             "probability": probabilities(part, scale)[:, first:].sum(axis=1),
             "most likely": part["level"] >= first,
             "expected": scale.nearest(part["expected"]) >= first,
-            "expected, matched": scale.nearest(part["matched_value"]) >= first,
+            MATCHED: scale.nearest(part["matched_value"]) >= first,
         }
         each = part.assign(human=part["human_level"] >= first, **{name: np.asarray(given) for name, given in readings.items()})
         each = each[["essay_id", "human", *readings]].astype({"human": float}).groupby("essay_id").mean().loc[ids].astype(float)
@@ -197,7 +212,13 @@ def top_shares(rows: pd.DataFrame, scale: Scale, *, resamples: int, confidence: 
                 resampled = (drawn @ each[name].to_numpy()) / np.where(people > 0, people, np.nan)
                 value = each[name].sum() / each["human"].sum() if each["human"].sum() else float("nan")
             ends = percentile_interval(value, resampled, confidence=confidence, n=len(ids))
-            row = {"reading": name, "seeds": part["seed"].nunique(), "n": len(ids), "human_top": each["human"].mean()}
+            row = {
+                "n_human": spent(part, name),
+                "reading": name,
+                "seeds": part["seed"].nunique(),
+                "n": len(ids),
+                "human_top": each["human"].mean(),
+            }
             row |= {"machine_top": each[name].mean()} | dict(zip(("ratio", "low", "high"), ends, strict=True))
             found.append(dict(zip(KEYS, key, strict=True)) | row)
     return pd.DataFrame(found)
@@ -206,8 +227,8 @@ def top_shares(rows: pd.DataFrame, scale: Scale, *, resamples: int, confidence: 
 def where(rows: pd.DataFrame, slices: dict[str, pd.Series], *, min_group: int) -> pd.DataFrame:
     """Where a Teacher errs: mean error and RMSE of its matched score by slice; slices with few essays are left out.
 
-    `slices`: name -> label of each row (score, length, prompt, a group ...), index as `rows`. Columns: teacher, share, slice,
-    value, n (essays), bias (mean machine - human, points), rmse.
+    `slices`: name -> label of each row (score, length, prompt, a group ...), index as `rows`. Columns: teacher, share,
+    n_human, slice, value, n (essays), bias (mean machine - human, points), rmse.
     """
     error, found = rows["matched_value"] - rows["score"], []
     for name, labels in slices.items():
@@ -215,8 +236,9 @@ def where(rows: pd.DataFrame, slices: dict[str, pd.Series], *, min_group: int) -
         for key, part in error.groupby(keys, sort=False):
             n = rows.loc[part.index, "essay_id"].nunique()
             if n >= min_group:
-                found.append((*key[:2], name, key[2], n, part.mean(), float(np.sqrt((part**2).mean()))))
-    return pd.DataFrame(found, columns=[*KEYS, "slice", "value", "n", "bias", "rmse"])
+                paid = rows.loc[part.index[0], "n_human"]
+                found.append((*key[:2], paid, name, key[2], n, part.mean(), float(np.sqrt((part**2).mean()))))
+    return pd.DataFrame(found, columns=[*KEYS, "n_human", "slice", "value", "n", "bias", "rmse"])
 
 
 def slices(rows: pd.DataFrame, *, min_group: int) -> dict[str, pd.Series]:
@@ -239,14 +261,13 @@ def length_thirds(words: Sequence[float]) -> np.ndarray:
 
 def bias_by(table_where: pd.DataFrame, name: str, order: Iterable[str]) -> pd.DataFrame:
     """Mean error of each Teacher by the values of one slice, in this order."""
-    rows = arms.pick(table_where, slice=name).assign(share=lambda rows: rows["share"].map("{:.0%}".format))
-    wide = rows.pivot(index=["teacher", "share"], columns="value", values="bias")
+    wide = arms.pick(table_where, slice=name).pivot(index=["teacher", "n_human"], columns="value", values="bias")
     return wide[[value for value in order if value in wide]]
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
-    """For a figure: `name` is the Teacher with its share of human scores ("0.5B, 10%"), `arm` the reading."""
-    names = [_name(*key) for key in table[KEYS].itertuples(index=False, name=None)]
+    """For a figure: `name` is the Teacher with its human scores ("0.5B, 451 human scores"), `arm` the reading."""
+    names = [_name(*key) for key in table[[*KEYS, "n_human"]].itertuples(index=False, name=None)]
     return table.assign(name=names, arm=table["reading"])
 
 
@@ -257,12 +278,12 @@ def best(table_teachers: pd.DataFrame) -> tuple[str, float]:
 
 def _readings(table_teachers: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of "most likely" and of "expected, matched", by teacher and share."""
-    likely, expected = (arms.pick(table_teachers, reading=reading) for reading in ("most likely", "expected, matched"))
+    likely, expected = (arms.pick(table_teachers, reading=reading) for reading in ("most likely", MATCHED))
     return likely.set_index(KEYS), expected.set_index(KEYS)
 
 
-def _name(name: str, share: float) -> str:
-    return f"{name}, {share:.0%}" if share else name
+def _name(name: str, share: float, n_human: int) -> str:
+    return f"{name}, {n_human:,} human scores" if share else name
 
 
 # ---------------------------------------------------------------- sentences
@@ -303,7 +324,7 @@ def where_high_scores_get_lost(table_top: pd.DataFrame) -> str:
         by = rows.set_index("reading")
         ratios = ", ".join(f"{reading} {_ratio(by.loc[reading])}" for reading in ("probability", "most likely"))
         known = f" ({ratios})" if by["high"].notna().all() else ""
-        lines.append(f"- {_name(*key)}: {held_back(rows)}{known}.")
+        lines.append(f"- {_name(*key, rows['n_human'].iloc[0])}: {held_back(rows)}{known}.")
     return "\n".join(lines)
 
 
@@ -316,7 +337,8 @@ def learned(table_teachers: pd.DataFrame) -> str:
         name = untaught["r"].idxmax()
         lines.append(
             f"**Before any fine-tuning** the highest r with human scores is {untaught['r'].max():.3f} ({name[0]}); "
-            f"QWK {likely.loc[name, 'qwk']:.3f} by its most likely answer, {untaught.loc[name, 'qwk']:.3f} once matched."
+            f"QWK {likely.loc[name, 'qwk']:.3f} by its most likely answer, {untaught.loc[name, 'qwk']:.3f} once matched on the "
+            f"{untaught.loc[name, 'n_human']:,} human scores of the development essays."
         )
     lines.append(
         f"**How a Teacher is read** changes QWK by {gain.mean():+.3f} on average (from {gain.min():+.3f} to {gain.max():+.3f}), "
@@ -335,9 +357,9 @@ def finding(table_top: pd.DataFrame, table_teachers: pd.DataFrame) -> str:
     high = "People give too few high scores here for a comparison"
     if rows["high"].notna().all():
         high = (
-            f"Share of the two highest scores, Teacher ({name}, {share:.0%} human scores) over people: "
+            f"Share of the two highest scores, Teacher ({_name(name, share, rows['n_human'].iloc[0])}) over people: "
             f"{_ratio(rows.loc['probability'])} by its probabilities, {_ratio(rows.loc['most likely'])} by its most likely "
-            f"answer, {_ratio(rows.loc['expected, matched'])} by its matched expected score"
+            f"answer, {_ratio(rows.loc[MATCHED])} by its matched expected score"
         )
     return f"{high}; the best Teacher here is {_reached(table_teachers)}."
 
@@ -346,7 +368,8 @@ def _reached(table_teachers: pd.DataFrame, reading: str = "") -> str:
     """The best Teacher with its QWK, and among how many it is the best."""
     key, (_, expected) = best(table_teachers), _readings(table_teachers)
     interval = "{:.3f} [{:.3f}, {:.3f}]".format(*expected.loc[key, ["qwk", "low", "high"]])
-    return f"{key[0]} with QWK {interval}{reading}, the highest of the {len(expected)} compared on these test essays"
+    name = _name(*key, expected.loc[key, "n_human"])
+    return f"{name}, with QWK {interval}{reading}, the highest of the {len(expected)} compared on these test essays"
 
 
 def _ratio(row: pd.Series) -> str:

@@ -67,12 +67,13 @@ def scored(essays: pd.DataFrame, traits: Sequence[str], values: pd.DataFrame, sc
     """A rater's scores as `scores.raters` has them, one row an essay and trait, matched on the development essays.
 
     `values`: one column a trait, rows as `essays`; `who` names the rater (student, head, labels, ...). Added: trait, score,
-    human_level, value, level, matched_value, matched_level.
+    second_score (unknown), n_dev, human_level, value, level, matched_value, matched_level.
     """
     tables = []
     for name in traits:
         rows = essays[["essay_id", "split", *(column for column in essays if column.startswith("groups."))]]
         rows = rows.assign(trait=name, score=essays[f"traits.{name}"], human_level=essays[f"level.{name}"], **who)
+        rows = rows.assign(second_score=np.nan, n_dev=(essays["split"] == "dev").sum())  # no corpus has traits scored twice
         value = values[name].to_numpy(dtype=float)
         rows = rows.assign(value=value, level=scale.nearest(value))
         matched = match_on_dev(rows[rows["split"] == "dev"]).apply(value)
@@ -126,7 +127,8 @@ def train_students(
             seconds[f"{run.name}, {labelled}, {name}"] = float(curve["seconds"].sum())
             values = pd.DataFrame(pupil.predict(essays["text"])[0].reshape(len(essays), -1), columns=asked)
             who = {"student": name, "head": "regression", "labels": labelled, "seed": run.seed}
-            who |= {"fraction": 1.0 if labelled == "full" else run.fraction, "n_human": (sets[-1]["source"] == "human").sum()}
+            who |= {"fraction": 1.0 if labelled == "full" else run.fraction}
+            who |= {"n_human": _paid(essays, sets[-1].loc[sets[-1]["source"] == "human", "essay_id"])}
             rated.append(scored(essays, asked, values, study.scale, **who))
     return pd.concat(rated, ignore_index=True), seconds
 
@@ -141,7 +143,7 @@ def teacher_as_rater(profile: str, essays: pd.DataFrame, traits: Sequence[str], 
     given = _given(profile, run)
     expected = given.pivot(index="essay_id", columns="trait", values="expected").loc[essays["essay_id"]].reset_index()
     who = {"student": "teacher", "head": "expected", "labels": "teacher", "seed": run.seed, "fraction": run.fraction}
-    n_human = given.loc[given["part"] == "U", "essay_id"].nunique()
+    n_human = _paid(essays, given.loc[given["part"] == "U", "essay_id"])
     return scored(essays, traits, expected, config.load(profile).scale, n_human=n_human, **who)
 
 
@@ -151,6 +153,11 @@ def _folder(profile: str, run: config.Run) -> Path:
 
 def _has_human_scores(profile: str, essays: pd.DataFrame, run: config.Run) -> pd.Series:
     return essays["essay_id"].isin(corpora.draw_human(corpora.load(profile), run.fraction, run.seed))
+
+
+def _paid(essays: pd.DataFrame, taught: pd.Series) -> int:
+    """Essays whose human scores are paid for: those `taught` (ids), and the development essays that match every rater."""
+    return int((essays["essay_id"].isin(taught) | (essays["split"] == "dev")).sum())
 
 
 def _given(profile: str, run: config.Run) -> pd.DataFrame:

@@ -20,9 +20,10 @@ from cyborg_utils.models import cyborg_data, student
 from cyborg_utils.stats.calibration import match_on_dev
 from cyborg_utils.stats.comparisons import across_seeds
 from cyborg_utils.stats.metrics import pearson_r
-from cyborg_utils.study import arms, scores
+from cyborg_utils.study import arms, artefacts, scores
 
-RECIPE = ["study", "fraction", "labels", "seeds", "gap", "gap_low", "gap_high", "gap_closed", "low", "high", "resolved"]
+RECIPE = ["study", "fraction", "n_human", "labels", "seeds", "gap", "gap_low", "gap_high", "gap_closed", "low", "high"]
+RECIPE += ["resolved"]
 
 # ---------------------------------------------------------------- essays and scales
 
@@ -146,7 +147,8 @@ def agreement_on(human: pd.DataFrame, runs: Mapping[int, pd.DataFrame], **option
 def transfer_table(elsewhere: Elsewhere, own: pd.DataFrame, judged: pd.DataFrame, **options: Any) -> pd.DataFrame:
     """Students from elsewhere beside this study's own: student, reading, used, seeds, n, qwk, low, high, r.
 
-    `used` counts human scores of this corpus: those that a Student from elsewhere is matched on, or an own one learned from.
+    `used` counts the human scores of this corpus that were paid for: those that a Student from elsewhere is matched on, or those
+    that an own one learned from and is matched on (n_human).
     """
     human, rows = judged[judged["part"] == "test"], []
     for name, found in elsewhere.readings.items():
@@ -224,13 +226,19 @@ def against(human: pd.DataFrame, ours: Mapping[int, pd.DataFrame], theirs: Mappi
 
 
 def recipe_table(profiles: Iterable[str]) -> pd.DataFrame:
-    """The gap that synthetic scores close in every study with results here, for its headline Student; columns `RECIPE`."""
+    """The gap that synthetic scores close in every study with results here, for its headline Student; columns `RECIPE`.
+
+    n_human: human scores of U and of the development essays.
+    """
     rows = []
     for name in sorted(set(profiles)):
         file = paths.results(name, "tables", "table_gap_closed.csv")
         if file.is_file():
             model, head = config.load(name).headline
-            rows.append(arms.pick(pd.read_csv(file), student=model, head=head).assign(study=name)[RECIPE])
+            size = artefacts.read_table(name, "table_corpus").set_index("split")["essays"]
+            own = arms.pick(pd.read_csv(file), student=model, head=head)
+            paid = (own["fraction"] * size["train"]).round().astype(int) + size["dev"]
+            rows.append(own.assign(study=name, n_human=paid)[RECIPE])
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=RECIPE)
 
 
@@ -268,7 +276,7 @@ def learned(table_transfer: pd.DataFrame, table_prompts: pd.DataFrame, table_rec
         )
     for row in table_transfer[table_transfer["student"] == "own, human"].itertuples():
         lines.append(
-            f"**This study's own Student on {row.used} human scores**: QWK {row.qwk:.3f} [{row.low:.3f}, {row.high:.3f}]."
+            f"**This study's own Student with {row.used:,} human scores**: QWK {row.qwk:.3f} [{row.low:.3f}, {row.high:.3f}]."
         )
     for row in table_prompts.itertuples():
         lines.append(
@@ -278,7 +286,7 @@ def learned(table_transfer: pd.DataFrame, table_prompts: pd.DataFrame, table_rec
     for row in _headline_gaps(table_recipe):
         gap = f"the gap is {row.gap:+.3f} [{row.gap_low:+.3f}, {row.gap_high:+.3f}], not beyond chance"
         closed = f"{_share(row)} of the gap is closed" if row.resolved else gap
-        lines.append(f"**The recipe on {row.study}** ({row.labels}, {row.fraction:.0%} human scores): {closed}.")
+        lines.append(f"**The recipe on {row.study}** ({row.labels}, {row.n_human:,} human scores): {closed}.")
     return "\n".join(f"{place}. {line}" for place, line in enumerate(lines, 1)) or "Nothing was run here."
 
 
@@ -297,7 +305,7 @@ def finding(table_transfer: pd.DataFrame, table_prompts: pd.DataFrame, table_rec
             f"in QWK by {_change(row)} from one that knew them"
         )
     gaps = [row for row in _headline_gaps(table_recipe) if row.resolved]
-    if closed := [f"{_share(row)} on {row.study} ({row.labels}, {row.fraction:.0%} human scores)" for row in gaps]:
+    if closed := [f"{_share(row)} on {row.study} ({row.labels}, {row.n_human:,} human scores)" for row in gaps]:
         parts.append(f"the recipe closes this share of the gap between few and all human scores: {', '.join(closed)}")
     text = "; ".join(parts) + "." if parts else "Nothing was run here."
     return text[0].upper() + text[1:]

@@ -11,7 +11,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from cyborg_utils.plots.style import BAND, DOUBLE, FAINT, INK, LOOKS, counts_axis, label, looks, styled, ticks
+from cyborg_utils.plots.style import (
+    BAND,
+    DOUBLE,
+    FAINT,
+    INK,
+    LOOKS,
+    alt_text,
+    counts_axis,
+    estimate,
+    label,
+    looks,
+    styled,
+    ticks,
+)
 
 
 @styled
@@ -113,6 +126,7 @@ def enough_scores(
 ) -> tuple[Figure, str]:
     """QWK of a Student on human scores alone against their number, with the recommended one.
 
+    n counts the human scores that are paid for: those to train on, and the development essays that the match of mean and SD uses.
     `measured`: n, qwk, low, high, price (of n); `curve`: n, qwk, low, high of the fit; `enough`: margin, n, low, high. `arms` are
     other Students' arms as points: student, arm, n, qwk, low, high.
     """
@@ -133,15 +147,24 @@ def enough_scores(
             ax.errorbar(part["x"], part["qwk"], ends, label=f"{name}: {label(arm)}", **line)
     words = f"{enough['n']:,.0f} [{enough['low']:,.0f}, {enough['high']:,.0f}]\nwithin {enough['margin']:g} of all"
     ax.annotate(words, (enough["n"], 0.02), (4, 2), xycoords=ax.get_xaxis_transform(), textcoords="offset points", fontsize=6.5)
-    named = [f"{n:,.0f}\n{price:,.0f}" for n, price in zip(measured["n"], measured["price"], strict=True)]
-    counts_axis(ax, measured["n"].to_numpy(), named)
+    named = _apart(measured)
+    counts_axis(ax, named["n"].to_numpy(), [f"{row.n:,.0f}\n{row.price:,.0f}" for row in named.itertuples()])
     ax.yaxis.set_major_locator(ticks(8))
-    ax.set(xlabel="Essays with a human score to train on (below: their price, in all)", ylabel="QWK (test essays)", title=title)
+    ax.set(xlabel="Human scores, development essays included (below: their price)", ylabel="QWK (test essays)", title=title)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right center")
     points = ", ".join(f"{row.n} {row.qwk:.3f}" for row in measured.itertuples())
     ends = f"{enough['n']:.0f} [{enough['low']:.0f}, {enough['high']:.0f}]"
     who = "the classical Student" if student == "ridge" else label(student)
     return figure, f"QWK of {who} on human scores alone: {points}. Within {enough['margin']:g} of all: {ends}."
+
+
+def _apart(measured: pd.DataFrame, least: float = 0.1) -> pd.DataFrame:
+    """The rows whose numbers can be named below a logarithmic axis: from the largest down, none nearer than this share of it."""
+    kept, span = [], max(np.log(measured["n"].max() / measured["n"].min()), 1e-9)
+    for row in measured.sort_values("n", ascending=False).to_dict("records"):
+        if not kept or np.log(kept[-1]["n"] / row["n"]) / span >= least:
+            kept.append(row)
+    return pd.DataFrame(kept[::-1])
 
 
 @styled
@@ -192,6 +215,77 @@ def cost_frontier(
     figure.legend(handles, names, loc="outside right center")
     alt = cost.replace("Cost per 1,000 scored essays", "QWK against cost per 1,000 essays").replace("\n", "; ")
     return figure, f"{alt}. On the frontier: {'; '.join(_priced(row, currency) for row in best.to_dict('records'))}."
+
+
+@styled
+def risk_coverage(
+    curve: pd.DataFrame, promises: pd.DataFrame, *, title: str = "Which essays does a person have to score?"
+) -> tuple[Figure, str]:
+    """Risk of the essays that the machine scores against their share, on test essays.
+
+    `curve`: coverage, risk, low, high. Band: its interval, point by point. Dashed: essays handed over at random. `promises` as
+    `deferral.promises` gives them: a dotted line a target, a square where development essays chose a share for it.
+    """
+    figure, ax = plt.subplots(figsize=(DOUBLE * 0.85, 3.0))
+    look, risk = LOOKS["cyborg"], promises["risk"].iloc[0]
+    ax.fill_between(curve["coverage"], curve["low"], curve["high"], color=look.color, alpha=0.15, lw=0)
+    ax.plot(curve["coverage"], curve["risk"], color=look.color, label=f"the surest first: {promises['signal'].iloc[0]}")
+    ax.axhline(curve["risk"].iloc[-1], color=INK, lw=0.9, ls="--", label="at random")
+    for at, row in enumerate(promises.to_dict("records")):
+        ax.axhline(row["target"], color=FAINT, lw=0.8, ls=":", label=None if at else "targets")
+    made = promises[promises["machine_share"] > 0]
+    ax.plot(made["machine_share_test"], made["risk_test"], "s", color=look.color, mec=INK, ls="none", label="promised share")
+    ax.set(xlim=(0, 1.02), xlabel="Share of the test essays that the machine scores", title=title)
+    ax.set_ylabel("Mean squared error (levels)" if risk == "squared error" else f"Share {risk}")
+    ax.set_ylim(0, 1.15 * np.nanmax([*curve["high"][curve["coverage"] >= 0.2], *curve["risk"], *promises["target"]]))
+    ax.xaxis.set_major_formatter("{x:.0%}")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    places = [curve.iloc[(curve["coverage"] - share).abs().argmin()] for share in (0.25, 0.5, 0.75, 1)]
+    told = "; ".join(f"{row['coverage']:.0%}: {estimate(row['risk'], row['low'], row['high'], '.3f')}" for row in places)
+    points = "; ".join(
+        f"target {row.target:g}: "
+        + (f"{row.machine_share_test:.0%} with {row.risk_test:.3f}" if row.machine_share else "nothing promised")
+        for row in promises.itertuples()
+    )
+    return figure, f"Risk ({risk}) by the share of test essays that the machine scores. {told}. {points}."
+
+
+@styled
+def agreement_and_price(
+    scorers: pd.DataFrame, *, currency: str = "", title: str = "Does the Student add anything?"
+) -> tuple[Figure, str]:
+    """QWK with interval against the price of computing a million scores, a point a scorer, as `cost.scorers` gives them.
+
+    The price axis is logarithmic; scorers of one price are drawn side by side. Filled: on Cyborg Data, or the Teacher; hollow:
+    human scores alone. Rows without an agreement or a price are named in the words alone.
+    """
+    shown = scorers[scorers["left_out"] == ""].sort_values("per_million", kind="stable")
+    alike = shown.groupby("per_million")
+    shown = shown.assign(x=shown["per_million"] * 1.2 ** (alike.cumcount() - (alike["qwk"].transform("size") - 1) / 2))
+    figure, ax = plt.subplots(figsize=(DOUBLE * 0.8, 3.0))
+    marks = {"Teacher": "teacher-expected", "Student, ONNX": "cyborg-soft", "Student": "cyborg", "Ridge": "ridge"}
+    for row in shown.to_dict("records"):
+        look = LOOKS[next(arm for name, arm in marks.items() if row["scorer"].startswith(name))]
+        fill = "white" if row["labels"] == "human" else look.color
+        ax.vlines(row["x"], row["low"], row["high"], color=look.color, lw=1.1)
+        handle = {"mec": INK, "mew": 0.6, "ms": 6, "ls": "none", "label": f"{row['scorer']} ({row['per_million']:,.2f})"}
+        ax.plot(row["x"], row["qwk"], look.marker, color=fill, **handle)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1,)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    ax.yaxis.set_major_locator(ticks(8))
+    price = f"Computing a million scores{f' ({currency})' if currency else ''}"
+    paid = ", ".join(f"{int(n):,}" for n in sorted(set(shown["n_human"])))
+    ax.set(xlabel=f"{price}\nafter {paid} human scores; equal prices side by side", ylabel="QWK (test essays)", title=title)
+    ax.margins(x=0.12)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside right center", title="scorer (price)")
+    each = [
+        f"{row.scorer} {row.per_million:,.2f} {currency}".strip() + f", QWK {row.qwk:.3f} ({row.low:.3f}, {row.high:.3f})"
+        for row in shown.itertuples()
+    ]
+    absent = "; ".join(f"{row.scorer}, {row.left_out}" for row in scorers[scorers["left_out"] != ""].itertuples())
+    words = "QWK against the price of computing a million scores" + (f" (not shown: {absent})" if absent else "")
+    return figure, alt_text(words, each)
 
 
 def _priced(row: dict[str, Any], currency: str) -> str:

@@ -6,7 +6,6 @@ What a command needs is imported inside it, so that `cyborg --help` answers at o
 from __future__ import annotations
 
 import argparse
-import re
 import subprocess
 import sys
 import time
@@ -17,7 +16,15 @@ from cyborg_utils.core import config, paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 
-AUDIT = "14_audit_scores"  # the notebook behind `cyborg audit`
+READING = {  # how a file is read, where what is found out is wrong
+    "delimiter": "of the columns (default: found out)",
+    "encoding": "of the file (default: found out)",
+    "quoting": "csv: quotation marks enclose cells; none: they are ordinary characters (default: found out)",
+    "decimal": "mark of numbers, . or , (default: found out)",
+    "sheet": "of an Excel workbook (default: the first that has rows)",
+}
+AUDIT = "14_audit_scores"  # the notebook behind `cyborg audit`, and which of its parameters are options
+AUDIT_OPTIONS = ("id", "human", "machine", "second", "prompt", "groups", "none_is_value", "scale", "machine_scale")
 
 
 # ---------------------------------------------------------------- commands: options in, exit code out
@@ -48,16 +55,21 @@ def run(options: argparse.Namespace) -> int:
 
 
 def audit(options: argparse.Namespace) -> int:
-    from cyborg_utils.extensions import audit as audits
+    from cyborg_utils.data import files
+    from cyborg_utils.extensions.audit import predictions
     from cyborg_utils.run import execute
 
-    name = options.name or re.sub(r"[^a-z0-9_]+", "_", Path(options.file).stem.lower()).strip("_") or "audit"
-    if name in config.profiles():
-        raise CyborgError(f"results/{name} is the folder of the study {name!r}. Give another, such as --name {name}_audit.")
-    columns = {name: getattr(options, name) for name in ("id", "human", "machine", "second", "groups")}
-    audits.load(options.file, **columns, scale=Scale(*options.scale))  # a fault is told at once, not after a kernel has started
-    given = columns | {"file": str(Path(options.file).resolve()), "scale": options.scale, "profile": name}
-    copy = execute.execute(AUDIT, name, values=config.parameters(paths.notebook(AUDIT)) | given)
+    here = Path(options.file)
+    file = here.resolve() if here.is_file() else files.given(options.file)
+    name = options.name or predictions.folder_name(file)
+    predictions.check_folder(name, file, replace=options.replace)
+    given = {key: getattr(options, key) for key in AUDIT_OPTIONS}
+    given["reading"] = {key: getattr(options, key) for key in READING if getattr(options, key)}
+    predictions.load(file, **given | {"scale": Scale(*options.scale)})  # a fault is told at once, not after a kernel has started
+    started = time.time()
+    values = config.parameters(paths.notebook(AUDIT)) | given | {"file": str(file), "profile": name}
+    copy = execute.execute(AUDIT, name, values=values)
+    predictions.remove_older(name, started)
     print(f"{paths.shown(copy)}\ntables and figures: {paths.shown(paths.results(name))}")
     return 0
 
@@ -72,14 +84,17 @@ def score(options: argparse.Namespace) -> int:
     if not out.resolve().parent.is_dir():
         raise CyborgError(f"{paths.shown(out)}: its folder is not there. Make it first.")
     file = here.resolve() if here.is_file() else files.given(options.file)
-    columns = predict.Columns(options.id, options.text, options.prompt, options.delimiter, options.encoding)
+    columns = predict.Columns(**{name: getattr(options, name) for name in vars(predict.Columns())})
+    for note in columns.layout(file).notes:
+        print(note)
     predict.count(file, columns)  # a fault is told at once, not after the Student has been loaded
     form = "int8" if options.int8 else "float32" if options.onnx else "torch"
     scorer = predict.Scorer(Path(options.student), confidence=options.confidence, form=form)
     counts = predict.score_file(file, out, scorer, columns)
     rest = ", ".join(f"{name} {number:,}" for name, number in counts.drop(["essays", "unlike"]).items())
     print(f"{counts['essays']:,} essays scored, {counts['unlike']:,} unlike the training essays{f' ({rest})' if rest else ''}")
-    print(f"a human score lies within ±{scorer.width:.2f} for {scorer.confidence:.0%} of essays like these\n{paths.shown(out)}")
+    print(f"low to high: ±{scorer.width:.2f} around the least-squares value, for {scorer.confidence:.0%} of essays like these")
+    print(paths.shown(out))
     return 0
 
 
@@ -183,25 +198,31 @@ def parser() -> argparse.ArgumentParser:
 
     example = "cyborg audit predictions.csv --id id --human score --machine machine --groups gender ell --scale 1 6 1"
     one = command(audit, "audit scores of any machine: agreement, thresholds, fairness; no text, no model", example)
-    one.add_argument("file", help="predictions: CSV, TSV, Parquet or JSON Lines")
+    one.add_argument("file", help="predictions: CSV, TSV, Excel, Parquet or JSON")
     one.add_argument("--id", default="id", help="column of essay ids (default: id)")
     one.add_argument("--human", default="human", help="column of human scores (default: human)")
     one.add_argument("--machine", default="machine", help="column of machine scores (default: machine)")
     one.add_argument("--second", default="", help="column of a second human score, if there is one")
+    one.add_argument("--prompt", default="", help="column of prompts: agreement is judged within prompts, then pooled")
     one.add_argument("--groups", nargs="*", default=[], help="columns that name groups of writers")
+    one.add_argument("--none-is-value", action="store_true", help="groups called None, NA or the like are groups, not unknown")
     one.add_argument("--scale", nargs=3, type=float, required=True, metavar=("LOW", "HIGH", "STEP"))
+    one.add_argument(
+        "--machine-scale", nargs=2, type=float, default=[], metavar=("LOW", "HIGH"), help="where the machine's scale is another"
+    )
     one.add_argument("--name", help="folder in results/ (default: the file's name)")
+    one.add_argument("--replace", action="store_true", help="write over the audit of another file in that folder")
+    _how_to_read(one)
 
     example = "cyborg score essays.csv --student build/ellipse/students/u10_s1/all-minilm-l6-v2-regression-cyborg -o scores.csv"
     one = command(score, "score new essays with a saved Student: score, interval and flags for each", example)
-    one.add_argument("file", help="essays: CSV, TSV, Parquet or JSON Lines; may be larger than memory")
+    one.add_argument("file", help="essays: CSV, TSV, Excel, Parquet or JSON; may be larger than memory")
     one.add_argument("--student", required=True, help="folder of a saved Student, made ready by notebook 12")
     one.add_argument("-o", "--out", required=True, help="CSV file to write")
     one.add_argument("--id", default="id", help="column of essay ids (default: id)")
     one.add_argument("--text", default="text", help="column of essay texts (default: text)")
     one.add_argument("--prompt", default="", help="column of the tasks' texts, to find copies of them")
-    one.add_argument("--delimiter", default="", help="of the columns (default: by the file's ending)")
-    one.add_argument("--encoding", default="", help="of the file (default: found out)")
+    _how_to_read(one)
     one.add_argument("--confidence", type=float, default=0.90, help="of the intervals (default: 0.90)")
     one.add_argument("--onnx", action="store_true", help="run the Student by onnxruntime, exported on first use")
     one.add_argument("--int8", action="store_true", help="the same with 8-bit weights")
@@ -221,6 +242,12 @@ def parser() -> argparse.ArgumentParser:
     command(summary, "write what a study found on one page, results/PROFILE/summary.md", "cyborg summary demo", profile="demo")
     command(site, "the executed notebooks of a study as pages in build/PROFILE/html", "cyborg site demo", profile="demo")
     return top
+
+
+def _how_to_read(command: argparse.ArgumentParser) -> None:
+    """The options `READING` of a command that reads a person's file."""
+    for name, told in READING.items():
+        command.add_argument(f"--{name}", default="", help=told)
 
 
 def main(arguments: list[str] | None = None) -> None:

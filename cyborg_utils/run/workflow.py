@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from cyborg_utils.core import atomic, config, paths
+from cyborg_utils.core import atomic, config, paths, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.run import freshness
 from cyborg_utils.run.lock import locked
@@ -91,6 +91,8 @@ def environment() -> dict[str, str]:
 def run(profile: str, *, tables: bool = False, keep: bool = False, cores: str = "all", cluster: str = "") -> bool:
     """Execute what is not up to date; print the time of each step and where the results are. True if anything was done.
 
+    A checkout with uncommitted sources is named at the start and at the end (`provenance.warning`); the run goes on.
+
     Raises CyborgError if a step failed (its own message is printed before), or if this study is being executed already.
     """
     study = config.load(profile)  # a mistake in it, or in the cluster's name, is reported before anything starts
@@ -99,7 +101,7 @@ def run(profile: str, *, tables: bool = False, keep: bool = False, cores: str = 
     with locked(paths.build(profile, "running", "workflow.lock"), f"the study {profile!r}") as handle:
         atomic.sweep(paths.build(profile)), atomic.sweep(paths.results(profile))
         messages = [*freshness.forget_changed_essays(profile), *freshness.forget_changed(profile)]
-        for line in [*messages, *(_without(profile) if keep else [])]:
+        for line in [*messages, *(_without(profile) if keep else []), *filter(None, [provenance.warning()])]:
             print(line)
         print(f"{study.title}\n{len(study.runs)} run(s); results in {paths.shown(paths.results(profile))}\n", flush=True)
         before = _stamps(profile)
@@ -151,3 +153,5 @@ def _tell(profile: str, new: list[str], seconds: float) -> None:
         print(f"{row.step:<{width}}  {row.seconds:7.0f}  {row.peak_memory_gib:7.2f} GiB")
     print(f"{total:<{width}}  {seconds:7.0f}  {rows['peak_memory_gib'].max():7.2f} GiB at most in one step")
     print(f"\nLook at {page}; tables, figures and executed notebooks are in {paths.shown(paths.results(profile))}")
+    if dirty := [row.step for row in rows.itertuples() if str(row.commit).endswith(provenance.DIRTY)]:
+        print(f"From uncommitted sources, so no commit repeats them: {', '.join(dirty)}. Do not commit these results.")

@@ -20,7 +20,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.stats.metrics import confusion, paired, qwk_from_confusion, sd_ratio
+from cyborg_utils.stats.bootstrap import Seed, resampled_sums
+from cyborg_utils.stats.metrics import means_and_sds, paired, sd_ratio
 
 
 class Calibration(Protocol):
@@ -71,6 +72,39 @@ def match_on_dev(dev: pd.DataFrame, value: str = "value", *, head: str = "regres
     return MeanSdMatch.fit(target=rows["score"], values=rows[value])
 
 
+def matching_noise(target: ArrayLike, runs: Sequence[ArrayLike], means: ArrayLike, *, resamples: int, seed: Seed) -> np.ndarray:
+    """SD of groups' matched mean scores over other development essays, in points: the noise of matching, (groups,).
+
+    `target` (n,) are human scores of the development essays, `runs` each seed's raw machine scores of them, (n,) each, `means`
+    the groups' matched means by seed, (seeds, groups). All seeds are matched on the same essays, so drawing other ones moves
+    them together, which their spread over seeds cannot show. The essays are drawn with replacement and `MeanSdMatch` is fitted
+    anew for every seed on the same draw (`shared_sd`). NaN for fewer than two essays.
+    """
+    values, means = [paired(target, run)[1] for run in runs], np.asarray(means, dtype=float)
+    n, fits = len(values[0]), [MeanSdMatch.fit(target=target, values=run) for run in values]
+    if n < 2:
+        return np.full(means.shape[1], np.nan)
+    raw = np.array([fit.value_mean + (row - fit.target_mean) / fit.slope for fit, row in zip(fits, means, strict=True)])
+    centre, sd = means_and_sds(resampled_sums(target, values, resamples=resamples, seed=seed, centre=0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = np.where((sd > 0).all(axis=-1), sd[..., 0] / sd[..., 1], 1.0)
+    drawn = centre[..., 0, None] + slope[..., None] * (raw - centre[..., 1, None])  # (resamples, seeds, groups)
+    return shared_sd(drawn, n)
+
+
+def shared_sd(drawn: np.ndarray, n: int) -> np.ndarray:
+    """What resampled development essays do to all seeds together: an SD by group, from values (draws, seeds, groups).
+
+    The variance is the mean covariance between seeds. What is left of each seed's own is part of the spread over seeds, as the
+    test essays' is in `comparisons.across_seeds`. With one seed it is that seed's variance. The factor n / (n - 1) makes up for
+    drawing n of n essays.
+    """
+    own, count = drawn.var(axis=0, ddof=1).sum(axis=0), drawn.shape[1]
+    if count > 1:
+        own = np.maximum(0, drawn.sum(axis=1).var(axis=0, ddof=1) - own) / (count * (count - 1))
+    return np.sqrt(own * n / (n - 1))
+
+
 def unchanged(target: ArrayLike, values: ArrayLike, scale: Scale) -> MeanSdMatch:
     """No correction."""
     return MeanSdMatch(0.0, 0.0, 1.0)
@@ -107,24 +141,30 @@ class DistributionMatch:
     """Equipercentile equating: an essay gets the human score of its own percentile rank (Kolen & Brennan 2014, chapter 2).
 
     Each human score is spread evenly over half a step on either side, as is usual for discrete scores. After rounding, each level
-    therefore has the same share as among the human scores.
+    therefore has the same share as among the human scores. Equal machine scores share their mid-rank, (essays below + half of the
+    equal ones) / n: a machine with people's own distribution keeps its scores, and a constant one gets the human median. A rank
+    on a gap, between levels that nobody gave, gets the gap's middle.
     """
 
-    values: np.ndarray  # machine scores of the development essays, ascending
+    values: np.ndarray  # different machine scores of the development essays, ascending
+    ranks: np.ndarray  # their mid-ranks, between 0 and 1
     shares: np.ndarray  # cumulative share of human scores at the upper edge of each level, from 0 to 1
     edges: np.ndarray  # these edges, in score units
 
     @classmethod
     def fit(cls, target: ArrayLike, values: ArrayLike, scale: Scale) -> DistributionMatch:
         target, values = paired(target, values)
-        counts = np.bincount(scale.level(target), minlength=scale.size)
+        people = np.bincount(scale.level(target), minlength=scale.size)
         edges = np.r_[scale.scores - scale.step / 2, scale.scores[-1] + scale.step / 2]
-        return cls(np.sort(values), np.r_[0, np.cumsum(counts)] / len(target), edges)
+        distinct, counts = np.unique(values, return_counts=True)
+        ranks = (2 * np.cumsum(counts) - counts) / (2 * len(values))
+        return cls(distinct, ranks, np.r_[0, np.cumsum(people)] / len(target), edges)
 
     def apply(self, values: ArrayLike) -> np.ndarray:
-        ranks = (np.arange(len(self.values)) + 0.5) / len(self.values)
-        rank = np.interp(np.asarray(values, dtype=float), self.values, ranks)
-        return np.interp(rank, self.shares, self.edges)
+        rank = np.interp(np.asarray(values, dtype=float), self.values, self.ranks)
+        upper = np.interp(rank, self.shares, self.edges)  # np.interp takes the last of equal shares, mirrored the first
+        lower = -np.interp(-rank, -self.shares[::-1], -self.edges[::-1])
+        return (lower + upper) / 2
 
 
 @dataclass(frozen=True)
@@ -141,26 +181,32 @@ class CutPoints:
     @classmethod
     def fit(cls, target: ArrayLike, values: ArrayLike, scale: Scale) -> CutPoints:
         target, values = paired(target, values)
-        human, ordered = scale.level(target), np.unique(values)
-        places = np.r_[-np.inf, (ordered[1:] + ordered[:-1]) / 2, np.inf]
-        shares = np.cumsum(np.bincount(human, minlength=scale.size))[:-1] / len(target)
-        cuts = np.quantile(values, shares)
-        cuts[shares == 0], cuts[shares == 1] = -np.inf, np.inf  # levels at the ends that people did not give
+        human, (ordered, at) = scale.level(target), np.unique(values, return_inverse=True)
+        # a cut's place is the number of different values below it; an essay's level is the number of cuts below its value
+        start = scale.nearest(DistributionMatch.fit(target, values, scale).apply(ordered))
+        place = np.searchsorted(start, np.arange(scale.size - 1), side="right")
+        below = np.array([np.bincount(at), np.bincount(at, weights=human)]).cumsum(axis=1)
+        above = below[:, -1:] - np.c_[np.zeros(2), below]  # by place: essays above it, and their human levels in sum
+        n, total, squares, odd = len(human), human.sum(), (human**2).sum(), 2 * np.arange(scale.size - 1) + 1
 
-        def agreement(cuts: np.ndarray) -> float:
-            found = qwk_from_confusion(confusion(human, _level(cuts, values), levels=scale.size))
-            return found if np.isfinite(found) else -1.0
+        def agreement(places: np.ndarray) -> np.ndarray:
+            """2 cov(h, m) / (var h + var m + (mean h - mean m)^2) for cuts at (tried, K - 1) places; m^2 sums odd numbers."""
+            over, mixed = above[0][places], above[1][places].sum(axis=-1)
+            machine, square = over.sum(axis=-1), (odd * over).sum(axis=-1)
+            spread = squares + square - 2 * total * machine / n
+            return np.where(spread > 0, 2 * (mixed - total * machine / n) / np.where(spread > 0, spread, 1), -1.0)
 
-        best, moved = agreement(cuts), True
+        best, moved = agreement(place), True
         while moved:
             moved = False
-            for at in range(len(cuts)):
-                low, high = (np.r_[-np.inf, cuts, np.inf])[[at, at + 2]]
-                tried = [np.r_[cuts[:at], place, cuts[at + 1 :]] for place in places[(places >= low) & (places <= high)]]
-                reached = [agreement(one) for one in tried]
-                if tried and max(reached) > best + 1e-12:
-                    best, cuts, moved = max(reached), tried[int(np.argmax(reached))], True
-        return cls(cuts, scale)
+            for cut in range(len(place)):
+                low, high = np.r_[0, place, len(ordered)][[cut, cut + 2]]
+                tried = np.repeat(place[None], high - low + 1, axis=0)
+                tried[:, cut] = np.arange(low, high + 1)
+                reached = agreement(tried)
+                if reached.max() > best + 1e-12:
+                    best, place, moved = reached.max(), tried[reached.argmax()], True
+        return cls(np.r_[-np.inf, (ordered[1:] + ordered[:-1]) / 2, np.inf][place], scale)
 
     def apply(self, values: ArrayLike) -> np.ndarray:
         return self.scale.score(_level(self.cuts, values))

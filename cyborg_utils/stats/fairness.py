@@ -7,6 +7,7 @@ look again.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import warnings
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from statsmodels.tools.sm_exceptions import SingularMatrixWarning
 
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
+from cyborg_utils.stats import prompts
 from cyborg_utils.stats.bootstrap import Seed, percentile_interval, resampled_sums
 from cyborg_utils.stats.comparisons import holm
 from cyborg_utils.stats.metrics import (
@@ -60,6 +62,7 @@ def smd_by_group(
     human: str = "score",
     machine: str = "value",
     denominator: str = "human",
+    prompt: str | None = None,
     limit: float = 0.10,
     overall_limit: float = 0.15,
     min_group: int = 10,
@@ -80,6 +83,9 @@ def smd_by_group(
     dsm, the difference of standardised means, = mean over the group of [(M - mean M) / sigma_M - (H - mean H) / sigma_H], with
     the whole sample's means and SDs. It is 0 overall: unlike smd, it does not show a strictness common to all groups.
 
+    With `prompt`, a column of prompts, further columns: smd_prompt_low, smd_prompt_high, the interval of smd with prompts as the
+    units of chance (`prompts.jackknife`), and prompts, how many the group wrote on. Verdicts use the interval over essays.
+
     Intervals: expanded percentile bootstrap (`bootstrap.percentile_interval`) over the essays of every group of the attribute,
     with group sizes kept. The whole sample's means and SDs are computed anew in each resample; held fixed, they would make the
     DSM intervals of large groups far too wide. Coverage is in results/coverage. NaN where undefined (one essay, zero variance).
@@ -87,7 +93,8 @@ def smd_by_group(
     whole_h, whole_m = paired(_column(frame, human), _column(frame, machine))
     centre, rows = middle(whole_h), []
     sums = moments(whole_h, whole_m, centre=centre)
-    for attribute, members in [("all", {"all": np.full(len(frame), True)}), *_members(frame, groups)]:
+    asked = None if prompt is None else prompts.codes(_column(frame, prompt))
+    for attribute, members in [("all", {"all": np.full(len(frame), True)}), *group_masks(frame, groups)]:
         rng = np.random.default_rng(seed)
         options = {"resamples": resamples, "seed": rng, "centre": centre}
         drawn = {g: resampled_sums(whole_h[chosen], [whole_m[chosen]], **options)[:, 0] for g, chosen in members.items()}
@@ -100,6 +107,11 @@ def smd_by_group(
             apart = _dsm(sums[chosen].sum(axis=0), sums.sum(axis=0))
             dsm = percentile_interval(apart, _dsm(drawn[group], whole), confidence=confidence, n=len(h))
             judged_by = overall_limit if attribute == "all" else limit
+            nested = {}
+            if asked is not None:
+                of_smd = functools.partial(_smd, denominator=denominator)
+                ends = prompts.jackknife(of_smd, sums, asked, chosen, confidence=confidence)
+                nested = dict(zip(("smd_prompt_low", "smd_prompt_high", "prompts"), ends, strict=True))
             level_h, level_m = scale.level(h), scale.nearest(m)
             rows.append(
                 {
@@ -111,6 +123,7 @@ def smd_by_group(
                     "human_sd": smd_denominator(h, m),
                     **dict(zip(("smd", "smd_low", "smd_high"), gap, strict=True)),
                     "smd_se": float(np.std(spread)),
+                    **nested,
                     **dict(zip(("dsm", "dsm_low", "dsm_high"), dsm, strict=True)),
                     "qwk": qwk(level_h, level_m, levels=scale.size),
                     "exact": exact_agreement(level_h, level_m),
@@ -120,6 +133,44 @@ def smd_by_group(
                 }
             )
     return pd.DataFrame(rows)
+
+
+def change_by_group(
+    frame: pd.DataFrame,
+    *,
+    groups: Sequence[str],
+    before: str,
+    after: str,
+    seed: Seed,
+    human: str = "score",
+    min_group: int = 10,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """What a correction did to each group: the change of its |SMD|, paired over the same essays; one row per judged group.
+
+    `frame` has one row per essay, with the machine's scores `before` and `after` the correction. The first row is the whole
+    sample. Columns: attribute, group, n, smd_before, smd, change = |smd| - |smd_before| (above 0: worse), change_low, change_high
+    (expanded percentile bootstrap over the group's essays, all scores of an essay together), effect: "worse" or "better" where
+    the interval leaves out 0, else "not shown". The correction is held fixed. Groups under `min_group` are left out.
+    """
+    h, rows = _column(frame, human).to_numpy(dtype=float), []
+    machines = [paired(h, _column(frame, name))[1] for name in (before, after)]
+    for attribute, members in [("all", {"all": np.full(len(frame), True)}), *group_masks(frame, groups)]:
+        rng = np.random.default_rng(seed)
+        for group, chosen in members.items():
+            if _judged(group, chosen.sum(), min_group):
+                continue
+            pair = [machine[chosen] for machine in machines]
+            own = [smd(h[chosen], machine) for machine in pair]
+            drawn = np.abs(from_moments("smd", resampled_sums(h[chosen], pair, resamples=resamples, seed=rng)))
+            gap = percentile_interval(
+                abs(own[1]) - abs(own[0]), drawn[:, 1] - drawn[:, 0], confidence=confidence, n=int(chosen.sum())
+            )
+            effect = "worse" if gap.low > 0 else "better" if gap.high < 0 else "not shown"
+            rows.append((attribute, group, int(chosen.sum()), *own, *gap, effect))
+    columns = ["attribute", "group", "n", "smd_before", "smd", "change", "change_low", "change_high", "effect"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def osa_osd_csd(
@@ -252,7 +303,7 @@ def conditional_bias(
     """
     h, m = paired(_column(frame, human), _column(frame, machine))
     points, scores, rows = limit * smd_denominator(h, m), np.unique(h), []
-    for attribute, members in [("all", {"all": np.full(len(frame), True)}), *_members(frame, groups)]:
+    for attribute, members in [("all", {"all": np.full(len(frame), True)}), *group_masks(frame, groups)]:
         rng, names = np.random.default_rng(seed), list(members)
         cells = [[members[name] & (h == score) for score in scores] for name in names]
         n = np.array([[cell.sum() for cell in row] for row in cells])
@@ -380,7 +431,7 @@ def _dsm(group: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return z[..., 1] - z[..., 0]
 
 
-def _members(frame: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str, dict[str, np.ndarray]]]:
+def group_masks(frame: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str, dict[str, np.ndarray]]]:
     """Each attribute with its groups, name -> mask of essays: numbers ascending, then names in order, unknown last."""
     found = []
     for column in columns:

@@ -47,7 +47,9 @@ THRESHOLDS = {  # by metric; `below_people`: QWK of two people minus QWK of mach
     "smd": Threshold("within 0.15", WILLIAMSON, lambda value: abs(value) <= 0.15),
     "sd_ratio": Threshold("2/3 to 3/2", "Wang & von Davier 2014", lambda value: (value >= 2 / 3) & (value <= 3 / 2)),
 }
-MIN_DOUBLE = 30  # essays with a second human score, below which nothing is said of how well people agree
+# At a QWK of 0.7 the standard error is about 0.5 / sqrt(n). With 100 essays the half-width of an interval is 0.1, the drop from
+# two people that the threshold allows; with fewer, that drop cannot be told from none.
+MIN_DOUBLE = 100  # double-scored essays from which people's agreement and PRMSE are judged
 SUMS = 9  # terms of `moments`
 LOWER_IS_BETTER = ("rmse", "mae")
 BOUNDS = {"qwk": (-1, 1), "r": (-1, 1), "exact": (0, 1), "adjacent": (0, 1), "rmse": (0, np.inf), "mae": (0, np.inf)}
@@ -260,12 +262,7 @@ def rater_error_variance(ratings: ArrayLike) -> float:
     It is the sample variance of each essay's ratings, averaged with weights c_i - 1, c_i being the number of ratings of essay i.
     `ratings` (n, raters) has NaN where a rater did not score an essay. NaN where no essay has two ratings.
     """
-    ratings, counts = _ratings(ratings)
-    several = ratings[counts > 1]
-    if not len(several):
-        return float("nan")
-    within = several - np.nanmean(several, axis=1, keepdims=True)
-    return float(np.nansum(within**2) / (counts[counts > 1] - 1).sum())
+    return float(_error_variance(rating_parts(ratings).sum(axis=0)))
 
 
 def true_score_variance(ratings: ArrayLike, *, error_variance: float | None = None) -> float:
@@ -275,12 +272,8 @@ def true_score_variance(ratings: ArrayLike, *, error_variance: float | None = No
     mean that of all C ratings, V the error variance (by default `rater_error_variance`). It can be negative where raters hardly
     agree. NaN where V is unknown, and for fewer than two essays.
     """
-    ratings, counts = _ratings(ratings)
-    error = rater_error_variance(ratings) if error_variance is None else error_variance
-    if len(ratings) < 2 or not np.isfinite(error):
-        return float("nan")
-    between = (counts * (np.nanmean(ratings, axis=1) - np.nanmean(ratings)) ** 2).sum()
-    return float((between - (len(ratings) - 1) * error) / (counts.sum() - (counts**2).sum() / counts.sum()))
+    sums = rating_parts(ratings).sum(axis=0)
+    return float(_true_variance(sums, _error_variance(sums) if error_variance is None else error_variance))
 
 
 def prmse(ratings: ArrayLike, machine: ArrayLike, *, error_variance: float | None = None) -> float:
@@ -288,31 +281,52 @@ def prmse(ratings: ArrayLike, machine: ArrayLike, *, error_variance: float | Non
 
     1 - MSE / (variance of true scores), MSE = (sum c_i (mean_i - M_i)^2 - n V) / C; symbols as in `true_score_variance`, formula
     as in RSMTool. Unlike agreement with one rater, it does not fall when raters are careless. 1: the machine gives the true
-    score; 0: it is no better than the mean; below 0: it is worse.
+    score; 0: it is no better than the mean; below 0: it is worse. Above 1 the error variance is overestimated, as happens with
+    few double-scored essays: such a value is no finding (`true_score.prmse_interval`).
 
     `ratings` (n, raters) are in the unit of `machine` (n,), with NaN where an essay lacks a rating. Every essay needs one rating,
     and some need two (or `error_variance` comes from another sample). NaN where undefined: no double-scored essay, one essay, or
     no positive variance of true scores.
     """
-    ratings, counts = _ratings(ratings)
-    _, machine = paired(np.nanmean(ratings, axis=1) if len(ratings) else [], machine)
-    error = rater_error_variance(ratings) if error_variance is None else error_variance
-    true = true_score_variance(ratings, error_variance=error)
-    if not true > 0:
-        return float("nan")
-    wrong = (counts * (np.nanmean(ratings, axis=1) - machine) ** 2).sum()
-    return float(1 - (wrong - len(ratings) * error) / counts.sum() / true)
+    return float(prmse_from_parts(rating_parts(ratings, machine).sum(axis=0), error_variance=error_variance))
 
 
-def _ratings(ratings: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Ratings as float64 (n, raters) and their number per essay, (n,); raises CyborgError for an essay without any."""
+def prmse_from_parts(sums: ArrayLike, *, error_variance: float | None = None) -> np.ndarray:
+    """`prmse` from summed `rating_parts`, (..., 7) -> (...); NaN as there."""
+    n, count, *_, wrong = np.moveaxis(np.asarray(sums, dtype=float), -1, 0)
+    error = _error_variance(sums) if error_variance is None else error_variance
+    return 1 - _over((wrong - n * error) / np.where(count > 0, count, 1), _true_variance(sums, error))
+
+
+def rating_parts(ratings: ArrayLike, machine: ArrayLike | None = None) -> np.ndarray:
+    """An essay's terms with c its number of ratings: 1, c, c^2, c mean, c mean^2, sum (rating - mean)^2, c (mean - M)^2: (n, 7).
+
+    Means are relative to that of all ratings, which changes no result and keeps precision. Without a machine the last term is 0.
+    Raises CyborgError for an essay without any rating.
+    """
     ratings = np.asarray(ratings, dtype=float)
     if ratings.ndim != 2 or np.isinf(ratings).any():
         raise CyborgError(f"ratings must be a table of essays x raters with finite scores or NaN, not of shape {ratings.shape}")
     counts = (~np.isnan(ratings)).sum(axis=1)
     if (counts == 0).any():
         raise CyborgError(f"{int((counts == 0).sum())} essay(s) have no human rating at all: leave those essays out first")
-    return ratings, counts
+    mean = np.nanmean(ratings, axis=1) if len(ratings) else np.empty(0)
+    _, given = paired(mean, mean if machine is None else machine)
+    within = np.nansum((ratings - mean[:, None]) ** 2, axis=1)
+    wrong, mean = counts * (mean - given) ** 2, mean - (np.nanmean(ratings) if len(ratings) else 0.0)
+    return np.column_stack([np.ones(len(ratings)), counts, counts**2, counts * mean, counts * mean**2, within, wrong])
+
+
+def _error_variance(sums: np.ndarray) -> np.ndarray:
+    """`rater_error_variance` from summed parts."""
+    return _over(sums[..., 5], sums[..., 1] - sums[..., 0])
+
+
+def _true_variance(sums: np.ndarray, error: ArrayLike) -> np.ndarray:
+    """`true_score_variance` from summed parts and the error variance."""
+    n, count, squares, total, between, *_ = np.moveaxis(sums, -1, 0)
+    some = np.where(count > 0, count, 1)
+    return _over(between - total**2 / some - (n - 1) * error, count - squares / some)
 
 
 def qwk_of_people(essays: pd.DataFrame, scale: Scale) -> float:

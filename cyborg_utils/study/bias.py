@@ -1,6 +1,8 @@
 """How the arms of a study treat groups of writers: SMD, DSM, bias at the same human score, by arm and stage.
 
-The statistics come from `stats.fairness`. Where there are several seeds, their intervals are widened by training noise.
+The statistics come from `stats.fairness`. Where there are several seeds, their intervals are widened by training noise, and
+where the development essays are given, by the noise of matching on so few: then they speak of the method. One seed speaks of one
+trained model (`model_or_method`).
 """
 
 from __future__ import annotations
@@ -9,11 +11,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
 
 from cyborg_utils.core.scale import Scale
+from cyborg_utils.stats.calibration import matching_noise
 from cyborg_utils.stats.comparisons import holm, widened
 from cyborg_utils.stats.fairness import (
     SIGNS,
+    change_by_group,
     conditional_bias,
     gap_to_truth,
     judged_anew,
@@ -23,43 +29,158 @@ from cyborg_utils.stats.fairness import (
     suppression,
 )
 from cyborg_utils.stats.metrics import THRESHOLDS
-from cyborg_utils.study.arms import averaged, pick, systems
+from cyborg_utils.study.arms import averaged, by_seed, human, pick, systems
 from cyborg_utils.study.scores import ARM
 
+ONE_SEED = "cannot be said from one seed"  # the verdict on the method where only one model was trained
+METHOD = "the method"  # what a row of `model_or_method` speaks of, where not of one trained model
 
-def smd_table(raters: pd.DataFrame, *, column: str = "matched_value", **options: object) -> pd.DataFrame:
-    """`smd_of_runs` of every arm: fraction, labels, student, head, seeds, then its columns. It receives `options`."""
-    tables = [
-        smd_of_runs(arm, column, **options).assign(**dict(zip(ARM, key, strict=True)), seeds=arm["seed"].nunique())
-        for key, arm in raters.groupby(ARM, sort=False)
-    ]
+
+def smd_table(
+    raters: pd.DataFrame, *, column: str = "matched_value", dev: pd.DataFrame | None = None, **options: object
+) -> pd.DataFrame:
+    """`smd_of_runs` of every arm: fraction, labels, student, head, seeds, then its columns. It receives `options`.
+
+    `dev` are the same raters' development essays, for the noise of matching; arms whose match changes nothing have none.
+    """
+    tables = []
+    for key, arm in raters.groupby(ARM, sort=False):
+        place = dict(zip(ARM, key, strict=True))
+        found = smd_of_runs(arm, column, dev=matched_on(dev, arm, column), **options)
+        tables.append(found.assign(**place, seeds=arm["seed"].nunique()))
     first = ["fraction", "labels", "student", "head", "seeds"]
     whole = pd.concat(tables, ignore_index=True)
     return whole[[*first, *(name for name in whole if name not in first)]]
 
 
-def smd_of_runs(arm: pd.DataFrame, column: str, *, confidence: float = 0.95, **options: object) -> pd.DataFrame:
-    """`fairness.smd_by_group` of an arm with several seeds: its columns, then smd_seed_sd (NaN with one seed).
+def matched_on(dev: pd.DataFrame | None, arm: pd.DataFrame, column: str = "matched_value") -> pd.DataFrame | None:
+    """The development essays that one arm's scores in `column` were matched on; None where they were not, or are not known."""
+    if dev is None or column != "matched_value" or np.array_equal(arm["matched_value"], arm["value"]):
+        return None
+    rows = pick(dev, **arm[ARM].iloc[0].to_dict())
+    return rows if len(rows) else None
 
-    smd, dsm, qwk and exact describe a single trained model: they are means over the seeds. Intervals and verdicts hold for other
-    seeds and other essays (`comparisons.widened`), and smd_se covers both sources too. `options` go to `smd_by_group`.
+
+def smd_of_runs(
+    arm: pd.DataFrame,
+    column: str,
+    *,
+    seed: int,
+    dev: pd.DataFrame | None = None,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    **options: object,
+) -> pd.DataFrame:
+    """`fairness.smd_by_group` of an arm with several seeds, and what its verdicts speak of.
+
+    Its columns, then smd_seed_sd (SD of smd over the seeds), smd_match_sd (SD over other development essays to match on,
+    `calibration.matching_noise`), interval_of, verdict_method. smd, dsm, qwk and exact describe a single trained model: they are
+    means over the seeds. Intervals and verdicts hold for other seeds and other essays (`comparisons.widened`), and with `dev`,
+    the seeds' development essays with raw `value` and human `score`, for other essays to match on too. smd_se covers the same.
+
+    With one seed, interval and `verdict` speak of that trained model, its match as it is, and verdict_method is `ONE_SEED`: a
+    claim about the method needs the spread over seeds. NaN where a source is not counted. `options` go to `smd_by_group`.
     """
+    options |= {"seed": seed, "resamples": resamples}
     table, alone = _by_runs(smd_by_group, ["attribute", "group"], arm, column, confidence=confidence, **options)
+    table = table.assign(smd_seed_sd=np.nan, smd_match_sd=np.nan, interval_of="essays")
     if not alone:
-        return table.assign(smd_seed_sd=np.nan)
+        return table.assign(verdict_method=table["verdict"].where(~table["verdict"].isin(SIGNS), ONE_SEED))
     # scaled by the SD over all seeds' essays: a seed may have only two essays of a group in U, whose own SD means nothing
     scaled = [(one["human_sd"] / table["human_sd"]).to_numpy() for one in alone]
-    smd = [np.array([one[name] * by for one, by in zip(alone, scaled, strict=True)]) for name in ("smd", "smd_low", "smd_high")]
-    dsm = [np.array([one[name] for one in alone]) for name in ("dsm", "dsm_low", "dsm_high")]
+
+    def runs(*names: str, by: Sequence[ArrayLike] = scaled) -> list[np.ndarray]:
+        return [np.array([one[name] * factor for one, factor in zip(alone, by, strict=True)]) for name in names]
+
+    smd, dsm = runs("smd", "smd_low", "smd_high"), runs("dsm", "dsm_low", "dsm_high", by=[1] * len(alone))
     means = pd.concat(alone).groupby(level=0)[["dsm", "qwk", "exact"]].mean()
     table[["dsm_low", "dsm_high"]] = table[["dsm_low", "dsm_high"]].sub(table["dsm"] - means["dsm"], axis=0)
     table[list(means)] = means
-    for name, runs in (("smd", smd), ("dsm", dsm)):
-        ends = widened(table[name], table[f"{name}_low"], table[f"{name}_high"], runs, confidence=confidence)
+    measured = {"smd": ("smd", smd), "dsm": ("dsm", dsm)}
+    if "prompts" in table:
+        measured["smd_prompt"] = ("smd", runs("smd", "smd_prompt_low", "smd_prompt_high"))
+    for name, (value, own) in measured.items():
+        ends = widened(table[value], table[f"{name}_low"], table[f"{name}_high"], own, confidence=confidence)
         table[f"{name}_low"], table[f"{name}_high"] = ends
-    table["smd_seed_sd"] = pd.DataFrame(smd[0]).std(ddof=1)
+    table["smd_seed_sd"], table["interval_of"] = pd.DataFrame(smd[0]).std(ddof=1), "essays and seeds"
     table["smd_se"] = np.hypot(table["smd_se"], table["smd_seed_sd"].fillna(0) / np.sqrt(len(alone)))
-    return judged_anew(table, "smd", "smd_low", "smd_high")
+    table = judged_anew(table, "smd", "smd_low", "smd_high")
+    table = table.assign(verdict_method=table["verdict"])
+    if dev is None:
+        return table
+    target, raw = human(dev, "score"), by_seed(dev[dev["seed"].isin(arm["seed"])], "value").values()
+    means = [one["machine_mean"] for one in alone]
+    noise = matching_noise(target, list(raw), means, resamples=resamples, seed=seed)
+    return with_noise(table, noise, essays=len(target), confidence=confidence)
+
+
+def with_noise(table: pd.DataFrame, noise: ArrayLike, *, essays: int, confidence: float) -> pd.DataFrame:
+    """`smd_of_runs` of several seeds with intervals and verdicts that also hold for other development essays.
+
+    `noise` is the SD of each row's machine mean over other `essays` to match on, in points. A linear match changes no DSM.
+    """
+    sd = np.asarray(noise, dtype=float) / table["human_sd"]
+    table = table.assign(
+        smd_match_sd=sd, interval_of="essays, seeds and matching", smd_se=np.hypot(table["smd_se"], sd.fillna(0))
+    )
+    half = stats.t.ppf((1 + confidence) / 2, essays - 1) * sd.fillna(0)
+    for name in [name for name in ("smd", "smd_prompt") if f"{name}_low" in table]:
+        table[f"{name}_low"] = table["smd"] - np.hypot(table["smd"] - table[f"{name}_low"], half)
+        table[f"{name}_high"] = table["smd"] + np.hypot(table[f"{name}_high"] - table["smd"], half)
+    table = judged_anew(table, "smd", "smd_low", "smd_high")
+    return table.assign(verdict_method=table["verdict"])
+
+
+def model_or_method(raters: pd.DataFrame, table: pd.DataFrame, **options: object) -> pd.DataFrame:
+    """Two statements side by side: a claim about the method, and a verdict on each trained model; counts of groups.
+
+    `raters` are the rows of some arms, `table` those of `smd_table` for the same arms. The method's verdicts count other test
+    essays, other trainings and other development essays to match on; a model's count other test essays alone, its match fixed as
+    deployed. Both can be right: a single training may be biased where the method is not shown to be.
+
+    Columns: fraction, labels, student, head, speaks_of (`METHOD` or "seed 1" ...), judged (groups), biased, not_biased,
+    undecided, biased_groups (names with SMD). For the method with one seed there are no counts, and biased_groups is `ONE_SEED`.
+    `options` go to `smd_of_runs`.
+    """
+    rows = []
+    for key, arm in raters.groupby(ARM, sort=False):
+        place = dict(zip(ARM, key, strict=True))
+        rows.append(place | {"speaks_of": METHOD} | _counted(pick(table, **place), "verdict_method"))
+        for seed, own in arm.groupby("seed"):
+            rows.append(place | {"speaks_of": f"seed {seed}"} | _counted(smd_of_runs(own, "matched_value", **options), "verdict"))
+    counts = dict.fromkeys(["judged", *(name.replace(" ", "_") for name in SIGNS)], "Int64")
+    return pd.DataFrame(rows).astype(counts)
+
+
+def _counted(table: pd.DataFrame, column: str) -> dict[str, object]:
+    """Groups by their verdict in `column`, and the biased ones by name."""
+    judged = table[table["verdict"].isin(SIGNS) & (table["attribute"] != "all")]
+    if (judged[column] == ONE_SEED).any():
+        return (
+            {"judged": len(judged)}
+            | dict.fromkeys((name.replace(" ", "_") for name in SIGNS), pd.NA)
+            | {"biased_groups": ONE_SEED}
+        )
+    names = [f"{row.attribute} = {row.group} ({row.smd:+.2f})" for row in judged[judged[column] == "biased"].itertuples()]
+    counts = {name.replace(" ", "_"): int((judged[column] == name).sum()) for name in SIGNS}
+    return {"judged": len(judged)} | counts | {"biased_groups": ", ".join(names)}
+
+
+def matching_table(raters: pd.DataFrame, **options: object) -> pd.DataFrame:
+    """What matching did to each judged group's |SMD|, by arm: fraction, labels, student, head, then `fairness.change_by_group`.
+
+    An essay counts with its mean over the seeds, raw and matched. Arms whose match changes nothing are left out.
+    """
+    tables = []
+    for key, arm in raters.groupby(ARM, sort=False):
+        if np.array_equal(arm["value"], arm["matched_value"]):
+            continue
+        both = averaged(arm, "value").assign(raw=lambda rows: rows["value"], matched=averaged(arm, "matched_value")["value"])
+        found = change_by_group(both, before="raw", after="matched", **options)
+        tables.append(found.assign(**dict(zip(ARM, key, strict=True))))
+    first = ["fraction", "labels", "student", "head"]
+    whole = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=first)
+    return whole[[*first, *(name for name in whole if name not in first)]]
 
 
 def conditional_of_runs(arm: pd.DataFrame, column: str, *, confidence: float = 0.95, **options: object) -> pd.DataFrame:
@@ -87,7 +208,14 @@ def _by_runs(
 
 
 def stage_table(
-    teachers: pd.DataFrame, raters: pd.DataFrame, *, student: str, head: str, scale: Scale, **options: object
+    teachers: pd.DataFrame,
+    raters: pd.DataFrame,
+    *,
+    student: str,
+    head: str,
+    scale: Scale,
+    dev: pd.DataFrame | None = None,
+    **options: object,
 ) -> pd.DataFrame:
     """`smd_of_runs` of every stage at which a bias can enter, by fraction: fraction, stage, essays, then its columns.
 
@@ -97,7 +225,7 @@ def stage_table(
     human scores, on Cyborg Data (raw, and matched on the development split) and on all human scores.
 
     An essay counts with its mean over the seeds in which it is part of the stage. The Teacher's seeds are those of the Cyborg
-    Student. `options` go to `smd_of_runs`.
+    Student. `dev` is as in `smd_table`; `options` go to `smd_of_runs`.
     """
     double = raters.drop_duplicates("essay_id").dropna(subset=["second_score"])
     own, tables = pick(raters, student=student, head=head), []
@@ -119,7 +247,8 @@ def stage_table(
         ]
         for stage, essays, rows, column in stages:
             if len(rows):
-                found = smd_of_runs(rows, column, scale=scale, **options)
+                fitted = matched_on(dev, rows, column) if column == "matched_value" else None
+                found = smd_of_runs(rows, column, dev=fitted, scale=scale, **options)
                 tables.append(found.assign(fraction=fraction, stage=stage, essays=essays))
     whole = pd.concat(tables, ignore_index=True)
     return whole[["fraction", "stage", "essays", *whole.columns.drop(["fraction", "stage", "essays"])]]
@@ -177,7 +306,9 @@ SMD_COLUMNS = [
     "machine_mean",
     "seeds",
 ]
-SMD_COLUMNS += ["smd", "smd_low", "smd_high", "smd_seed_sd", "dsm", "dsm_low", "dsm_high", "qwk", "exact", "limit", "verdict"]
+SMD_COLUMNS += ["smd", "smd_low", "smd_high", "interval_of", "smd_seed_sd", "smd_match_sd"]
+SMD_COLUMNS += ["smd_prompt_low", "smd_prompt_high", "prompts", "dsm", "dsm_low", "dsm_high", "qwk", "exact", "limit"]
+SMD_COLUMNS += ["verdict", "verdict_method"]
 
 
 def distribution_table(teachers: pd.DataFrame, scale: Scale) -> pd.DataFrame:
@@ -217,12 +348,14 @@ def threshold_table(table: pd.DataFrame, *, people: float) -> pd.DataFrame:
     return rows
 
 
-def smd_of_all(raters: pd.DataFrame, **options: object) -> pd.DataFrame:
+def smd_of_all(raters: pd.DataFrame, dev: pd.DataFrame, **options: object) -> pd.DataFrame:
     """`smd_table` of the final scores of all arms and of the raw scores of regression arms: `SMD_COLUMNS`.
 
-    The column `scores` is "matched", "as given" (levels, which are not matched) or "raw". `options` go to `smd_by_group`.
+    The column `scores` is "matched", "as given" (levels, which are not matched) or "raw". Intervals of matched scores count the
+    noise of matching on `dev`; those over prompts stand beside. `options` go to `smd_by_group`.
     """
-    final = smd_table(raters, **options)
+    options |= {"prompt": "prompt"}
+    final = smd_table(raters, dev=dev, **options)
     final["scores"] = final["head"].map({"regression": "matched"}).fillna("as given")
     raw = smd_table(raters[raters["head"] == "regression"], column="value", **options).assign(scores="raw")
     return pd.concat([final, raw], ignore_index=True)[SMD_COLUMNS]

@@ -11,10 +11,12 @@ import pandas as pd
 
 from cyborg_utils.plots.style import label
 from cyborg_utils.stats import fairness
-from cyborg_utils.study import arms
+from cyborg_utils.study import arms, bias
 
 NOT_JUDGED = ("too few", "not a group")
 SHIFT = 0.05  # SD: a smaller shift is not called taken over
+EFFECT = {"worse": "**worse**", "better": "better", "not shown": "no change shown"}
+CONFOUNDED = 0.3  # Cramer's V from which an attribute is called confounded with prompts (Cohen 1988: medium for two groups)
 
 
 def judged(table: pd.DataFrame) -> pd.DataFrame:
@@ -28,22 +30,26 @@ def named_groups(table: pd.DataFrame) -> str:
 
 
 def scope(raters: pd.DataFrame, groups: Sequence[str], *, fraction: float, student: str) -> str:
-    """What the tables speak of: test essays, share of human scores, Student, writer groups."""
-    named = ", ".join(name.removeprefix("groups.") for name in groups)
+    """What the tables speak of: test essays, human scores that were paid for, Student, writer groups."""
+    named, paid = ", ".join(name.removeprefix("groups.") for name in groups), arms.pick(raters, fraction=fraction)["n_human"]
     none = "**This study names no writer groups**: only the row of all essays appears below."
-    return f"{raters['essay_id'].nunique():,} test essays; **{fraction:.0%}** human scores; Student **{label(student)}**. " + (
-        f"Writer groups: {named}." if groups else none
-    )
+    return (
+        f"{raters['essay_id'].nunique():,} test essays; **{paid.iloc[0]:,}** human scores (U, {fraction:.0%} of the training "
+        f"essays, and the development split); Student **{label(student)}**. "
+    ) + (f"Writer groups: {named}." if groups else none)
 
 
-def high_scores(table_suppression: pd.DataFrame, *, fraction: float) -> str:
-    """Whether the Teacher is stricter than people, and how often each arm gives the two highest scores."""
+def high_scores(table_suppression: pd.DataFrame, *, fraction: float, n_human: int) -> str:
+    """Whether the Teacher is stricter than people, and how often each arm gives the two highest scores.
+
+    `n_human` counts the human scores of U and of the development split.
+    """
     at = table_suppression.set_index(["fraction", "arm", "essays"])
     pool = at.loc[(fraction, "teacher", "pool")]
     strict, lenient = pool["shift_high"] < 0, pool["shift_low"] > 0
     verdict = "stricter than" if strict else "more lenient than" if lenient else "not shown to differ in mean from"
     lines = [
-        f"With {fraction:.0%} human scores the Teacher is **{verdict}** people: "
+        f"With {n_human:,} human scores the Teacher is **{verdict}** people: "
         f"{pool['shift']:+.2f} points [{pool['shift_low']:+.2f}, {pool['shift_high']:+.2f}]. Its share of the two highest "
         "scores, and that of the Students:\n"
     ]
@@ -65,40 +71,121 @@ def thresholds(table_thresholds: pd.DataFrame, *, people: float) -> str:
     return "\n\n".join(lines)
 
 
-def verdicts(short: pd.DataFrame) -> str:
-    """A line an arm: how many groups are biased, not biased, undecided; from rows of `table_smd`."""
-    lines = []
-    for arm, part in judged(short).groupby("labels", sort=False):
-        by = {name: part[part["verdict"] == name] for name in fairness.SIGNS}
-        names = named_groups(by["biased"])
-        line = f"- **{label(arm)}**: {len(by['biased'])} of {len(part)} groups biased" + (f": {names}" if names else "")
-        lines.append(f"{line}; {len(by['not biased'])} not biased, {len(by['undecided'])} undecided.")
-    return "\n".join(lines) or "No group is large enough (or none is named), so nothing is judged here."
+def by_chance(groups: int, *, confidence: float) -> str:
+    """How many of so many groups are wrongly called biased at most: each with half of what its interval leaves out."""
+    return f"{(1 - confidence) / 2 * groups:.1f}"
 
 
-def crossed(table_crossed: pd.DataFrame, *, min_group: int) -> str:
-    """The same for crossed groups, as one sentence."""
+def model_or_method(table: pd.DataFrame, *, confidence: float) -> str:
+    """The claim about the method and the verdict on each trained model, side by side, a line an arm (`bias.model_or_method`)."""
+    if not table["judged"].any():
+        return "No group is large enough (or none is named), so nothing is judged here."
+    lines, apart = [], []
+    for _, part in table.groupby(["fraction", "labels", "student", "head"], sort=False):
+        method, models = part.iloc[0], part.iloc[1:]
+        of_method = bias.ONE_SEED if method["biased_groups"] == bias.ONE_SEED else _counts(method)
+        alone = "; ".join(f"{row['speaks_of']}: {_biased(row)}" for _, row in models.iterrows())
+        lines.append(f"- **{label(method['labels'])}**: the method: {of_method}. As trained: {alone}.")
+        if of_method != bias.ONE_SEED and method["biased"] == 0 and (models["biased"] > 0).any():
+            apart.append(label(method["labels"]))
+    models, groups = table[table["speaks_of"] != bias.METHOD], int(table["judged"].max())
+    in_all = by_chance(int(models["judged"].sum()), confidence=confidence)
+    lines.append(
+        f"\nBy chance alone, were the true |SMD| of all {groups} groups just the limit, "
+        f"{by_chance(groups, confidence=confidence)} of them would be called biased in each row, and {in_all} in the "
+        f"{len(models)} trained models together; here it is {models['biased'].sum()}."
+    )
+    if apart:
+        lines.append(
+            f"\n**Both are right** for {'; '.join(apart)}: the method is not shown to be biased against or for any group, yet a "
+            "model trained by it is. Who uses a model must audit that model."
+        )
+    return "\n".join(lines)
+
+
+def _biased(row: pd.Series) -> str:
+    return f"{row['biased'] or 'none'} biased" + (f" ({row['biased_groups']})" if row["biased_groups"] else "")
+
+
+def _counts(row: pd.Series) -> str:
+    return f"of {row['judged']} groups {_biased(row)}, {row['not_biased']} not, {row['undecided']} undecided"
+
+
+def crossed(table_crossed: pd.DataFrame, *, min_group: int, confidence: float) -> str:
+    """The verdicts on crossed groups, and what they speak of."""
     large = table_crossed[table_crossed["verdict"].isin(fairness.SIGNS)]
     count, biased = large["verdict"].value_counts(), named_groups(large.query("verdict == 'biased'")).replace(", ", "; ")
-    return (
+    text = (
         f"Of {len(large)} crossed groups of {min_group} essays or more, {count.get('biased', 0)} are biased"
-        f"{': ' + biased if biased else ''}; {count.get('not biased', 0)} are not, {count.get('undecided', 0)} cannot be told."
+        f"{': ' + biased if biased else ''}; {count.get('not biased', 0)} are not, {count.get('undecided', 0)} cannot be told. "
+        f"By chance alone {by_chance(len(large), confidence=confidence)} would be called biased, were every |SMD| just the limit."
     )
+    return text + of_one_model(table_crossed)
 
 
-def matching(table_smd: pd.DataFrame, labels: Sequence[str], *, student: str, head: str) -> str:
-    """SMD of all essays and the largest |SMD| of a judged group, before and after matching, a line a kind of labels."""
+def of_one_model(table: pd.DataFrame) -> str:
+    """A warning where verdicts speak of one trained model; "" where they speak of the method."""
+    alone = (table["verdict_method"] == bias.ONE_SEED).any()
+    return f" These verdicts are on one trained model; a claim about the method {bias.ONE_SEED}." if alone else ""
+
+
+def prompts(short: pd.DataFrame, table_confounding: pd.DataFrame) -> str:
+    """What intervals over prompts change, and which attributes are confounded with prompts (`prompts.confounding`).
+
+    `short` are rows of `table_smd`.
+    """
+    count, rows = int(short.loc[short["attribute"] == "all", "prompts"].max()), judged(short).dropna(subset=["smd_prompt_low"])
+    if count < 2 or rows.empty:
+        return "All essays answer one prompt, or no group can be judged: intervals over prompts cannot be had here."
+    longer = (rows["smd_prompt_high"] - rows["smd_prompt_low"]) / (rows["smd_high"] - rows["smd_low"])
+    anew = fairness.judged_anew(rows, "smd", "smd_prompt_low", "smd_prompt_high")["verdict"]
+    changed = [
+        f"{label(row.labels)}, {row.attribute} {row.group}: {row.verdict} → {new}"
+        for row, new in zip(rows.itertuples(), anew, strict=True)
+        if row.verdict != new
+    ]
+    text = (
+        f"The test essays answer {count} prompts. With prompts as the units of chance, the intervals of groups are "
+        f"{longer.median():.2f} times as long (median), and {len(changed)} of {len(rows)} verdicts change"
+        f"{': ' + '; '.join(changed) if changed else ''}."
+    )
+    near = table_confounding["cramers_v"] >= CONFOUNDED
+    listed = [f"{row.attribute} {row.cramers_v:.2f}" for row in table_confounding.itertuples() if row.cramers_v == row.cramers_v]
+    for row in table_confounding[near].itertuples():
+        text += (
+            f" **`{row.attribute}` is confounded with prompts**: its groups wrote on different ones, so a gap of a group may be "
+            "one of its prompts."
+        )
+    if listed:
+        strength = "0: unrelated; 1: a prompt tells the group"
+        text += f" Cramér's V of attribute and prompt ({strength}): {', '.join(listed)}."
+        text += f" From {CONFOUNDED:g} on we say confounded." if near.any() else " None is confounded with prompts."
+    return text
+
+
+def matching(table_matching: pd.DataFrame, *, confidence: float) -> str:
+    """What matching did to all essays and to the group that is worst afterwards, a line an arm (`bias.matching_table`)."""
     lines = []
-    for arm in labels:
-        rows = arms.pick(table_smd, labels=arm, student=student, head=head)
-        overall = rows[rows["attribute"] == "all"].set_index("scores")["smd"]
-        worst = judged(rows).assign(size=lambda part: part["smd"].abs()).groupby("scores")["size"].max()
-        steps = [
-            f"{name} {overall[name]:+.2f}" + (f" (worst group {worst[name]:.2f})" if name in worst else "")
-            for name in overall.index[::-1]
-        ]
-        lines.append(f"- {label(arm)}: " + " → ".join(steps))
-    return "SMD of all essays, and the largest |SMD| of a judged group:\n\n" + "\n".join(lines)
+    for _, part in table_matching.groupby(["fraction", "labels", "student", "head"], sort=False):
+        whole, groups = part[part["attribute"] == "all"].iloc[0], part[part["attribute"] != "all"]
+        line = f"- **{label(whole['labels'])}**: SMD of all essays {whole['smd_before']:+.2f} → {whole['smd']:+.2f}"
+        if len(groups):
+            count = groups["effect"].value_counts()
+            better, worse, lucky = count.get("better", 0), count.get("worse", 0), (1 - confidence) * len(groups)
+            line += f"; {worst_group(groups)}. Of {len(groups)} groups {better} better off beyond chance and {worse} worse "
+            line += f"({lucky:.1f} either way by chance alone)"
+        lines.append(f"{line}.")
+    return "\n".join(lines)
+
+
+def worst_group(groups: pd.DataFrame) -> str:
+    """The group with the largest |SMD| after a correction, and what the correction did to it (`fairness.change_by_group`)."""
+    row = groups.loc[groups["smd"].abs().idxmax()]
+    before, after = abs(row["smd_before"]), abs(row["smd"])
+    return (
+        f"worst group afterwards {row['attribute']} {row['group']} (n = {row['n']}), |SMD| {before:.2f} → {after:.2f}, paired "
+        f"change {row['change']:+.2f} [{row['change_low']:+.2f}, {row['change_high']:+.2f}]: {EFFECT[row['effect']]}"
+    )
 
 
 def taken_over(stages: pd.DataFrame) -> str:
@@ -107,7 +194,7 @@ def taken_over(stages: pd.DataFrame) -> str:
     lines = [f"- {label(name)}: all essays {value:+.2f}" for name, value in overall.items()]
     if {"cyborg", "human"} <= set(overall.index):
         passed_on, given = overall["cyborg"] - overall["human"], overall["Teacher on the pool"]
-        taken = passed_on * given > 0 and abs(passed_on) > SHIFT
+        taken = passed_on * given > 0 and min(abs(passed_on), abs(given)) > SHIFT
         lines.append(
             f"\nOn Cyborg Data the Student stands {passed_on:+.2f} from the one without synthetic scores; the synthetic scores "
             f"themselves stand at {given:+.2f}. "

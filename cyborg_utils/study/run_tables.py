@@ -1,15 +1,18 @@
-"""Tables of one run (notebooks 03 and 04): the Teacher as a rater, training sets, Students. Frames in, tidy tables out."""
+"""Tables of runs: the Teacher as a rater, training sets, Students (03, 04); a study's fine-tunings and machines, by its files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
 
+from cyborg_utils.core import config, provenance
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.models import student
+from cyborg_utils.models import student, teacher
 from cyborg_utils.stats.calibration import match_on_dev
 from cyborg_utils.stats.metrics import agreement_metrics, qwk
+from cyborg_utils.study import artefacts, scores
 
 STUDENT = ["student", "head", "labels"]  # what tells the Students of one run apart
 
@@ -80,3 +83,79 @@ def students(scores: pd.DataFrame, scale: Scale) -> pd.DataFrame:
         row |= {name: after[name] for name in ("exact", "adjacent", "rmse", "r", "smd")}
         rows.append(row | {"seconds": own["seconds"].iloc[0]})
     return pd.DataFrame(rows)
+
+
+# ---------------------------------------------------------------- how a study was run
+
+
+def attempts(profile: str) -> pd.DataFrame:
+    """A study's fine-tunings of the Teacher, one row a run: run, fraction, seed, attempts, failed, best_qwk (dev, by attempt).
+
+    A failed attempt is repeated with another seed (`teacher.finetune`); it fails where its best QWK on the development essays is
+    at most `teacher.FAILED`. Tables without a column `attempt` are older than the repetition: there was one attempt.
+    """
+    rows = []
+    for run in scores.runs(profile, "teacher")[0]:
+        curve = artefacts.read_table(profile, f"table_teacher_dev_{run.name}")
+        best = curve.groupby(curve["attempt"] if "attempt" in curve else pd.Series(1, index=curve.index))["qwk"].max()
+        failed = int((best <= teacher.FAILED).sum())
+        row = {"run": run.name, "fraction": run.fraction, "seed": run.seed, "attempts": len(best), "failed": failed}
+        rows.append(row | {"best_qwk": ", ".join(f"{value:.3f}" for value in best)})
+    return pd.DataFrame(rows, columns=["run", "fraction", "seed", "attempts", "failed", "best_qwk"])
+
+
+def attempts_in_words(table: pd.DataFrame, *, confidence: float = 0.95) -> str:
+    """How often a fine-tuning failed at first, and what became of it; `table` as `attempts` gives it, of one study or several.
+
+    The interval of the rate is Wilson's (`statsmodels.stats.proportion`).
+    """
+    count, at_first = len(table), int((table["failed"] > 0).sum())
+    if not count:
+        return "No Teacher was fine-tuned here."
+    low, high = proportion_confint(at_first, count, alpha=1 - confidence, method="wilson")
+    never = int((table["failed"] == table["attempts"]).sum())
+    repeated = " and was repeated with another seed" if at_first > never else ""
+    return (
+        f"In {at_first} of {count} fine-tunings of the Teacher the first attempt failed{repeated} "
+        f"({table['failed'].sum()} of {table['attempts'].sum()} attempts failed; so few fine-tunings allow a rate of "
+        f"{low:.0%} to {high:.0%}). "
+        + (f"**In {never} every attempt failed.** " if never else "")
+        + "The development essays alone decide on it, by the same rule in every run."
+    )
+
+
+def machines(profile: str) -> pd.DataFrame:
+    """On what a study's models ran, one row an execution: notebook, run, processor, cores, gpu, commit, dirty.
+
+    dirty: the sources were not committed, so that no commit repeats it. Executions without a model are left out: `make verify`
+    repeats them exactly on any machine.
+    """
+    study, found = config.load(profile), artefacts.records(profile)
+    found = found[[artefacts.needs(notebook, study) == "model" for notebook in found["notebook"]]].reset_index(drop=True)
+    hardware = pd.DataFrame(found["hardware"].tolist(), columns=["processor", "cores", "gpu"])
+    commit = found["commit"].astype(str)
+    table = pd.concat([found[["notebook", "run"]], hardware], axis=1)
+    return table.assign(commit=commit.str.removesuffix(provenance.DIRTY), dirty=commit.str.endswith(provenance.DIRTY))
+
+
+def machines_in_words(table: pd.DataFrame) -> str:
+    """The kinds of processor of a study's models, and those from uncommitted sources; `table` as `machines` gives it."""
+    if table.empty:
+        return "No model has run here yet."
+    place = table["processor"].where(table["gpu"] == "none", table["processor"] + " with " + table["gpu"].astype(str))
+    names = table["notebook"].str[:2] + ("_" + table["run"].fillna("")).where(table["run"].fillna("") != "", "")
+    kinds = names.groupby(place.to_numpy(), sort=False).agg(list).sort_values(key=lambda lists: -lists.str.len())
+    lines = [
+        f"All {len(table)} executions with a model ran on one kind of processor: {kinds.index[0]}." if len(kinds) == 1 else ""
+    ]
+    if len(kinds) > 1:
+        each = "; ".join(f"{kind} ({len(of)}: {', '.join(of)})" for kind, of in kinds.items())
+        lines = [
+            f"**This study mixes {len(kinds)} kinds of processor**, and models from different kinds are not the same: {each}."
+        ]
+    if len(dirty := names[table["dirty"]]):
+        lines.append(f"**{len(dirty)} of {len(table)} executions are from uncommitted sources**, so no commit repeats them")
+        lines[-1] += f": {', '.join(dirty)}. Their numbers stand until these are run again."
+    else:
+        lines.append(f"All {len(table)} are from committed sources.")
+    return "\n\n".join(lines)

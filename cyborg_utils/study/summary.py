@@ -12,7 +12,7 @@ import pandas as pd
 
 from cyborg_utils.core import config, paths
 from cyborg_utils.plots.style import label
-from cyborg_utils.study import agreement_in_words, arms, artefacts, scores
+from cyborg_utils.study import agreement_in_words, arms, artefacts, bias_in_words, run_tables, scores
 
 FIGURES = ("figure_arms", "figure_qwk_by_fraction", "figure_smd")
 
@@ -41,6 +41,9 @@ def page(profile: str) -> str:
         *_figures(profile),
         "## Beyond the paper",
         _lines(_findings(profile, study)),
+        "## How it was run",
+        run_tables.machines_in_words(run_tables.machines(profile)),
+        run_tables.attempts_in_words(run_tables.attempts(profile)),
         "## Not run",
         _lines(_absent(profile, study)),
         "## Executed notebooks",
@@ -75,18 +78,16 @@ def _gains(profile: str, student: str, head: str) -> list[str]:
 
 
 def _groups(profile: str, student: str, head: str) -> list[str]:
-    """A line on the groups that the Student on Cyborg Data scores differently; none where the study has no groups."""
-    file = paths.results(profile, "tables", "table_smd.csv")
-    table = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["student", "head", "labels", "scores", "attribute"])
-    rows = arms.pick(table, student=student, head=head, labels="cyborg")
-    rows = rows[(rows["scores"] != "raw") & (rows["attribute"] != "all")]
-    if rows.empty:
+    """Groups scored differently on Cyborg Data: by the method, and by each trained Student; none where no group is judged."""
+    file = paths.results(profile, "tables", "table_model_or_method.csv")
+    if not file.is_file():
         return []
-    count = rows["verdict"].value_counts()
-    biased = "; ".join(f"{row.attribute} {row.group} {row.smd:+.2f}" for row in rows[rows["verdict"] == "biased"].itertuples())
-    line = f"Of the groups of writers {count.get('biased', 0)} are scored differently by the Student on Cyborg Data"
-    line += f" ({biased})" if biased else ""
-    return [f"{line}, {count.get('not biased', 0)} are not, {count.get('undecided', 0)} cannot be told."]
+    counts = dict.fromkeys(["judged", "biased", "not_biased", "undecided"], "Int64")
+    table = pd.read_csv(file).astype(counts).fillna({"biased_groups": ""})
+    own = arms.pick(table, labels="cyborg", student=student, head=head)
+    confidence = config.load(profile).section("analyze_bias")["confidence"]
+    told = bias_in_words.model_or_method(own, confidence=confidence) if own["judged"].any() else ""
+    return [f"Groups of writers: {line.removeprefix('- ')}" for line in told.split("\n") if line.startswith("- ")]
 
 
 def _agreement(profile: str, student: str, head: str) -> str:

@@ -19,6 +19,7 @@ from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data import corpora
 from cyborg_utils.extensions.scoring.advisory_flags import Corpus
 from cyborg_utils.stats.calibration import MeanSdMatch, match_on_dev
+from cyborg_utils.stats.conformal import LeastSquares
 from cyborg_utils.study import arms, scores
 
 FILE = "scoring.json"
@@ -40,14 +41,14 @@ class Name:
 
 @dataclass(frozen=True)
 class Release:
-    """A Student's bundle. `residuals`: |human - matched score| of every development essay, ascending, in score points;
-    `mark`: the fingerprint of the Student's training."""
+    """A Student's bundle. `match` gives the score; `line`, fitted on the same development essays, the centre of its prediction
+    interval and their leave-one-out residuals; `mark`: the fingerprint of the Student's training."""
 
     profile: str
     name: Name
     mark: str
     match: MeanSdMatch
-    residuals: np.ndarray
+    line: LeastSquares
     corpus: Corpus
 
 
@@ -93,7 +94,7 @@ def write(profile: str) -> list[Name]:
     essays = corpora.frame(corpora.load(profile), text=True)
     train = essays[essays["split"] == "train"]
     corpus = Corpus.of(train["text"].tolist(), [text for text in train["assignment"].fillna("") if text])
-    given, written = scores.students(profile).query("part == 'dev'"), []
+    given, written = scores.students(profile).query("part != 'test'"), []  # essays that this Student did not learn from
     for name in saved(profile):
         rows = arms.pick(given, run=name.run, student=name.model, head=name.head, labels=name.labels)
         folder = name.folder(profile)
@@ -105,25 +106,31 @@ def write(profile: str) -> list[Name]:
 
 
 def _write(folder: Path, profile: str, name: Name, mark: str, dev: pd.DataFrame, corpus: Corpus) -> None:
-    match = match_on_dev(dev, head=name.head)
-    residuals = np.sort(np.abs(dev["score"] - dev["matched_value"]))
-    content = {"profile": profile, "name": vars(name), "mark": mark, "match": vars(match)}
-    provenance.write_json(folder / FILE, content | {"residuals": residuals.round(6), "corpus": corpus.as_json()})
+    line = LeastSquares.fit(target=dev["score"], values=dev["value"])
+    content = {"profile": profile, "name": vars(name), "mark": mark, "match": vars(match_on_dev(dev, head=name.head))}
+    content["line"] = vars(line) | {"residuals": np.sort(line.residuals).round(6)}  # in no order that tells the essays
+    provenance.write_json(folder / FILE, content | {"corpus": corpus.as_json()})
 
 
 def read(folder: Path) -> Release:
-    """The bundle beside a Student. Raises CyborgError where it is missing or belongs to an earlier training."""
+    """The bundle beside a Student.
+
+    Raises CyborgError where it is missing, belongs to an earlier training, or was made by an earlier version of this package.
+    """
     for file, advice in (("student.json", "Name the folder of a saved Student (notebook 04)"), (FILE, "Run notebook 12")):
         if not (folder / file).is_file():
             raise CyborgError(f"{paths.shown(folder)}: no {file} there. {advice}.")
     content = json.loads((folder / FILE).read_text(encoding="utf-8"))
     if content["mark"] != json.loads((folder / "student.json").read_text(encoding="utf-8"))["mark"]:
         raise CyborgError(f"{paths.shown(folder / FILE)}: of an earlier training of this Student. Run notebook 12 again.")
+    if "line" not in content:
+        remedy = f"`cyborg cards {content['profile']}` makes it anew, from files and without a model."
+        raise CyborgError(f"{paths.shown(folder / FILE)}: made by an earlier version, whose intervals were wider. {remedy}")
     return Release(
         content["profile"],
         Name(**content["name"]),
         content["mark"],
         MeanSdMatch(**content["match"]),
-        np.array(content["residuals"], dtype=float),
+        LeastSquares(**content["line"] | {"residuals": np.array(content["line"]["residuals"], dtype=float)}),
         Corpus.from_json(content["corpus"]),
     )

@@ -54,7 +54,7 @@ def model_card(profile: str, name: bundle.Name) -> str:
     judged = _row(profile, "table_qwk", arm | {"fraction": fraction})
     groups = _rows(profile, "table_smd", arm | {"fraction": fraction})
     groups = groups[groups["scores"] == groups["scores"].iloc[-1]] if len(groups) else groups  # "matched" is last, if there
-    width = conformal.half_width(ready.residuals, CONFIDENCE)
+    width = conformal.half_width(ready.line.residuals, CONFIDENCE)
     common = _common(profile)
     facts = common | {
         "name": name,
@@ -68,6 +68,8 @@ def model_card(profile: str, name: bundle.Name) -> str:
         "width": width if math.isfinite(width) else None,
         "confidence": CONFIDENCE,
         "ready": ready,
+        "intervals": _rows(profile, "table_intervals", arm | {"run": name.run}).to_dict("records"),
+        "promises": _rows(profile, "table_selective", arm | {"run": name.run}).to_dict("records"),
         "coverage": _row(profile, "table_coverage", arm | {"run": name.run, "attribute": "all"}),
         "folder": paths.shown(name.folder(profile)),
         "record": _record(profile, "04_train_student", name.run),
@@ -92,7 +94,9 @@ def data_card(profile: str) -> str:
         "base": _hub_id(study.section("finetune_teacher")["model"]),
         "spread": spread.to_dict("records"),
         "levels": [f"{score:g}" for score in study.scale.scores],
-        "files": [(file.name, sum(1 for _ in file.open(encoding="utf-8")) - 1) for file in files],
+        "files": [
+            (file.name, len(pd.read_csv(file, usecols=[0]))) for file in files
+        ],  # rows, not lines: a prompt may have several
     }
     return _filled("data_card.md.j2", facts)
 

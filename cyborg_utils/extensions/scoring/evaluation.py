@@ -9,6 +9,7 @@ from cyborg_utils.extensions.scoring import advisory_flags
 from cyborg_utils.extensions.scoring.bundle import Name
 from cyborg_utils.extensions.scoring.predict import Scorer
 from cyborg_utils.stats import conformal, metrics
+from cyborg_utils.stats.calibration import MeanSdMatch
 from cyborg_utils.study import arms, scores
 
 
@@ -16,8 +17,9 @@ def facts(scorer: Scorer) -> pd.DataFrame:
     """What goes with a Student besides its weights: one row a fact, the column named after its labels."""
     ready, corpus = scorer.release, scorer.release.corpus
     rows = {
-        "calibration": f"{ready.match.target_mean:.2f} + {ready.match.slope:.2f} × (value − {ready.match.value_mean:.2f})",
-        "development essays": f"{len(ready.residuals):,}",
+        "matched score": _line(ready.match),
+        "least-squares value": _line(ready.line),
+        "development essays": f"{len(ready.line.residuals):,}",
         f"half-width of a {scorer.confidence:.0%} interval": f"{scorer.width:.2f} points",
         "usual length": f"{corpus.shortest:.0f} to {corpus.longest:.0f} words ({corpus.essays:,} training essays)",
         "words known": f"{len(corpus.words):,}; usually at most {corpus.unknown:.0%} of an essay's words are new",
@@ -26,6 +28,10 @@ def facts(scorer: Scorer) -> pd.DataFrame:
     if not corpus.runs:
         rows["prompts' texts"] = "none here: copies are not found"
     return pd.DataFrame(rows.items(), columns=["", ready.name.labels])
+
+
+def _line(fitted: MeanSdMatch | conformal.LeastSquares) -> str:
+    return f"{fitted.target_mean:.2f} + {fitted.slope:.2f} × (value − {fitted.value_mean:.2f})"
 
 
 def beside_saved(profile: str, name: Name, test: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
@@ -50,14 +56,19 @@ def minus_promise(coverage: pd.DataFrame, confidence: float) -> pd.DataFrame:
     return coverage.assign(**{f"gap{end}": coverage[f"coverage{end}"] - confidence for end in ("", "_low", "_high")})
 
 
-def promise_kept(coverage: pd.DataFrame, scorer: Scorer) -> str:
-    """Promised and measured coverage, what is to be expected of so few essays, and for whom it is too low or too high."""
-    every, n, scale = coverage.iloc[0], len(scorer.release.residuals), scorer.student.scale
+def promise_kept(coverage: pd.DataFrame, scorer: Scorer, both: pd.DataFrame) -> str:
+    """Promised and measured coverage, what is to be expected of so few essays, and for whom it is too low or too high.
+
+    `both` as `beside_saved` gives it: how many scores lie outside of their own intervals.
+    """
+    every, n, scale = coverage.iloc[0], len(scorer.release.line.residuals), scorer.student.scale
+    outside = 1 - both["score_given"].between(both["low"] - 1e-4, both["high"] + 1e-4).mean()
     low, high = conformal.expected_range(n, scorer.confidence)
     lines = [
         f"Promised {scorer.confidence:.0%}, found **{_held(every)}**. With {n:,} development essays anything from {low:.1%} to "
         f"{high:.1%} is to be expected.",
-        f"The interval is **{every['width']:.2f} points** wide on a scale from {scale.low:g} to {scale.high:g}.",
+        f"The interval is **{every['width']:.2f} points** wide on a scale from {scale.low:g} to {scale.high:g}. It lies around "
+        f"the least-squares value; {outside:.1%} of the scores given, which are spread as people's are, lie outside of theirs.",
     ]
     for verdict in ("too low", "too high"):
         rows = arms.pick(coverage[1:], verdict=verdict)
@@ -74,8 +85,8 @@ def learned(scorer: Scorer, coverage: pd.DataFrame, table_flags: pd.DataFrame, t
     small = table_onnx.set_index("form").loc["onnx int8"]
     size, changed = small["megabytes"] / table_onnx["megabytes"].iloc[0], 1 - small["same_score"]
     return (
-        f"A {scorer.confidence:.0%} interval around this Student's score is **±{scorer.width:.2f} points** and holds the human "
-        f"score of **{_held(coverage.iloc[0])}** of the test essays{least}: what is promised is an average over all essays. "
+        f"A {scorer.confidence:.0%} interval around this Student's least-squares value is **±{scorer.width:.2f} points** and "
+        f"holds the human score of **{_held(coverage.iloc[0])}** of test essays{least}: what is promised is an average over all. "
         f"Flags mark {table_flags['flagged'].iloc[0]:.1%} of the test essays by mistake; of {len(table_flags) - 1} kinds of bad "
         f"essays they find {len(found)} (9 in 10 essays or more) and miss {len(missed)} (more than half of the essays). The int8 "
         f"file has {size:.0%} of the size of PyTorch's and changes {changed:.0%} of the scores."

@@ -2,8 +2,13 @@
 
     cyborg score ESSAYS.csv --student build/ellipse/students/u10_s1/<Student> -o SCORES.csv
 
-One row an essay: id, score (the nearest on the scale), value (real-valued, calibrated as in the Student's study), low and high
-(an interval that holds a human score with the stated confidence), flags (how the essay differs from the training essays).
+One row an essay: id, score (the nearest on the scale to value), value (real-valued, matched to people's mean and SD as in the
+Student's study), low and high (an interval that holds a human score with the stated confidence), doubt (the chance that a human
+score is more than one level from score, by the errors on the development essays: the larger, the sooner a person should look),
+flags (how the essay differs from the training essays).
+
+low and high lie around the least-squares value, the best guess for one essay. value is more extreme, since matched scores are
+spread as people's are. So a very high or low score can lie outside of its own interval.
 The file is read and written in parts, so it may be larger than memory; a stopped call resumes where it was.
 """
 
@@ -25,10 +30,11 @@ from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data import files
 from cyborg_utils.extensions.scoring import advisory_flags, bundle, onnx
 from cyborg_utils.models import student
-from cyborg_utils.stats import conformal
+from cyborg_utils.stats import conformal, selective
 from cyborg_utils.study import artefacts
 
-COLUMNS = ["id", "score", "value", "low", "high", "flags"]
+COLUMNS = ["id", "score", "value", "low", "high", "doubt", "flags"]
+READING = ("encoding", "delimiter", "quoting", "decimal", "sheet")  # of `Columns`: how the file is read
 PART = 512  # essays read, scored and written at a time
 SHOWN = 5  # faults that a message shows in full
 
@@ -42,6 +48,13 @@ class Columns:
     prompt: str = ""
     delimiter: str = ""
     encoding: str = ""
+    quoting: str = ""
+    decimal: str = ""
+    sheet: str = ""
+
+    def layout(self, file: Path) -> files.Layout:
+        """How a file is read; its notes are for the user."""
+        return files.layout(file, **{name: getattr(self, name) for name in READING})
 
 
 class Scorer:
@@ -53,23 +66,24 @@ class Scorer:
         self.student = student.load(folder)
         if form != "torch":
             self.student = onnx.attached(self.student, onnx.exported(self.student, folder, int8=form == "int8"))
-        self.width = conformal.half_width(self.release.residuals, confidence)
+        self.width = conformal.half_width(self.release.line.residuals, confidence)
 
     def score(self, ids: Sequence[str], texts: Sequence[str], prompts: Sequence[str] = ()) -> pd.DataFrame:
         """`COLUMNS` of these essays, in their order."""
         scale, corpus = self.student.scale, self.release.corpus
         rows, cut = self.student.encode(texts)
-        value, _ = self.student.read(rows)
-        value = self.release.match.apply(value)
-        low, high = conformal.interval(value, self.width, scale)
+        raw, _ = self.student.read(rows)
+        value, predicted = self.release.match.apply(raw), self.release.line.apply(raw)
+        level, (low, high) = scale.nearest(value), conformal.interval(predicted, self.width, scale)
+        doubt = selective.signals(predicted, level, self.release.line, scale, risk=selective.FAR_OFF)[selective.EXPECTED]
         shares = [lost / (lost + len(row)) for row, lost in zip(rows, cut, strict=True)]
         tasks = prompts or itertools.repeat("")
         flags = [
             advisory_flags.as_text(corpus.flags(corpus.measure(text, task), cut=share))
             for text, task, share in zip(texts, tasks, shares, strict=False)
         ]
-        cells = [list(ids), scale.score(scale.nearest(value)), value.round(4), low.round(4), high.round(4), flags]
-        return pd.DataFrame(dict(zip(COLUMNS, cells, strict=True)))
+        numbers = [column.round(4) for column in (value, low, high, doubt)]
+        return pd.DataFrame(dict(zip(COLUMNS, [list(ids), scale.score(level), *numbers, flags], strict=True)))
 
 
 def count(file: Path, columns: Columns) -> int:
@@ -78,14 +92,15 @@ def count(file: Path, columns: Columns) -> int:
     Raises CyborgError that names file, row and column of every kind of fault: a missing column, a missing or repeated id, a text
     that is not a text. An empty text is not a fault: it gets a score and a flag.
     """
-    there = files.header(file, encoding=columns.encoding, delimiter=columns.delimiter)
+    how = columns.layout(file)
+    there = files.header(file, how)
     wanted = [name for name in (columns.id, columns.text, columns.prompt) if name]
     if absent := [name for name in wanted if name not in there]:
         hint = " Is the delimiter another? Give --delimiter." if len(there) == 1 else ""
         problem = f"no column {files.listed(absent)}; there are {files.listed(there)}"
         raise CyborgError(f"{paths.shown(file)}: {problem}. Give --id and --text.{hint}")
     ids, faulty = array("q"), False  # eight bytes an essay: ids themselves may be long
-    for row in files.rows(file, encoding=columns.encoding, delimiter=columns.delimiter):
+    for row in files.rows(file, how):
         name = files.text(row.cells.get(columns.id))
         ids.append(hash(name))
         faulty = faulty or bool(_fault(row, name, row.number, columns))
@@ -94,15 +109,15 @@ def count(file: Path, columns: Columns) -> int:
     in_order = np.sort(np.frombuffer(ids, dtype=np.int64))
     twice = in_order[1:][in_order[1:] == in_order[:-1]]
     if faulty or len(twice):
-        raise CyborgError(_faults(file, columns, set(twice.tolist())))
+        raise CyborgError(_faults(file, how, columns, set(twice.tolist())))
     return len(ids)
 
 
-def _faults(file: Path, columns: Columns, twice: set[int]) -> str:
+def _faults(file: Path, how: files.Layout, columns: Columns, twice: set[int]) -> str:
     """What is wrong with a file, the first `SHOWN` faults in full. `twice`: hashes of the ids that are in several rows."""
     seen: dict[int, int] = {}
     faults, wrong = [], 0
-    for row in files.rows(file, encoding=columns.encoding, delimiter=columns.delimiter):
+    for row in files.rows(file, how):
         name = files.text(row.cells.get(columns.id))
         before = seen.setdefault(hash(name), row.number) if hash(name) in twice else row.number
         if fault := _fault(row, name, before, columns):
@@ -126,14 +141,14 @@ def _fault(row: files.Row, name: str, before: int, columns: Columns) -> str:
         cell = row.cells.get(column)
         if cell is not None and cell == cell and not isinstance(cell, str):  # NaN is not a text, but not a fault either
             return f", column {column}: not a text but {type(cell).__name__}"
-        if isinstance(cell, str) and files.UNREADABLE.search(cell):
+        if files.fault(cell):
             return f", column {column}: unreadable bytes; give --encoding"
     return ""
 
 
 def parts(file: Path, columns: Columns) -> Iterator[tuple[list[str], list[str], list[str]]]:
     """Ids, texts and prompts of a checked file, `PART` essays at a time."""
-    rows = files.rows(file, encoding=columns.encoding, delimiter=columns.delimiter)
+    rows = files.rows(file, columns.layout(file))
     while part := list(itertools.islice(rows, PART)):
         ids = [files.text(row.cells.get(columns.id)) for row in part]
         texts, prompts = ([files.text(row.cells.get(name)) for row in part] for name in (columns.text, columns.prompt))

@@ -1,0 +1,78 @@
+"""What a table's cells tell about how it was made, as sentences: scores that are none, look-alike groups, ids, markup."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.data import files
+
+MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mär|mai|okt|dez|janv|févr|avr|juin|juil|août|sept|déc"
+DATE = re.compile(
+    rf"\d{{1,2}}[-. /]+({MONTHS})[a-z]*\.?([-. /]+\d+)?|({MONTHS})[a-z]*[-. /]+\d+|\d{{4}}-\d\d-\d\d( 00:00:00)?", re.I
+)
+FLOAT_ID = re.compile(r"\d+\.0")
+BLOCK = re.compile(r"</?(?:p|br|div|li|ul|ol|h[1-6]|tr|table|blockquote)\b[^<>]*>", re.I)
+TAG = re.compile(r"</?(?:p|br|div|li|ul|ol|h[1-6]|tr|td|table|blockquote|span|strong|em|b|i|u|a|font|img|sup|sub)\b[^<>]*>", re.I)
+ENTITY = re.compile(r"&(?:nbsp|amp|lt|gt|quot|apos|[lr][sd]quo|[nm]dash|hellip|#\d+);")
+DISTINCT = 1000  # different scores that are remembered
+FEW = 20  # different words that can be scores
+
+
+def scores(seen: Counter[str], scale: Scale) -> str:
+    """What to write where too many of these scores (as they stand, with how often) cannot be used; "" where nothing is known."""
+    seen = Counter({cell: count for cell, count in seen.items() if not files.missing(cell)})
+    numbers = {cell: files.number(cell) for cell in seen}
+    values = [value for value in numbers.values() if value == value]
+    words = [cell for cell, value in numbers.items() if value != value]
+    if dates := [cell for cell in words if DATE.fullmatch(cell)]:
+        made = f"Scores such as {files.listed(dates[:2])} are dates: a spreadsheet has made them of scores such as 3-4."
+        return f" {made} Mend them at their source, with the column's format set to text."
+    if words and len(words) <= FEW:
+        lines = ", ".join(f"{word}: ..." for word in sorted(words)[:6])
+        given = f"The words {files.listed(sorted(words))} stand for scores"
+        return f" {given}: write prepare_data.options.labels: {{{lines}}}, or take their rows out."
+    if values and sum(not scale.contains(value) for value in values):
+        step = next((step for step in (1, 0.5, 0.25, 0.1) if all((value / step).is_integer() for value in values)), 0.01)
+        ends = f"[{min(values):g}, {max(values):g}, {step:g}]"
+        given = f"The scores go from {min(values):g} to {max(values):g}"
+        return f" {given}: write prepare_data.scale: {ends}, with the ends that the scale has."
+    return ""
+
+
+def look_alikes(column: str, groups: Iterable[str]) -> list[str]:
+    """One sentence for each set of groups that may be one: the same but for case, space and points, or a word and its letter."""
+    sets: defaultdict[str, set[str]] = defaultdict(set)
+    for group in groups:
+        key = group.casefold().strip()
+        sets[key if re.search(r"\d", key) else re.sub(r"[\s.]+", "", key) or key].add(group)
+    for letter in [key for key in sets if len(key) == 1 and key.isalpha()]:
+        words = [key for key in sets if len(key) > 1 and key.startswith(letter)]
+        if len(words) == 1:
+            sets[words[0]] |= sets.pop(letter)
+    return [
+        f"{files.listed(sorted(names))} of {files.listed([column])} look alike, but are different groups. Write them one way."
+        for names in sets.values()
+        if len(names) > 1
+    ]
+
+
+def ids(names: Iterable[str]) -> list[str]:
+    """A sentence where all ids look like 12.0."""
+    if (first := next(iter(names), "")) and all(map(FLOAT_ID.fullmatch, names)):
+        return [f"All ids look like {first}: another tool has made numbers of them. They are kept as they stand, as text."]
+    return []
+
+
+def marked_up(text: str) -> bool:
+    """Whether a text has HTML tags or entities."""
+    return ("<" in text and TAG.search(text) is not None) or ("&" in text and ENTITY.search(text) is not None)
+
+
+def stripped(text: str) -> str:
+    """A text without HTML: tags of paragraphs and lines become line ends, other tags nothing, entities their characters."""
+    plain = html.unescape(TAG.sub("", BLOCK.sub("\n", text))).replace("\xa0", " ")
+    return re.sub(r" *\n\s*", "\n", plain).strip()

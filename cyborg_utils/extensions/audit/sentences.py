@@ -1,0 +1,178 @@
+"""What the audit says in words: functions of its tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from cyborg_utils.data import advice
+from cyborg_utils.extensions.audit.judgement import (
+    FEWEST,
+    OWN_SCALES,
+    POOLED,
+    WITHIN,
+    between_prompts,
+    count,
+    judged_parts,
+    no_ground,
+    no_second,
+)
+from cyborg_utils.stats import power, true_score
+from cyborg_utils.stats.fairness import NOT_RECORDED
+
+FLATTERS = 0.05  # QWK by which pooling must exceed the mean within prompts to be said to flatter
+
+
+def described(essays: pd.DataFrame, source: str) -> str:
+    """How many essays there are, from where, how many with a second human score, the groups of writers, and what to know."""
+    listed = [
+        f"{name.removeprefix('groups.')} ({count(essays[name].nunique(), 'group')}, {essays[name].isna().sum()} not recorded)"
+        for name in essays
+        if name.startswith("groups.")
+    ]
+    prompts = f" {count(essays['prompt'].nunique(), 'prompt')}." if "prompt" in essays else ""
+    first = (
+        f"**{count(len(essays), 'essay')}** {source}; {essays['second_score'].notna().sum():,} with a second human score."
+        f"{prompts} Writer groups: {'; '.join(listed) or 'none named'}."
+    )
+    groups = {name.removeprefix("groups."): essays[name].dropna().astype(str).unique() for name in essays if "groups." in name}
+    alike = [line for column, names in groups.items() for line in advice.look_alikes(column, names)]
+    return "\n\n".join([first, *essays.attrs.get("notes", []), *alike])
+
+
+def at_hand(study: bool) -> str:
+    """Of whom the audit speaks: the model at hand, not the method that made it."""
+    if study:
+        return (
+            "This audit speaks of **the model at hand**: one trained Student, its matching as it is. Trained again, the same "
+            "method would give other scores and may get other verdicts: notebook 06 speaks of the method, training noise counted."
+        )
+    return (
+        "This audit speaks of **the model at hand**: the machine that gave these scores, as it was then. What the same method "
+        "would do if trained again, one machine's scores cannot tell; for a study, notebook 06 does."
+    )
+
+
+def agreement_within(essays: pd.DataFrame, table: pd.DataFrame) -> str:
+    """Whether agreement is judged within prompts, and whether pooling them flatters; "" without prompts.
+
+    `table` is that of `by_prompt`.
+    """
+    if table.empty:
+        return ""
+    rows, share = table.set_index("prompt"), between_prompts(essays)
+    within, pooled, judged = rows.loc[WITHIN, "qwk"], rows.loc[POOLED, "qwk"], (table["judged"] == "yes").sum()
+    differ = f"Prompts account for {max(share, 0):.0%} of the variance of human scores."
+    if len(judged_parts(essays)) == 1:
+        return (
+            f"Agreement is judged over all essays as one table: only {judged} of {len(table) - 2} prompts have {FEWEST} essays "
+            f"with different scores. {differ}"
+        )
+    lines = [f"Agreement is judged within prompts: mean QWK **{within:.3f}** over {judged} of {len(table) - 2} prompts."]
+    told = f"As one table it is {pooled:.3f}"
+    flat = pooled - within
+    lines.append(f"{told}: **pooling flatters by {flat:.2f}**, since prompts differ." if flat > FLATTERS else f"{told}.")
+    if share > OWN_SCALES:
+        differ += (
+            " They have scales of their own: groups are not compared across them, and what follows for all essays as one table "
+            "(levels, distribution, high scores) judges nothing. Audit each prompt by itself, with its own --scale."
+        )
+    return " ".join([*lines, differ])
+
+
+def over_prompts(table: pd.DataFrame) -> str:
+    """Intervals that hold for other prompts too, beside those of these prompts, from `judgement.thresholds`; "" without them."""
+    told = [
+        f"{row.criterion} [{row.low_prompts:.2f}, {row.high_prompts:.2f}] instead of [{row.low:.2f}, {row.high:.2f}]"
+        for row in table.dropna(subset=["low_prompts", "high_prompts"]).itertuples()
+    ]
+    return (
+        f"Essays of one prompt are alike. With prompts drawn, not essays, the intervals are: {'; '.join(told)}." if told else ""
+    )
+
+
+def thresholds_met(table: pd.DataFrame, judged: pd.DataFrame, *, smd_limit: float) -> str:
+    """Thresholds met, missed and not known, which answers hang on these essays, and the verdicts on groups large enough to judge.
+
+    `table` is that of `thresholds`; `judged` the rows of `fairness.smd_by_group` that it was given.
+    """
+    met, missed = (table.loc[table["met"] == answer, "criterion"].tolist() for answer in ("yes", "no"))
+    reasons = table.loc[table["met"] == "not known"].groupby("why", sort=False)["criterion"]
+    unknown = "; ".join(f"{', '.join(criteria)} ({why})" for why, criteria in reasons)
+    close = ", ".join(table.loc[table["clear"] == "no", "criterion"])
+    answered = len(met) + len(missed)
+    lines = [f"**{len(met)} of {count(answered, 'threshold')} {'is' if answered == 1 else 'are'} met.**"]
+    lines = lines if answered else ["**No verdict.**"]
+    lines += [f"Missed: {', '.join(missed)}."] if missed else []
+    lines += [f"Not settled by these essays (the threshold lies in the interval): {close}."] if close else []
+    lines += [f"Not known: {unknown}."] if unknown else []
+    if len(judged) and answered:
+        undefined = judged["smd"].isna()
+        verdicts = judged.loc[~undefined, "verdict"].value_counts()
+        biased = [f"{row.attribute} = {row.group} ({row.smd:+.2f})" for row in judged.query("verdict == 'biased'").itertuples()]
+        lines.append(
+            f"Of {len(judged)} writer groups large enough to judge, {len(biased)} are treated differently, beyond {smd_limit:g}"
+            f"{': ' + ', '.join(biased) if biased else ''}; {verdicts.get('not biased', 0)} are not, "
+            f"{verdicts.get('undecided', 0)} cannot be told"
+            f"{f'; without SMD, since all human scores are the same: {undefined.sum()}' if undefined.any() else ''}."
+        )
+    return "\n\n".join(lines)
+
+
+def true_score_agreement(essays: pd.DataFrame, **options: object) -> str:
+    """PRMSE with its interval, where enough essays have a second human score; `options` as in `true_score.prmse_interval`."""
+    start = "Agreement with the *true* score (PRMSE) is **not known**"
+    if why := no_second(essays) or no_ground(essays):
+        return f"{start}: {why}."
+    found = true_score.prmse_interval(essays[["score", "second_score"]], essays["value"], **options)
+    if not found.value <= 1 or not math.isfinite(found.low):
+        return f"{start}: two people's scores tell too little of the true score here (estimate {found.value:.2f})."
+    return (
+        "Against the *true* score (two ratings of an essay tell how far a single one can be trusted): "
+        f"**PRMSE = {found.value:.3f}** [{found.low:.3f}, {min(found.high, 1):.3f}], the share of the variance of true scores "
+        "that the machine predicts (Loukina et al. 2020)."
+    )
+
+
+def drawn(shown: pd.DataFrame, table: pd.DataFrame) -> str:
+    """Groups that a figure leaves out; "" where there are none. `shown` is what `judgement.drawn_groups` leaves of the table."""
+    every, some = (frame.groupby("attribute", sort=False)["group"].nunique() for frame in (table, shown))
+    left = [f"{some[name]} of the {every[name]} groups of `{name}`" for name in every.index if some.get(name, 0) < every[name]]
+    return f"Drawn: {'; '.join(left)}, biased ones first, then those with most essays. The table has all." if left else ""
+
+
+def high_scores(found: Mapping[str, float], *, why: str = "") -> str:
+    """Whether the two highest scores are given too rarely, from `fairness.suppression`; `why` that is not known, if it is not."""
+    low, high = found["change_low"], found["change_high"]
+    if why:
+        return f"Whether high scores are suppressed is **not known**: {why}."
+    verdict = "suppressed" if high < 0 else "given too often" if low > 0 else "not shown to be given too rarely"
+    return (
+        f"High scores are **{verdict}**: {found['machine_top']:.1%} of the essays get one of the two highest instead of "
+        f"{found['human_top']:.1%} (difference {found['change']:+.1%} [{low:+.1%}, {high:+.1%}]). "
+        f"The mean of rounded scores shifts by {found['shift']:+.2f} points "
+        f"[{found['shift_low']:+.2f}, {found['shift_high']:+.2f}]."
+    )
+
+
+def unequal(table: pd.DataFrame) -> str:
+    """Attributes that make a difference at equal human score beyond chance (CSD, Holm), from `fairness.osa_osd_csd`."""
+    clear = table.query("measure == 'CSD' and p_holm < 0.05")
+    if table.loc[table["measure"] == "CSD", "p_holm"].isna().all():
+        return "Whether writers are treated differently at equal human score is **not known**: too few groups, essays or scores."
+    listed = ", ".join(f"{row.attribute} ({row.r2_adjusted:.1%} of the variance of the error)" for row in clear.itertuples())
+    some = f"At equal human score, writers are treated differently by **{listed}**."
+    return some if listed else "At equal human score no attribute makes a difference beyond chance (CSD, Holm)."
+
+
+def can_be_cleared(table: pd.DataFrame, *, smd_limit: float) -> str:
+    """For how many groups these essays can show that there is no bias, from `power.smd_power`."""
+    asked = table[(table["question"] == power.CLEARED) & (table["attribute"] != "all") & (table["group"] != NOT_RECORDED)]
+    if asked.empty:
+        return "No writer groups are compared."
+    return (
+        f"“No bias within {smd_limit:g}” can be shown here (where it is true, in 80 % of such samples) for "
+        f"**{asked['answerable'].sum()} of {len(asked)} groups**."
+    )
