@@ -32,6 +32,7 @@ from cyborg_utils.models import cpu_attention, recipes, trainer, weights
 from cyborg_utils.models.prompt import Prompt, plain_ids
 
 BUDGET = {"cpu": 8192, "cuda": 65536}  # tokens a batch
+EVERY = 10.0  # seconds of work that a kill can cost
 
 
 @dataclass(frozen=True)
@@ -112,19 +113,16 @@ def _fill(target: Path, shape: tuple[int, ...], rows, spans, body, show: str) ->
     states = np.lib.format.open_memmap(target / "states.npy", mode="r+" if begun else "w+", dtype=np.float16, shape=shape)
     done = np.load(target / "done.npy", allow_pickle=False) if begun else np.zeros(len(rows), dtype=bool)
     spent = float((target / "seconds.txt").read_text()) if begun else 0.0
-    network = body() if not done.all() else None
+    network = body()
     bar = tqdm(total=len(rows), initial=int(done.sum()), desc=show, unit="essay", mininterval=2)
     waiting, since = [], time.monotonic()
-    batches = [
-        batch[~done[batch]]
-        for batch in trainer.token_batches([*map(len, rows)], BUDGET.get(network and network.device.type, 8192))
-    ]
+    batches = [batch[~done[batch]] for batch in trainer.token_batches([*map(len, rows)], BUDGET[network.device.type])]
     for number, batch in enumerate(batches, 1):
         if len(batch):
             states[batch] = network.means([rows[at] for at in batch], [spans[at] for at in batch])
             waiting.append(batch)
             bar.update(len(batch))
-        if waiting and (number == len(batches) or time.monotonic() - since > 10):
+        if waiting and (number == len(batches) or time.monotonic() - since > EVERY):
             states.flush()
             done[np.concatenate(waiting)] = True
             spent, since, waiting = spent + time.monotonic() - since, time.monotonic(), []

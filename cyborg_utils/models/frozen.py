@@ -1,0 +1,114 @@
+"""A scorer on top of frozen features: ridge regression, fitted in a second on few human scores, and no development essay spent.
+
+Features of an essay come in blocks: the states of a language model (`models.states`), text statistics, counts of words. Each
+block has a ridge regression of its own, on standardised features, with its penalty chosen by leave-one-out. The blocks'
+leave-one-out predictions are stacked (Breiman 1996: weights that are not negative), so that a block which says nothing on few
+essays gets little weight. Everything else is fitted on leave-one-out predictions too: mean and SD matched to people's, and the
+spread of the errors, from which come the probabilities of the levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import optimize, stats
+from sklearn.linear_model import RidgeCV
+
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.core.scale import Scale
+from cyborg_utils.stats.calibration import MeanSdMatch
+
+PENALTIES = np.logspace(-1, 6, 29)  # times the mean square of a standardised feature
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block's regression: value = intercept + (features - centre) / spread @ weights; float64 (d,) each."""
+
+    centre: np.ndarray
+    spread: np.ndarray
+    weights: np.ndarray
+    intercept: float
+    penalty: float
+
+    @classmethod
+    def fit(cls, features: ArrayLike, value: ArrayLike) -> tuple[Block, np.ndarray]:
+        """The regression of scores (n,) on features (n, d), and its leave-one-out predictions (n,).
+
+        Features that do not vary have weight 0. Centre and spread are those of all n essays, also for the prediction of one
+        that is left out.
+        """
+        features, value = np.asarray(features, dtype=float), np.asarray(value, dtype=float)
+        centre, spread = features.mean(axis=0), features.std(axis=0)
+        spread[spread < 1e-9 * np.maximum(1, np.abs(centre))] = np.inf
+        ridge = RidgeCV(alphas=PENALTIES, scoring="neg_mean_squared_error", store_cv_results=True)
+        ridge.fit((features - centre) / spread, value)
+        left_out = ridge.cv_results_[:, int(np.flatnonzero(ridge.alpha_ == PENALTIES)[0])]
+        return cls(centre, spread, ridge.coef_, float(ridge.intercept_), float(ridge.alpha_)), left_out
+
+    def value(self, features: ArrayLike) -> np.ndarray:
+        return self.intercept + (np.asarray(features, dtype=float) - self.centre) / self.spread @ self.weights
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A fitted scorer. `shares`: the weight of each block; `match`: mean and SD as people's; `error`: SD of its errors, in
+    points."""
+
+    scale: Scale
+    blocks: Mapping[str, Block]
+    shares: Mapping[str, float]
+    line: MeanSdMatch  # least squares: from the stacked prediction to the best guess
+    match: MeanSdMatch
+    error: float
+    left_out: np.ndarray  # best guesses of the n essays, each without its own score
+
+    @classmethod
+    def fit(cls, features: Mapping[str, ArrayLike], score: ArrayLike, scale: Scale) -> Frozen:
+        """Fit on human scores (n,) of essays whose features are given by block, (n, d) each. Raises CyborgError for n < 5."""
+        score = np.asarray(score, dtype=float)
+        if len(score) < 5 or np.ptp(score) == 0:
+            raise CyborgError(
+                f"{len(score)} human score(s), {len(np.unique(score))} of them different: 5 essays and 2 scores are needed."
+            )
+        blocks, guesses = {}, []
+        for name, given in features.items():
+            blocks[name], left_out = Block.fit(given, score)
+            guesses.append(left_out)
+        shares = _stacked(np.column_stack(guesses), score)
+        stacked = np.column_stack(guesses) @ shares
+        slope = float(np.clip(np.cov(stacked, score)[0, 1] / max(stacked.var(ddof=1), 1e-12), 0, 3))
+        line = MeanSdMatch(float(score.mean()), float(stacked.mean()), slope)
+        best = line.apply(stacked)
+        error = float(np.sqrt(((score - best) ** 2).sum() / max(1, len(score) - 2)))
+        match = MeanSdMatch.fit(target=score, values=best)
+        return cls(scale, blocks, dict(zip(blocks, map(float, shares), strict=True)), line, match, error, best)
+
+    def guess(self, features: Mapping[str, ArrayLike]) -> np.ndarray:
+        """The best guess in the sense of least squares, score units, (n,)."""
+        return self.line.apply(sum(share * self.blocks[name].value(features[name]) for name, share in self.shares.items()))
+
+    def value(self, features: Mapping[str, ArrayLike]) -> np.ndarray:
+        """Scores with people's mean and SD, (n,), neither rounded nor trimmed; a level is the nearest to them."""
+        return self.match.apply(self.guess(features))
+
+    def probabilities(self, features: Mapping[str, ArrayLike]) -> np.ndarray:
+        """Probability of each level, (n, K): normal errors around the best guess, with the SD of the leave-one-out errors."""
+        edges = np.r_[-np.inf, self.scale.scores[:-1] + self.scale.step / 2, np.inf]
+        return np.diff(stats.norm.cdf((edges - self.guess(features)[:, None]) / max(self.error, 1e-9)), axis=1)
+
+
+def _stacked(guesses: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Weights of the columns of `guesses` (n, blocks) that predict the scores best: not negative, drawn towards equal ones.
+
+    The pull to equal weights counts as two essays a block, so that it rules on few essays and vanishes on many.
+    """
+    count = guesses.shape[1]
+    equal = np.full(count, 1 / count)
+    centred = guesses - guesses.mean(axis=0)
+    pull = np.sqrt(2 * centred.var(axis=0).mean()) * np.eye(count)
+    weights, _ = optimize.nnls(np.vstack([centred, pull]), np.r_[score - score.mean(), pull @ equal])
+    return weights if weights.any() else equal
