@@ -15,7 +15,14 @@ ONE = {"student": "s", "head": "h"}
 
 def pair(system: str, baseline: str, difference: float, low: float, high: float, **other: object) -> dict[str, object]:
     """One row of `agreement.comparisons`."""
-    ends = {"tost_low": low, "tost_high": high, "equivalence": "undecided", "qwk": 0.6 + difference, "qwk_baseline": 0.6}
+    ends = {
+        "tost_low": low,
+        "tost_high": high,
+        "p_tost_holm": 0.2,
+        "equivalence": "undecided",
+        "qwk": 0.6 + difference,
+        "qwk_baseline": 0.6,
+    }
     return PAIR | {"system": system, "baseline": baseline, "difference": difference, "low": low, "high": high} | ends | other
 
 
@@ -34,7 +41,7 @@ def test_a_gain_is_told_with_its_interval_p_and_equivalence():
     assert (
         "agrees better with people than `human`: +0.100 [+0.050, +0.150], **beyond chance** (p = 0.001, corrected 0.004)" in text
     )
-    assert "it is **comparable to** all human scores (-0.010 [-0.030, +0.010], margin 0.05)." in text
+    assert "it is **comparable to** all human scores (-0.010 [-0.030, +0.010], margin 0.05, corrected p 0.200)." in text
     assert "The margin is 62% of all there is to win here" in text
     assert "The margin is" not in gain(GAINED, BOUND, FULL | {"difference": 0.2})
     worse = BOUND | {"equivalence": "equivalent, and worse"}

@@ -124,7 +124,8 @@ def _gain_of_arm(arm: str, gained: pd.Series, bound: pd.Series | None, margin: f
         kind, _, side = bound["equivalence"].partition(", ")
         words = {"equivalent": "comparable to", "not equivalent": "not comparable to"}
         line += f"; it is **{words.get(kind, 'not shown to be comparable to')}** all human scores"
-        line += f"{f' ({side})' if side else ''} ({interval(bound, low='tost_low', high='tost_high')}, margin {margin:g})"
+        line += f"{f' ({side})' if side else ''} ({interval(bound, low='tost_low', high='tost_high')}, margin {margin:g}, "
+        line += f"corrected p {p_value(bound['p_tost_holm'])})"
     return line + "."
 
 
