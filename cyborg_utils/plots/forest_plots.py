@@ -170,7 +170,7 @@ def difference_forest(
     p (Holm) below 0.05. Beside each row its difference, p and verdict (`equivalence`), where the frame has them.
     """
     figure, ax = plt.subplots(figsize=(DOUBLE * 0.85, 0.85 + 0.27 * len(frame)))
-    columns = (7, 53, 93)  # points right of the axes
+    columns = (7, 53, 93) if "p_holm" in frame else (7, 53, 53)  # points right of the axes
     margin = float(frame["margin"].max()) if "margin" in frame and len(frame) else float("nan")
     if np.isfinite(margin):
         ax.axvspan(-margin, margin, color=BAND, lw=0, zorder=0)

@@ -71,7 +71,7 @@ def for_forest(table_rivals: pd.DataFrame, *, fraction: float) -> pd.DataFrame:
     names = [
         label(name.split(", ")[0]) + " on " + labels for name, labels in zip(rows["rival"], rows["rival_labels"], strict=True)
     ]
-    best = rows["chosen"].map({True: "the best on development essays", False: ""})
+    best = rows["chosen"].map({True: "best rival", False: ""})
     return rows.assign(system=rows["labels"], baseline=names, equivalence=best)
 
 
