@@ -94,8 +94,8 @@ def claim(profile: str = "ellipse") -> str:
     gap = arms.pick(tables["gap_closed"], student=model, head=head, fraction=fraction, labels="cyborg").iloc[0]
     said = [
         "On 500 real test essays ([ELLIPSE](https://github.com/scrosseye/ELLIPSE-Corpus), nine half-point levels), with "
-        f"{few['n_human']} human scores ({few['n_human'] - few['n_dev']} to learn from, {few['n_dev']} for development) a Student "
-        f"of 22M parameters reaches a QWK of {few['qwk']:.3f}, with a 0.5B-parameter Teacher's scores of the other "
+        f"{few['n_human']} human scores ({few['n_human'] - few['n_dev']} to learn from, {few['n_dev']} for development) a "
+        f"Student of 22M parameters reaches a QWK of {few['qwk']:.3f}, with a 0.5B-parameter Teacher's scores of the other "
         f"{full['n_human'] - few['n_human']:,} essays {cyborg['qwk']:.3f}, and with all {full['n_human']:,} human scores "
         f"{full['qwk']:.3f} ({cyborg['seeds']} seeds each)."
     ]
