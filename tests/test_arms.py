@@ -159,6 +159,8 @@ def test_the_best_rival_is_chosen_on_development_essays(raters):
     assert ten.loc["ridge, regression", "dev_qwk"] == 0 and ten.loc["ridge, regression", "qwk_baseline"] == 1
     assert ten["n_human"].eq(30).all() and ten.loc["ridge, regression", "difference"] < 0
     assert not ten.loc["ridge, regression", "resolved"] and np.isnan(ten.loc["ridge, regression", "gap_closed"])
+    drawn = agreement_checks.for_forest(table, fraction=0.1).set_index("baseline")
+    assert drawn["equivalence"].to_dict() == {"net on human": "best rival", "Ridge on human": ""}
     told = agreement_in_words.against_rivals(table)
     assert "30 human scores (10 + 20 for development), `cyborg`" in told and "Ridge" not in told
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from cyborg_utils.core import config, paths
-from cyborg_utils.study import agreement_in_words, arms, artefacts
+from cyborg_utils.study import agreement_in_words, arms, artefacts, bias
 
 HOME = Path(__file__).resolve().parent.parent
 PAGES = (HOME / "README.md", HOME / "docs" / "results.md")
@@ -84,28 +84,38 @@ def found(profile: str = "ellipse") -> str:
 
 
 def claim(profile: str = "ellipse") -> str:
-    """Few sentences: QWK with few human scores, with the Teacher's beside them, with all; the best rival; the ceiling."""
+    """A paragraph: QWK with few human scores, on Cyborg Data, with all; what the same number of scores buys; what is missing."""
     study = config.load(profile)
     model, head = study.headline
-    qwk, gaps = arms.systems(artefacts.read_table(profile, "table_qwk")), artefacts.read_table(profile, "table_gap_closed")
-    fraction = min(run.fraction for run in study.runs)
+    tables = {name: artefacts.read_table(profile, f"table_{name}") for name in ("qwk", "gap_closed", "model_or_method")}
+    qwk, fraction = arms.systems(tables["qwk"]), min(run.fraction for run in study.runs)
     few, cyborg = (arms.pick(qwk, student=model, head=head, fraction=fraction, arm=arm).iloc[0] for arm in ("human", "cyborg"))
     full = arms.pick(qwk, student=model, head=head, arm="full").iloc[0]
-    gap = arms.pick(gaps, student=model, head=head, fraction=fraction, labels="cyborg").iloc[0]
-    rest = int(full["n_human"] - few["n_human"])
-    closed = f": the Teacher closes {gap['gap_closed']:.0%} of the gap (95 % interval {gap['low']:.0%} to {gap['high']:.0%})"
-    rivals = artefacts.read_table(profile, "table_rivals").query("fraction == @fraction and labels == 'cyborg'")
-    alone = agreement_in_words.same_price(qwk.query("fraction == @fraction or labels != 'cyborg'"), student=model, head=head)
+    gap = arms.pick(tables["gap_closed"], student=model, head=head, fraction=fraction, labels="cyborg").iloc[0]
     said = [
-        "On 500 real test essays ([ELLIPSE](https://github.com/scrosseye/ELLIPSE-Corpus), nine half-point levels), a Student of "
-        f"22M parameters reaches a QWK of {few['qwk']:.3f} with {arms.paid(few['n_human'], few['n_dev'])}, {cyborg['qwk']:.3f} "
-        f"with {rest:,} scores of a 0.5B-parameter Teacher beside them, and {full['qwk']:.3f} with all "
-        f"{full['n_human']:,.0f} human scores{closed if gap['resolved'] else ''}.",
-        f"With the same money: {alone.removeprefix('- ')}",
-        agreement_in_words.against_rivals(rivals).removeprefix("- "),
-        "No rater reaches the 0.70 that practice asks for, `full` included." if qwk["qwk"].max() < 0.70 else "",
+        "On 500 real test essays ([ELLIPSE](https://github.com/scrosseye/ELLIPSE-Corpus), nine half-point levels), with "
+        f"{few['n_human']} human scores ({few['n_human'] - few['n_dev']} to learn from, {few['n_dev']} for development) a "
+        f"Student of 22M parameters reaches a QWK of {few['qwk']:.3f}, with a 0.5B-parameter Teacher's scores of the other "
+        f"{full['n_human'] - few['n_human']:,} essays {cyborg['qwk']:.3f}, and with all {full['n_human']:,} human scores "
+        f"{full['qwk']:.3f} ({cyborg['seeds']} seeds each)."
     ]
-    return " ".join(filter(None, said))
+    if gap["resolved"]:
+        said.append(f"That closes {gap['gap_closed']:.0%} of the gap (95 % interval {gap['low']:.0%} to {gap['high']:.0%}).")
+    for row in (
+        agreement_in_words.equal_price(tables["qwk"], student=model, head=head).query("cyborg_fraction == @fraction").itertuples()
+    ):
+        said.append(
+            f"But a Student that learns from {row.learnt} human scores, about as many as Cyborg Data cost, has {row.qwk:.3f} "
+            f"({agreement_in_words.counted_seeds(row.seeds)}): what synthetic scores bring at the same price is "
+            f"**{cyborg['qwk'] - row.qwk:+.3f}**, not {cyborg['qwk'] - few['qwk']:+.3f}."
+        )
+    said += ["No rater reaches the 0.70 that practice asks for, all human scores included."] if qwk["qwk"].max() < 0.70 else []
+    judged = arms.pick(tables["model_or_method"], student=model, head=head, fraction=fraction, labels="cyborg")
+    models = judged[judged["speaks_of"] != bias.METHOD]
+    count, shown = int((models["biased"] > 0).sum()), "not shown" if judged["biased"].iloc[0] == 0 else "shown"
+    who = f"{count} of its {len(models)} trained Students treat{'s' if count == 1 else ''} some group of writers differently"
+    said.append(f"{who}; the method is {shown} to.")
+    return " ".join(said)
 
 
 def _whose(record: dict) -> str:

@@ -167,10 +167,10 @@ def difference_forest(
     """Differences with intervals, one row a comparison, as `comparisons.compare` gives them.
 
     Thin line: the interval; thick: the shorter one that decides equivalence; band: the margin of equivalence. Filled marker:
-    p (Holm) below 0.05. Beside each row its difference, p and verdict.
+    p (Holm) below 0.05. Beside each row its difference, p and verdict (`equivalence`), where the frame has them.
     """
     figure, ax = plt.subplots(figsize=(DOUBLE * 0.85, 0.85 + 0.27 * len(frame)))
-    columns = (7, 53, 93)  # points right of the axes
+    columns = (7, 53, 93) if "p_holm" in frame else (7, 53, 53)  # points right of the axes
     margin = float(frame["margin"].max()) if "margin" in frame and len(frame) else float("nan")
     if np.isfinite(margin):
         ax.axvspan(-margin, margin, color=BAND, lw=0, zorder=0)
@@ -185,7 +185,8 @@ def difference_forest(
         notes = [f"{row['difference']:+.3f}".replace("-", "−"), _p(row.get("p_holm", np.nan)), row.get("equivalence", "")]
         for points, note in zip(columns, notes, strict=True):
             beside(ax, at, note, points=points)
-    for points, head in zip(columns, ("difference", "p (Holm)", f"within ±{margin:g}?"), strict=True):
+    heads = ("difference", "p (Holm)" if "p_holm" in frame else "", f"within ±{margin:g}?" if np.isfinite(margin) else "")
+    for points, head in zip(columns, heads, strict=True):
         beside(ax, -0.85, head, points=points, color=FAINT)
     names = [f"{label(system)} − {label(baseline)}" for system, baseline in zip(frame["system"], frame["baseline"], strict=True)]
     ax.set_yticks(range(len(frame)), names)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cyborg_utils.core.scale import Scale
+from cyborg_utils.plots.style import label
 from cyborg_utils.stats.calibration import match_on_dev
 from cyborg_utils.stats.comparisons import across_seeds, gap_closed
 from cyborg_utils.stats.metrics import qwk, smd
@@ -62,6 +63,16 @@ def rivals(
     columns = [*PLACE, "labels", "rival", "rival_labels", "dev_qwk", "chosen", "seeds", "n", "qwk", "qwk_baseline"]
     columns += ["difference", "low", "high", "gap_closed", "gap_low", "gap_high", "resolved"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def for_forest(table_rivals: pd.DataFrame, *, fraction: float) -> pd.DataFrame:
+    """The rows of `rivals` at one fraction for `forest_plots.difference_forest`; beside them whether a rival was the best."""
+    rows = table_rivals[table_rivals["fraction"] == fraction]
+    names = [
+        label(name.split(", ")[0]) + " on " + labels for name, labels in zip(rows["rival"], rows["rival_labels"], strict=True)
+    ]
+    best = rows["chosen"].map({True: "best rival", False: ""})
+    return rows.assign(system=rows["labels"], baseline=names, equivalence=best)
 
 
 def development_sizes(

@@ -48,21 +48,28 @@ def agreement(table_qwk: pd.DataFrame, *, fraction: float, student: str, head: s
     return f"QWK of {label(student)}, {head} head, {arms.paid(few['n_human'], few['n_dev'])}:\n\n{listed}"
 
 
-def same_price(table_qwk: pd.DataFrame, *, student: str, head: str) -> str:
-    """Each `cyborg` arm beside the Student on human scores alone whose training set is as large as what `cyborg` was paid for.
+def equal_price(table_qwk: pd.DataFrame, *, student: str, head: str) -> pd.DataFrame:
+    """Each `cyborg` arm beside a Student on human scores alone whose training set is as large as what `cyborg` was paid for.
 
-    That is `human+dev` of the same share, or `human` of a larger share with nearly (within a tenth) as many essays in U.
+    That is `human+dev` of the same share, or `human` of a larger share with nearly (within a tenth) as many essays in U. Columns:
+    those of the table for the Student, learnt (its human scores), then fraction, n_human, n_dev, qwk of the arm with `cyborg_`.
     """
-    mine, lines = arms.pick(table_qwk, student=student, head=head), []
+    mine = arms.pick(table_qwk, student=student, head=head)
     learnt = mine["n_human"].where(mine["labels"] == "human+dev", mine["n_human"] - mine["n_dev"])
-    for row in arms.pick(mine, labels="cyborg").itertuples():
-        near = mine[mine["labels"].isin(["human", "human+dev"]) & ((learnt / row.n_human - 1).abs() <= 0.1)]
-        for other in near.itertuples():
-            lines.append(
-                f"- {arms.paid(row.n_human, row.n_dev)}: `cyborg` {row.qwk:.3f}; a Student on {learnt[other.Index]:,} human "
-                f"scores (`{other.labels}` at {other.fraction:.0%}) {other.qwk:.3f} [{other.low:.3f}, {other.high:.3f}], so "
-                f"Cyborg Data brings **{row.qwk - other.qwk:+.3f}** over what the same number of human scores buys."
-            )
+    alone = mine.assign(learnt=learnt)[mine["labels"].isin(["human", "human+dev"])]
+    cyborg = arms.pick(mine, labels="cyborg")[["fraction", "n_human", "n_dev", "qwk"]].add_prefix("cyborg_")
+    pairs = alone.merge(cyborg, how="cross")
+    return pairs[(pairs["learnt"] / pairs["cyborg_n_human"] - 1).abs() <= 0.1]
+
+
+def same_price(table_qwk: pd.DataFrame, *, student: str, head: str) -> str:
+    """`equal_price` in words."""
+    lines = [
+        f"- {arms.paid(row.cyborg_n_human, row.cyborg_n_dev)}: `cyborg` {row.cyborg_qwk:.3f}; a Student on {row.learnt:,} human "
+        f"scores (`{row.labels}` at {row.fraction:.0%}) {row.qwk:.3f} [{row.low:.3f}, {row.high:.3f}], so Cyborg Data brings "
+        f"**{row.cyborg_qwk - row.qwk:+.3f}** over what the same number of human scores buys."
+        for row in equal_price(table_qwk, student=student, head=head).itertuples()
+    ]
     none = "No Student here learned from as many human scores as Cyborg Data cost (`human+dev` was not run)."
     return "\n".join(lines) or none
 

@@ -73,6 +73,12 @@ def _gains(profile: str, student: str, head: str) -> list[str]:
                 f"; {gap.gap_closed:.0%} [{gap.low:.0%}, {gap.high:.0%}] of the gap to all human scores" if gap.resolved else ""
             )
         lines.append(line + ".")
+    lines += [
+        f"The same number of human scores without a Teacher. {line.removeprefix('- ')}"
+        for line in agreement_in_words.same_price(artefacts.read_table(profile, "table_qwk"), student=student, head=head).split(
+            "\n"
+        )
+    ]
     told = agreement_in_words.against_rivals(artefacts.read_table(profile, "table_rivals").query("labels == 'cyborg'"))
     return [*lines, *(f"Against the best rival without a Teacher: {line.removeprefix('- ')}" for line in told.split("\n"))]
 

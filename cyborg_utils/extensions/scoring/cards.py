@@ -18,7 +18,7 @@ from cyborg_utils.core import config, paths
 from cyborg_utils.extensions.scoring import bundle
 from cyborg_utils.models import weights
 from cyborg_utils.stats import conformal
-from cyborg_utils.study import artefacts, scores
+from cyborg_utils.study import arms, artefacts, bias, scores
 
 UNKNOWN = "not measured yet"
 CONFIDENCE = 0.90  # of the interval in a model card
@@ -52,8 +52,7 @@ def model_card(profile: str, name: bundle.Name) -> str:
     own = _row(profile, f"table_students_{name.run}", arm)
     fraction = _fraction(study, name.run)
     judged = _row(profile, "table_qwk", arm | {"fraction": fraction})
-    groups = _rows(profile, "table_smd", arm | {"fraction": fraction})
-    groups = groups[groups["scores"] == groups["scores"].iloc[-1]] if len(groups) else groups  # "matched" is last, if there
+    groups = _groups(profile, name)
     width = conformal.half_width(ready.line.residuals, CONFIDENCE)
     common = _common(profile)
     facts = common | {
@@ -75,6 +74,19 @@ def model_card(profile: str, name: bundle.Name) -> str:
         "record": _record(profile, "04_train_student", name.run),
     }
     return _filled("model_card.md.j2", facts)
+
+
+def _groups(profile: str, name: bundle.Name) -> pd.DataFrame:
+    """`bias.smd_of_runs` of this very Student, its match as it is; empty where the study has no groups."""
+    study, students = config.load(profile), scores.students(profile)
+    columns = [column for column in students if column.startswith("groups.")]
+    own = arms.pick(students, part="test", student=name.model, head=name.head, labels=name.labels, run=name.run)
+    if own.empty or not columns:
+        return own[:0]
+    how = study.section("analyze_bias")
+    options = {"resamples": how["resamples"], "confidence": how["confidence"], "seed": how["analysis_seed"]}
+    options |= {"limit": how["smd_limit"], "min_group": how["min_group"], "scale": study.scale, "groups": columns}
+    return bias.smd_of_runs(own, "matched_value", **options)
 
 
 def data_card(profile: str) -> str:
