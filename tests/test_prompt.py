@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import processors
 from transformers import AutoTokenizer
 
 from cyborg_utils.core import paths
@@ -175,3 +176,24 @@ def test_the_rubric_of_the_trait_of_the_corpus_or_any(tmp_path, monkeypatch):
         prompt.rubric("persuade", "score", {"rubric": 3})
     with pytest.raises(CyborgError, match=r"nothing\.txt: the rubric file"):
         prompt.rubric("persuade", "score", {"rubric": "nothing.txt"})
+
+
+def test_plain_text_begins_as_the_tokenizer_begins_every_text(tiny_models):
+    """A base model such as Llama's has seen a first token before every text; a chat format brings its own."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_models["llama"])
+    plain = prompt.Prompt("Weigh the reasons.", Scale(1, 6), chat=False)
+    options = {"max_tokens": 60}
+    without = plain.encode(tokenizer, ["An essay."], [""], **options)[0][0]
+    first = (tokenizer.bos_token, tokenizer.bos_token_id)
+    chat = SIX.encode(tokenizer, ["An essay."], [""], **options)[0][0]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single=f"{first[0]} $A", special_tokens=[first])
+    assert plain.encode(tokenizer, ["An essay."], [""], **options)[0][0] == [first[1], *without]
+    assert plain.heads(tokenizer, [""], **options)[0][0] == first[1]
+    assert SIX.encode(tokenizer, ["An essay."], [""], **options)[0][0] == chat
+
+
+def test_a_chat_format_that_names_the_day_names_the_same_one_tomorrow(tiny_models):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_models["llama"])
+    tokenizer.chat_template = "{{ date_string }}|" + tokenizer.chat_template
+    ids = SIX.encode(tokenizer, ["An essay."], [""], max_tokens=60)[0][0]
+    assert tokenizer.decode(ids).startswith(f"{prompt.DATE}|")

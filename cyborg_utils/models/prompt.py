@@ -22,6 +22,7 @@ from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import files
 
 FOLDER = Path(__file__).parent / "prompts"
+DATE = "26 Jul 2024"  # for chat formats that name the day (Llama 3): the default of the older ones; the newer would name today
 ANSWERS = "123456789" + string.ascii_uppercase + string.ascii_lowercase  # one token each in every tokenizer we know
 
 
@@ -94,7 +95,7 @@ class Prompt:
         An essay keeps its first `max_tokens` tokens. The rubric comes first and is the same for all, so that its part of the
         computation can be shared.
         """
-        before, between, after = (tokenizer.encode(part, add_special_tokens=False) for part in self._frame(tokenizer))
+        before, between, after = self._ids(tokenizer)
         after += [token for name, rest in self._lines(tokenizer) for token in name + rest]
         tasks = {task: plain_ids(tokenizer, task or "not given")[:max_tokens] for task in set(assignments)}
         prompts, cut = [], []
@@ -106,7 +107,7 @@ class Prompt:
 
     def heads(self, tokenizer, assignments: list[str], *, max_tokens: int) -> list[list[int]]:
         """Token ids of what stands before each essay: instructions, rubric, and the essay's assignment."""
-        before, between, _ = (tokenizer.encode(part, add_special_tokens=False) for part in self._frame(tokenizer))
+        before, between, _ = self._ids(tokenizer)
         tasks = {task: plain_ids(tokenizer, task or "not given")[:max_tokens] for task in set(assignments)}
         return [before + tasks[task] + between for task in assignments]
 
@@ -126,6 +127,13 @@ class Prompt:
         ]
         return [*lines[:-1], (lines[-1][0], [])] if lines else []
 
+    def _ids(self, tokenizer) -> tuple[list[int], list[int], list[int]]:
+        """`_frame` as token ids; plain text begins with the token with which the tokenizer begins every text, if it has one."""
+        before, between, after = (tokenizer.encode(part, add_special_tokens=False) for part in self._frame(tokenizer))
+        plain = tokenizer.chat_template is None or not self.chat
+        begin = tokenizer.encode("a")[:1] if plain and tokenizer.bos_token_id is not None else []
+        return (begin if begin == [tokenizer.bos_token_id] else []) + before, between, after
+
     def _frame(self, tokenizer) -> tuple[str, str, str]:
         """The chat text before the assignment, between assignment and essay, and after the essay."""
         task, essay = "ASSIGNMENT-STANDS-HERE", "ESSAY-STANDS-HERE"
@@ -133,7 +141,8 @@ class Prompt:
         if tokenizer.chat_template is None or not self.chat:  # a base model has no chat format
             text = "\n\n".join(message["content"] for message in messages) + " "
         else:
-            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            options = {"tokenize": False, "add_generation_prompt": True, "date_string": DATE}
+            text = tokenizer.apply_chat_template(messages, **options)
         before, rest = text.split(task)
         between, after = rest.split(essay)
         return before, between, after

@@ -10,6 +10,7 @@ last position.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import warnings
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
@@ -103,12 +104,15 @@ class Teacher:
 def load(settings: Settings, template: Prompt, *, adapter: Path | None = None) -> Teacher:
     """The base model (in `dtype.dtype()`, or 4-bit on request) with its tokenizer, and with the adapter of an `adapter` folder.
 
-    The adapter is merged in float32, and the result is rounded once if `dtype.dtype()` is bf16. A 4-bit base keeps its adapter
-    separate.
+    The adapter's float32 product is added to the base weights as they are loaded, so that a sum is rounded once where these are
+    bf16: bit for bit what merging in float32 gives for a model published in bf16, at half the memory. A 4-bit base keeps its
+    adapter separate.
     """
-    folder = weights.resolve(settings.model)
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)  # unset, it would offer to run a model's own code
     cuda = torch.cuda.is_available()
+    if settings.quantization == "nf4" and not (cuda and importlib.util.find_spec("bitsandbytes")):
+        lacks = "bitsandbytes, which is not installed (pip install bitsandbytes)" if cuda else "a CUDA GPU and bitsandbytes"
+        raise CyborgError(f"finetune_teacher.quantization: nf4 needs {lacks}; or set `quantization: none`")
+    folder, tokenizer = weights.resolve(settings.model), tokenizer_of(settings)
     options: dict[str, Any] = {
         "dtype": dtype.dtype(),
         "device_map": {"": 0} if cuda else None,
@@ -117,27 +121,23 @@ def load(settings: Settings, template: Prompt, *, adapter: Path | None = None) -
         "trust_remote_code": False,
     }
     if settings.quantization == "nf4":
-        if not cuda:
-            raise CyborgError(
-                "finetune_teacher.quantization: nf4 needs a CUDA GPU and bitsandbytes; here set `quantization: none`"
-            )
         from transformers import BitsAndBytesConfig
 
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype.dtype()
         )
-    merge = adapter is not None and settings.quantization == "none"
-    if merge:
-        options["dtype"] = torch.float32
     model = AutoModelForCausalLM.from_pretrained(folder, **options)
     if adapter is not None:
         weights.check(adapter, "Remove this folder and fine-tune the Teacher again (notebook 02).")
         model = PeftModel.from_pretrained(model, weights.plain(adapter, "adapter_model"))
-        if merge:
-            model = model.merge_and_unload()
-            for parameter in model.parameters():  # not `model.to`, which would round the rotary frequencies (buffers) as well
-                parameter.data = parameter.data.to(dtype.dtype())
+        model = model.merge_and_unload() if settings.quantization == "none" else model
     return Teacher(model, tokenizer, template, max_tokens=settings.max_tokens)
+
+
+def tokenizer_of(settings: Settings):
+    """The tokenizer alone: prompts can be counted and shown without loading the model."""
+    folder = weights.resolve(settings.model)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)  # unset, it would offer to run a model's own code
 
 
 def targets(levels: np.ndarray, size: int, sd: float) -> np.ndarray:
@@ -253,8 +253,8 @@ def _attempt(
 
     teacher = load(settings, template)
     large = teacher.model.num_parameters() > LARGE
-    if settings.quantization == "nf4":
-        teacher.model = prepare_model_for_kbit_training(teacher.model, use_gradient_checkpointing=large)
+    if settings.quantization == "nf4" and large:  # frozen below, and not upcast: float32 activations would take twice the memory
+        teacher.model.enable_input_require_grads()
     lora = LoraConfig(
         r=settings.lora_rank,
         lora_alpha=2 * settings.lora_rank,

@@ -49,16 +49,20 @@ class LengthTrainer(Trainer):
 
 def arguments(checkpoints: Path, *, seed: int, **options: Any) -> TrainingArguments:
     """Trainer's arguments for Teachers and Students: a checkpoint and a log entry an epoch, and no other reporting."""
-    return TrainingArguments(
+    cuda = torch.cuda.is_available()
+    made = TrainingArguments(
         output_dir=str(checkpoints),
         seed=seed,
         save_strategy="epoch",
         logging_strategy="epoch",
         report_to="none",
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=not cuda,
+        tf32=True if cuda and torch.cuda.get_device_capability()[0] >= 8 else None,  # of what is computed in float32
         remove_unused_columns=False,
         **options,
     )
+    made._n_gpu = min(1, made.n_gpu)  # one device a process: Trainer would multiply the batch by the number of visible GPUs
+    return made
 
 
 def checkpoint(folder: Path) -> str | None:
@@ -155,7 +159,7 @@ def in_parts(
         else:
             done, started = [], time.monotonic()
             for batch in group:
-                done.append(work(batch))
+                done.append(_fitting(work, batch))
                 bar.update(len(batch))
             part = np.concatenate(done)
             if file is not None:
@@ -165,6 +169,17 @@ def in_parts(
         rows.update(zip(np.concatenate(group).tolist(), part, strict=True))
     bar.close()
     return np.stack([rows[index] for index in range(len(rows))])
+
+
+def _fitting(work: Callable[[np.ndarray], np.ndarray], batch: np.ndarray) -> np.ndarray:
+    """`work` on a batch, in halves where the device's memory is too small for the whole."""
+    try:
+        return work(batch)
+    except torch.OutOfMemoryError:
+        if len(batch) == 1:
+            raise
+    torch.cuda.empty_cache()
+    return np.concatenate([_fitting(work, part) for part in np.array_split(batch, 2)])
 
 
 def seconds(folder: Path) -> float:
