@@ -28,12 +28,12 @@ SHARED = ("models/cpu_attention.py", "models/trainer.py", "core/dtype.py", "core
 TEACHER = Recipe(
     version=1,
     files=("models/teacher.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="9a344fd14a8ce0ac",
+    digest="8e6acb06c7f7d2a3",
 )
 STUDENT = Recipe(
     version=2,
     files=("models/student.py", *SHARED),
-    digest="bbadc9aa112773db",
+    digest="e536645ce4ca705f",
 )
 PENALTY = Recipe(  # on top of STUDENT, for a Student with a mean constraint
     version=2,
@@ -48,7 +48,7 @@ RIDGE = Recipe(
 STATES = Recipe(
     version=1,
     files=("models/states.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="",
+    digest="60b7a71f10a16892",
 )
 RECIPES = {"TEACHER": TEACHER, "STUDENT": STUDENT, "PENALTY": PENALTY, "RIDGE": RIDGE, "STATES": STATES}
 
