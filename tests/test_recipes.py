@@ -27,7 +27,7 @@ def package(tmp_path):
     [
         ("models/teacher.py", "2 * settings.lora_rank", "4 * settings.lora_rank", {"TEACHER"}),
         ("models/student.py", "weight_decay=0.01", "weight_decay=0.02", {"STUDENT"}),
-        ("models/trainer.py", "import ", "import this, ", {"TEACHER", "STUDENT"}),
+        ("models/trainer.py", "import ", "import this, ", {"STATES", "STUDENT", "TEACHER"}),
         ("models/mean_penalty.py", "means**2", "means**4", {"PENALTY"}),
         ("models/baseline.py", "return x / 3", "return x / 4", {"RIDGE"}),
         ("models/baseline.py", "    return x / 3", "    # A remark\n\n    return (x / 3)", set()),
