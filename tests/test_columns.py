@@ -21,12 +21,17 @@ def test_every_column_of_every_table_is_described_and_so_is_its_empty_cell():
     assert not silent
 
 
+WAITING = {("table_teachers", "attempts")}  # of notebooks 09 and 11, which wait for ELLIPSE's next runs
+WAITING |= {("table_scorers", name) for name in columns.dictionary()[1]["table_scorers"]}
+
+
 def test_no_entry_is_unused():
     everywhere, tables = columns.dictionary()
     seen = {}
     for file in FILES:
         seen.setdefault(artefacts.artefact(file.stem)["name"], set()).update(map(columns.name, pd.read_csv(file, nrows=0)))
-    assert {(table, column) for table in tables for column in tables[table]} <= {(t, c) for t in seen for c in seen[t]}
+    there = {(t, c) for t in seen for c in seen[t]}
+    assert {(table, column) for table in tables for column in tables[table]} - there == WAITING
     assert set(everywhere) <= {column for table, names in seen.items() for column in names - set(tables.get(table, {}))}
 
 
