@@ -86,7 +86,7 @@ def test_the_smoke_study_and_the_same_from_a_clone(tiny_project, capfd):
 def small_persuade(tiny_project: Path) -> list[dict]:
     """The paper's study with its settings, but tiny models and 70 invented essays in PERSUADE's layout; returns the essays."""
     study = yaml.safe_load((CHECKOUT / "params" / "persuade.yaml").read_text(encoding="utf-8"))
-    study["runs"] = [{"fraction": 0.25, "seeds": [1, 2]}]
+    study["runs"], study["prepare_data"]["dev"] = [{"fraction": 0.25, "seeds": [1, 2]}], 0.1
     study["finetune_teacher"] |= {"model": "build/tiny/llama", "attempts": 1}
     study["train_student"] |= {"models": ["build/tiny/electra", "build/tiny/modernbert"], "min_steps": 4, "epochs": 1}
     for section in ("test_significance", "analyze_bias"):
