@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+# The four timeouts: other tests load the machine, and a job that starts late would be held, its node drained
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scancel", "srun")
 DEVICES = ("/dev/null", "/dev/zero")
 CONFIGURATION = """\
@@ -43,6 +44,10 @@ JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/jobs.txt
 MinJobAge=600
 KillWait=2
+MessageTimeout=60
+BatchStartTimeout=120
+SlurmdTimeout=0
+UnkillableStepTimeout=300
 ReturnToService=2
 NodeName=localhost NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=8000 Gres=gpu:{gpus} State=UNKNOWN
 PartitionName=all Nodes=localhost Default=YES MaxTime=INFINITE State=UP
