@@ -6,12 +6,12 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# The four timeouts: other tests load the machine, and a job that starts late would be held, its node drained
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scancel", "srun")
 DEVICES = ("/dev/null", "/dev/zero")
 CONFIGURATION = """\
@@ -44,10 +44,6 @@ JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/jobs.txt
 MinJobAge=600
 KillWait=2
-MessageTimeout=60
-BatchStartTimeout=120
-SlurmdTimeout=0
-UnkillableStepTimeout=300
 ReturnToService=2
 NodeName=localhost NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=8000 Gres=gpu:{gpus} State=UNKNOWN
 PartitionName=all Nodes=localhost Default=YES MaxTime=INFINITE State=UP
@@ -63,11 +59,14 @@ def missing() -> str:
 
 
 @contextmanager
-def running(folder: Path, *, cpus: int = 2, gpus: int = 2) -> Iterator[dict[str, str]]:
-    """Start a cluster; yield the environment in which Slurm's commands reach it. The GPUs are only counted: no device is behind.
+def running(*, cpus: int = 2, gpus: int = 2) -> Iterator[dict[str, str]]:
+    """Start a cluster, in a folder with a short name: a path of its sockets has at most 108 letters, which pytest's can exceed.
+
+    Yield the environment in which Slurm's commands reach it. The GPUs are only counted: no device is behind.
 
     Raises RuntimeError with the logs where it is not ready within half a minute. Processes and files are gone after the block.
     """
+    folder = Path(tempfile.mkdtemp(prefix="slurm"))
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True)
     folder.chmod(0o700)

@@ -148,7 +148,7 @@ def test_a_study_on_slurm_outlives_killed_jobs_and_gives_the_tables_of_a_local_r
     local = tmp_path / "local"
     shutil.copytree(small_study, local)
     profile = profile_for_one_machine(tmp_path / "site")
-    with one_machine_slurm.running(tmp_path / "slurm") as environment:
+    with one_machine_slurm.running() as environment:
         study = start(small_study, "--cluster", str(profile), environment=environment)
         try:
             process = until(lambda: executing(small_study, "02_finetune_teacher_u25_s1"), study, small_study)
