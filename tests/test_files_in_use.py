@@ -29,14 +29,6 @@ PROSE = [
 ]
 
 
-@pytest.fixture
-def data(tmp_path, monkeypatch):
-    monkeypatch.setenv("CYBORG_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("CYBORG_HOME", str(tmp_path / "home"))
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
-
-
 def prepare(file: str, changes: dict | None = None, **options) -> corpora.Prepared:
     given = {**samples.OWN, "file": file, **options}
     return corpora.build(samples.settings("table", groups=["gender"], options=given) | (changes or {}))

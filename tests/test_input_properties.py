@@ -31,14 +31,6 @@ tricky = st.sampled_from(
 essays = st.lists(st.one_of(sign, tricky), min_size=1, max_size=60).map("".join).filter(str.strip)
 
 
-@pytest.fixture
-def data(tmp_path, monkeypatch):
-    monkeypatch.setenv("CYBORG_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("CYBORG_HOME", str(tmp_path / "home"))
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
-
-
 def rows_of(texts: list[str]) -> list[dict]:
     return [{"no": f"e{i}", "body": text, "score": 1 + i % 6, "sex": "FM"[i % 2]} for i, text in enumerate(texts)]
 

@@ -95,14 +95,13 @@ class Prompt:
         An essay keeps its first `max_tokens` tokens. The rubric comes first and is the same for all, so that its part of the
         computation can be shared.
         """
-        before, between, after = self._ids(tokenizer)
+        *_, after = self._ids(tokenizer)
         after += [token for name, rest in self._lines(tokenizer) for token in name + rest]
-        tasks = {task: plain_ids(tokenizer, task or "not given")[:max_tokens] for task in set(assignments)}
         prompts, cut = [], []
-        for essay, task in zip(essays, assignments, strict=True):
+        for essay, head in zip(essays, self.heads(tokenizer, assignments, max_tokens=max_tokens), strict=True):
             ids = plain_ids(tokenizer, essay)
             cut.append(max(0, len(ids) - max_tokens))
-            prompts.append(before + tasks[task] + between + ids[:max_tokens] + after)
+            prompts.append(head + ids[:max_tokens] + after)
         return prompts, cut
 
     def heads(self, tokenizer, assignments: list[str], *, max_tokens: int) -> list[list[int]]:

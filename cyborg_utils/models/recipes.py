@@ -28,7 +28,7 @@ SHARED = ("models/cpu_attention.py", "models/trainer.py", "core/dtype.py", "core
 TEACHER = Recipe(
     version=1,
     files=("models/teacher.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="8e6acb06c7f7d2a3",
+    digest="f291168fe7215f62",
 )
 STUDENT = Recipe(
     version=2,
@@ -48,7 +48,7 @@ RIDGE = Recipe(
 STATES = Recipe(
     version=1,
     files=("models/states.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="60b7a71f10a16892",
+    digest="36a5615bd66dab74",
 )
 RECIPES = {"TEACHER": TEACHER, "STUDENT": STUDENT, "PENALTY": PENALTY, "RIDGE": RIDGE, "STATES": STATES}
 

@@ -136,7 +136,7 @@ def compare(
     rows, tests, options = [], [], {"metric": metric, "seed": seed}
     for system, baseline in pairs:
         ours, theirs = ({1: levels[name]} for name in (system, baseline))
-        value, base = (across_seeds(human_level, runs, resamples=2, **options)["mean"] for runs in (ours, theirs))
+        value, base = (mean_over_seeds(human_level, runs, metric=metric) for runs in (ours, theirs))
         found = contrast(human_level, ours, theirs, margin=margin, resamples=resamples, confidence=confidence, **options)
         rows.append({"system": system, "baseline": baseline, "n": len(levels[system]), metric: value, f"{metric}_baseline": base})
         rows[-1] |= found
@@ -217,6 +217,11 @@ def across_seeds(
         "high": float(high),
         "interval_of": "essays and seeds" if count > 1 else "essays",
     }
+
+
+def mean_over_seeds(human: ArrayLike, runs: Mapping[Any, Run], *, metric: str = "qwk") -> float:
+    """The mean over seeds of a metric, without an interval (`across_seeds`)."""
+    return float(across_seeds(human, runs, metric=metric, resamples=2, seed=0)["mean"])
 
 
 def _half(alpha: float, test_variance: float, seed_variance: float, seeds: int, normal: Any) -> float:

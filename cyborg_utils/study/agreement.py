@@ -12,7 +12,7 @@ import pandas as pd
 
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.stats.bootstrap import Swaps
-from cyborg_utils.stats.comparisons import across_seeds, contrast, decided, equivalences, gap_closed, one_by_one
+from cyborg_utils.stats.comparisons import across_seeds, contrast, decided, equivalences, gap_closed, mean_over_seeds, one_by_one
 from cyborg_utils.stats.metrics import MIN_DOUBLE, agreement_metrics, prmse
 from cyborg_utils.stats.power import qwk_power
 from cyborg_utils.study.arms import TEACHER, Runs, by_seed, human, of_student, pick, prompts, systems
@@ -100,7 +100,7 @@ def comparisons(
             if not ours:
                 continue
             options = {"margin": margin, "resamples": resamples, "confidence": confidence, "seed": seed}
-            level = [float(across_seeds(h, runs, resamples=2, seed=seed)["mean"]) for runs in (ours, theirs)]
+            level = [mean_over_seeds(h, runs) for runs in (ours, theirs)]
             rows.append(
                 place
                 | {"system": system, "baseline": baseline, "seeds": len(ours), "n": len(h)}

@@ -13,7 +13,7 @@ import pandas as pd
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.plots.style import label
 from cyborg_utils.stats.calibration import match_on_dev
-from cyborg_utils.stats.comparisons import across_seeds, gap_closed
+from cyborg_utils.stats.comparisons import across_seeds, gap_closed, mean_over_seeds
 from cyborg_utils.stats.metrics import qwk, smd
 from cyborg_utils.stats.probabilities import ece, rps
 from cyborg_utils.study.agreement import PLACE, shared
@@ -43,7 +43,7 @@ def rivals(
         found = []
         for (name, kind, labels), arm in part[part["labels"].isin(BASELINES)].groupby(["student", "head", "labels"], sort=False):
             theirs = pick(dev, fraction=place[0], student=name, head=kind, labels=labels)
-            qwk = float(across_seeds(on_dev, by_seed(theirs, "matched_level"), resamples=2, seed=seed)["mean"])
+            qwk = mean_over_seeds(on_dev, by_seed(theirs, "matched_level"))
             found.append((f"{name}, {kind}", labels, qwk, by_seed(arm, "matched_level")))
         best = max((row[2] for row in found), default=np.nan)
         for system, arm in pick(own, fraction=place[0]).groupby("labels", sort=False):
@@ -52,7 +52,7 @@ def rivals(
                 if not ours:
                     continue
                 step = across_seeds(h, ours, base, **options)
-                level = [float(across_seeds(h, runs, resamples=2, seed=seed)["mean"]) for runs in (ours, base)]
+                level = [mean_over_seeds(h, runs) for runs in (ours, base)]
                 share = gap_closed(h, base, ours, full, **options) if full else {"resolved": False}
                 row = dict(zip(PLACE, place, strict=True)) | {"labels": system, "rival": rival, "rival_labels": labels}
                 row |= {"dev_qwk": dev_qwk, "chosen": dev_qwk == best, "seeds": len(ours), "n": len(h)}

@@ -11,7 +11,7 @@ import pandas as pd
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import files
 from cyborg_utils.stats import metrics
-from cyborg_utils.stats.bootstrap import Interval, percentile_interval, resampled_metric
+from cyborg_utils.stats.bootstrap import Interval, bootstrap_interval, percentile_interval, resampled_metric
 
 WITHIN, POOLED = "mean within prompts", "all essays as one table"
 LARGEST = "largest |SMD| of a group"
@@ -176,21 +176,16 @@ def _over_prompts(
     `within`: the mean of the prompts of `judged_parts`, weighted by their essays; else the metric of all essays as one table.
     There is no interval with fewer than `FEWEST_PROMPTS` prompts.
     """
-    parts, rng = judged_parts(essays), np.random.default_rng(seed)
-    if not within and "prompt" in essays:
-        parts = [(essays["prompt"] == name).to_numpy() for name in essays["prompt"].unique()]
-    if len(parts) < FEWEST_PROMPTS:
+    parts, options = judged_parts(essays), {"metric": metric, "seed": seed, "resamples": resamples, "confidence": confidence}
+    if (len(parts) if within or "prompt" not in essays else essays["prompt"].nunique()) < FEWEST_PROMPTS:
         return Interval(math.nan, math.nan, math.nan)
+    if not within:
+        return bootstrap_interval(human, machine, clusters=essays["prompt"], **options)
     centre = metrics.middle(human)
     sums = np.stack([metrics.moments(human[part], machine[part], centre=centre).sum(axis=0) for part in parts])
-    drawn = rng.multinomial(len(parts), np.full(len(parts), 1 / len(parts)), size=resamples).astype(float)
+    drawn = np.random.default_rng(seed).multinomial(len(parts), np.full(len(parts), 1 / len(parts)), size=resamples).astype(float)
     each = np.ones((1, len(parts)))
-    value, many = (
-        (times @ (sums[:, 0] * metrics.from_moments(metric, sums))) / (times @ sums[:, 0])
-        if within
-        else metrics.from_moments(metric, times @ sums)
-        for times in (each, drawn)
-    )
+    value, many = ((times @ (sums[:, 0] * metrics.from_moments(metric, sums))) / (times @ sums[:, 0]) for times in (each, drawn))
     return percentile_interval(float(value[0]), many, confidence=confidence, n=len(parts))
 
 
