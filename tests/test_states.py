@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import types
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,7 @@ def whole_numbers(monkeypatch):
 @pytest.mark.parametrize("name", EVERY)
 def test_states_are_those_of_the_model(name, tiny_models, essays, tmp_path):
     found = states.of_essays(essays, states.Reading(str(tiny_models[name]), (1, 2), 40), folder=tmp_path)
-    assert found.shape == (12, 2, 32) and found.dtype == np.float16 and not found.flags.writeable
+    assert found.shape == (12, 2, 32) and found.dtype == np.float16
     tokenizer, model = AutoTokenizer.from_pretrained(tiny_models[name]), AutoModel.from_pretrained(tiny_models[name])
     seen = {}
     for at, layer in enumerate(model.encoder.layer if hasattr(model, "encoder") else model.layers, 1):
@@ -92,20 +93,46 @@ def test_a_killed_pass_goes_on_where_it_was_and_a_finished_one_is_not_repeated(t
     monkeypatch.setattr(states._Body, "__init__", lambda *_: pytest.fail("loaded again"))
     np.testing.assert_array_equal(states.of_essays(essays, reading, folder=tmp_path), stopped)
     (record,) = tmp_path.glob("*/record.json")
-    assert json.loads(record.read_text())["shape"] == [12, 1, 32] and len(states.seconds(tmp_path)) == 1
+    assert json.loads(record.read_text())["essays"] == 12 and len(states.seconds(tmp_path)) == 1
     monkeypatch.setattr(states._Body, "__init__", made)
     np.testing.assert_array_equal(stopped, states.of_essays(essays, reading, folder=tmp_path / "anew"))
 
 
-def test_other_essays_or_another_reading_are_another_store(tiny_models, essays, tmp_path):
+def test_an_essay_is_read_once_and_another_reading_is_another_store(tiny_models, essays, tmp_path, monkeypatch):
+    reading, read = states.Reading(str(tiny_models["bert"]), (1,), 40), []
+    means = states._Body.means
+    monkeypatch.setattr(states._Body, "means", lambda self, rows, spans: (read.append(len(rows)), means(self, rows, spans))[1])
+    some = states.of_essays(essays[3:7], reading, folder=tmp_path)
+    every = states.of_essays(essays, reading, folder=tmp_path)
+    twice = states.of_essays(pd.concat([essays[5:], essays[:5], essays[:2]]), reading, folder=tmp_path)
+    np.testing.assert_allclose(every[3:7].astype(float), some.astype(float), atol=0.01)  # batches differ
+    np.testing.assert_array_equal(twice, np.concatenate([every[5:], every[:5], every[:2]]))
+    assert sum(read) == 12 and len(states.of_essays(essays[:0], reading, folder=tmp_path)) == 0
+    states.of_essays(essays.assign(text="More. " + essays["text"]), states.Reading(reading.model, (1,), 20), folder=tmp_path)
+    assert sum(read) == 24 and len([*tmp_path.glob("*/states")]) == 2
+
+
+def test_states_without_a_key_are_cut_off(tiny_models, essays, tmp_path):
     reading = states.Reading(str(tiny_models["bert"]), (1,), 40)
-    states.of_essays(essays, reading, folder=tmp_path)
-    states.of_essays(essays.assign(text="More. " + essays["text"]), reading, folder=tmp_path)
-    states.of_essays(essays, states.Reading(reading.model, (1,), 20), folder=tmp_path)
-    assert len([*tmp_path.glob("*/states.npy")]) == 3
+    whole = states.of_essays(essays, reading, folder=tmp_path)
+    (file,) = tmp_path.glob("*/states")
+    with file.open("ab") as sink:  # as a kill between the two writes leaves it, in the middle of a row
+        sink.write(b"x" * 100)
+    more = pd.concat([essays, essays[:1].assign(text="Another one.")])
+    np.testing.assert_array_equal(states.of_essays(more, reading, folder=tmp_path)[:12], whole)
+    assert file.stat().st_size == 13 * 64
 
 
-@pytest.mark.parametrize("layers", [(), (0,), (3,), (2, 1), (1, 1)])
+def test_middle_layers():
+    def model(depth):
+        return types.SimpleNamespace(num_hidden_layers=depth)
+
+    assert states.middle(model(24), count=3) == (12, 16, 18) and states.middle(model(30), count=3) == (15, 20, 22)
+    assert states.middle(model(6)) == (3, 4) and states.middle(model(12)) == (6, 8) and states.middle(model(1)) == (1,)
+    assert states.middle(model(6), [2, 5]) == (2, 5)
+
+
+@pytest.mark.parametrize("layers", [(0,), (3,), (2, 1), (1, 1)])
 def test_layers_that_a_model_has_not_are_refused(layers, tiny_models, essays, tmp_path):
     with pytest.raises(CyborgError, match="has layers 1 to 2"):
         states.of_essays(essays, states.Reading(str(tiny_models["bert"]), layers, 40), folder=tmp_path)

@@ -10,10 +10,12 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from cyborg_utils.core import paths
+from cyborg_utils.core import dtype, paths
+from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import simulated
-from cyborg_utils.models import cyborg_data, student, weights
+from cyborg_utils.models import cyborg_data, states, student, weights
+from cyborg_utils.models.frozen import Frozen
 
 SCALE = Scale(1, 6)
 ENCODERS = ["electra", "bert", "mpnet", "modernbert"]
@@ -221,3 +223,56 @@ def test_an_empty_text_has_a_score(trained):
     _, pupil, _ = trained
     value, level = pupil.predict(["", " \n"])
     assert np.isfinite(value).all() and len(level) == 2
+
+
+# ---------------------------------------------------------------- ridge on the untouched encoder, and from there
+
+
+@pytest.mark.parametrize("model", ENCODERS)
+def test_a_frozen_student_is_ridge_on_middle_states(model, essays, human, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(dtype, "dtype", lambda: torch.float32)
+    monkeypatch.setattr(paths, "build", lambda *parts: tmp_path.joinpath(*parts))
+    one = settings(model, "frozen", layers=[1, 2], max_tokens=40)
+    pupil, curve = student.train([human], SCALE, one, seed=1, folder=tmp_path / "s")
+    assert curve["epoch"].tolist() == [0] and 0 < curve["loss"].item() < 2
+    means = states.of_essays(human.assign(assignment=""), states.Reading(one.model, (1, 2), 40))
+    lengths = np.log([[len(row)] for row in pupil.encode(human["text"])[0]])
+    ridge = Frozen.fit({"states": means.astype(float).mean(1), "length": lengths}, human["value"], SCALE)
+    wanted = ridge.guess({"states": means.astype(float).mean(1), "length": lengths})
+    value, level = pupil.predict(human["text"])
+    np.testing.assert_allclose(value, wanted, atol=0.02)
+    again = student.load(tmp_path / "s")
+    np.testing.assert_array_equal(again.predict(human["text"])[0], value)
+    first = next(iter(pupil.network.encoder.state_dict().values()))
+    torch.testing.assert_close(first, next(iter(student.untrained(one, SCALE).network.encoder.state_dict().values())))
+
+
+def test_the_layers_above_the_highest_one_are_cut_off(settings):
+    whole, cut = (
+        student.untrained(settings("bert", head, layers=[1]), SCALE).network.encoder for head in ("regression", "frozen")
+    )
+    assert len(whole.encoder.layer) == 2 and len(cut.encoder.layer) == cut.config.num_hidden_layers == 1
+
+
+def test_tuning_begins_at_the_ridge_solution(human, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "build", lambda *parts: tmp_path.joinpath(*parts))
+    frozen, _ = student.train([human], SCALE, settings("bert", "frozen"), seed=1, folder=tmp_path / "a")
+    still = settings("bert", "frozen-then-tuned", learning_rate=1e-12)
+    tuned, curve = student.train([human], SCALE, still, seed=1, folder=tmp_path / "b")
+    assert curve["stage"].tolist() == [0, 1, 1]
+    np.testing.assert_allclose(tuned.predict(human["text"])[0], frozen.predict(human["text"])[0], atol=0.02)
+    moved, curve = student.train([human], SCALE, settings("bert", "frozen-then-tuned", epochs=6), seed=1, folder=tmp_path / "c")
+    assert curve["loss"].iloc[-1] < curve["loss"].iloc[1]
+    assert np.abs(moved.predict(human["text"])[0] - frozen.predict(human["text"])[0]).max() > 0.02
+
+
+def test_several_scores_and_what_a_frozen_student_cannot_do(human, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "build", lambda *parts: tmp_path.joinpath(*parts))
+    two = human.rename(columns={"value": "value.a"}).assign(**{"value.b": 7 - human["value"]})
+    pupil, _ = student.train([two], SCALE, settings("bert", "frozen"), seed=1, folder=tmp_path / "two")
+    value, level = pupil.predict(human["text"])
+    assert value.shape == level.shape == (20, 2) and np.corrcoef(value.T)[0, 1] < -0.9
+    with pytest.raises(CyborgError, match="stages"):
+        student.train([human, human], SCALE, settings("bert", "frozen"), seed=1, folder=tmp_path / "no")
+    with pytest.raises(CyborgError, match="has layers 1 to 2"):
+        student.untrained(settings("bert", "frozen", layers=[3]), SCALE)

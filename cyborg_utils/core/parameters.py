@@ -45,7 +45,8 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
-Head = Literal["regression", "classification"]
+Head = Literal["regression", "classification", "frozen", "frozen-then-tuned"]
+Layers = Annotated[list[Annotated[int, Field(ge=1)]], AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True})]
 Labels = Literal["human", "human+dev", "cyborg", "cyborg-soft", "cyborg-staged", "full"]
 RunName = Annotated[str, Field(pattern=r"^(u[\d.]+_s\d+)?$")]
 Resamples = Annotated[int, Field(ge=100, description="bootstrap resamples")]
@@ -91,18 +92,22 @@ class PrepareData(Section):
 
 
 class FinetuneTeacher(Section):
-    """02: the Teacher, fine-tuned on U."""
+    """02: the Teacher, made from U."""
 
     model: str = required("a name in cyborg_utils/models/weights.yaml, a folder, or a hub id @ revision")
-    epochs: int = required("passes over U; 0: not fine-tuned at all", ge=0)
-    learning_rate: Positive = required("peak of a cosine schedule with 10 % warm-up")
-    batch_size: Count = required("essays an update")
-    lora_rank: Count = required("rank of the adapter matrices")
-    lora_targets: Literal["attention", "all-linear"] = required('or "all-linear"')
-    target_sd: Amount = required("smoothing of the targets over neighbouring levels, in levels; 0: none")
+    epochs: int = optional(5, "passes over U; 0: not fine-tuned at all", ge=0)
+    learning_rate: Positive = optional(4.0e-4, "peak of a cosine schedule with 10 % warm-up")
+    batch_size: Count = optional(4, "essays an update")
+    lora_rank: Count = optional(16, "rank of the adapter matrices")
+    lora_targets: Literal["attention", "all-linear"] = optional("attention", 'or "all-linear"')
+    target_sd: Amount = optional(0.7, "smoothing of the targets over neighbouring levels, in levels; 0: none")
     max_tokens: int = required("of the essay", ge=32)
     quantization: Literal["none", "nf4"] = optional("none", 'or "nf4": QLoRA, needs CUDA')
     attempts: Count = optional(3, "at most so many, where a fine-tuning fails: everyone gets the same score")
+    method: Literal["lora", "frozen"] = optional(
+        "lora", "or frozen: ridge on middle layers, which needs model and max_tokens only"
+    )
+    layers: Layers = optional([], "whose mean states a frozen Teacher reads; []: three from half of the way up")
 
 
 class LabelEssays(Section):
@@ -115,13 +120,16 @@ class TrainStudent(Section):
     models: Distinct[str] = required(
         "encoders: a name in cyborg_utils/models/weights.yaml, a folder, or a hub id @ revision", min_length=1
     )
-    heads: Distinct[Head] = required('a real-valued score; or "classification", a distribution over levels', min_length=1)
+    heads: Distinct[Head] = required(
+        "regression, classification, frozen (ridge on the untouched encoder), frozen-then-tuned", min_length=1
+    )
     labels: Distinct[Labels] = required("`full` belongs to fraction 1.0 only", min_length=1)
     epochs: Count = required("passes over the training set")
     min_steps: Count = optional(1, "updates that even a small training set gets")
     learning_rate: Positive = required("peak of a linear schedule with 10 % warm-up")
     batch_size: Count = required("essays an update")
     max_tokens: int = required("of the essay; what stands behind is cut", ge=16)
+    layers: Layers = optional([], "whose mean states the frozen heads read; []: from half to two thirds of the way up")
 
 
 class TestSignificance(Section):

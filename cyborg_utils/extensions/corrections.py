@@ -111,7 +111,9 @@ def train_penalised(
     """
     rows, seconds, study = [], {}, config.load(profile)
     essays = corpora.frame(corpora.load(profile), text=True) if seeds else pd.DataFrame()
-    settings = student.Settings.of(study.section("train_student"), model=study.headline[0], head="regression")
+    head = arms.matched_head(study)
+    head = "frozen-then-tuned" if head == "frozen" else head  # a penalty needs training
+    settings = student.Settings.of(study.section("train_student"), model=study.headline[0], head=head)
     for seed in sorted(set(seeds)):
         run = config.Run(fraction, seed)
         synthetic = None if labels == "full" else scores.read(profile, "teacher", run)

@@ -20,7 +20,7 @@ from cyborg_utils.core import config, paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import corpora
-from cyborg_utils.models import teacher, weights
+from cyborg_utils.models import teacher, teachers, weights
 from cyborg_utils.models.prompt import Prompt, rubric
 from cyborg_utils.models.teacher import Settings
 from cyborg_utils.stats.bootstrap import percentile_interval
@@ -107,16 +107,15 @@ def _score(profile: str, essays: pd.DataFrame, name: str, candidate: Candidate, 
         return scores.read(profile, "teacher", run).query("part in ['dev', 'test']").assign(**place)
     judged = essays[essays["split"].isin(["dev", "test"])].reset_index(drop=True)
     folder = paths.build(profile, "teacher", "compared", f"{name} {run.name if run else 'zero-shot'}".replace(" ", "_"))
-    adapter, mark = None, f"zero-shot {settings}"
     if run:
         human = essays[essays["essay_id"].isin(corpora.draw_human(corpora.load(profile), run.fraction, run.seed))]
         dev = judged[judged["split"] == "dev"]
-        curve = teacher.finetune(human, dev, template, settings, seed=run.seed, folder=folder, attempts=attempts)
+        curve = teachers.fit(human, dev, template, settings, seed=run.seed, folder=folder, attempts=attempts)
         place["attempts"] = int(curve["attempt"].max())
-        adapter = folder / "adapter"
-        mark = teacher.saved(adapter)[2]
-    reader = teacher.load(settings, template, adapter=adapter)
-    return teacher.score(reader, judged, folder=folder / "parts", mark=mark).assign(part=judged["split"], **place)
+        given = teachers.score(folder, judged, template)
+    else:
+        given = teacher.score(teacher.load(settings, template), judged, folder=folder / "parts", mark=f"zero-shot {settings}")
+    return given.assign(part=judged["split"], **place)
 
 
 def rated(given: pd.DataFrame, essays: pd.DataFrame) -> pd.DataFrame:

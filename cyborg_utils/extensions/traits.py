@@ -12,7 +12,7 @@ from cyborg_utils.core import config, paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import corpora
-from cyborg_utils.models import cyborg_data, student, teacher
+from cyborg_utils.models import cyborg_data, student, teacher, teachers
 from cyborg_utils.models.prompt import Prompt
 from cyborg_utils.plots.style import label
 from cyborg_utils.stats.calibration import match_on_dev
@@ -92,16 +92,14 @@ def finetune(profile: str, essays: pd.DataFrame, template: Prompt, run: config.R
     section = config.load(profile).section("finetune_teacher")
     human, dev = essays[_has_human_scores(profile, essays, run)], essays[essays["split"] == "dev"]
     settings, attempts = teacher.Settings.of(section), section["attempts"]
-    curve = teacher.finetune(human, dev, template, settings, seed=run.seed, folder=_folder(profile, run), attempts=attempts)
+    curve = teachers.fit(human, dev, template, settings, seed=run.seed, folder=_folder(profile, run), attempts=attempts)
     return curve.assign(run=run.name)
 
 
 def label_essays(profile: str, essays: pd.DataFrame, template: Prompt, run: config.Run) -> pd.DataFrame:
     """The scores that the run's Teacher gives all essays, as `teacher.score` has them, with `part` (U, pool, dev, test)."""
     folder = _folder(profile, run)
-    settings = teacher.Settings.of(config.load(profile).section("finetune_teacher"))
-    reader = teacher.load(settings, template, adapter=folder / "adapter")
-    given = teacher.score(reader, essays, folder=folder / "parts", mark=teacher.saved(folder / "adapter")[2])
+    given = teachers.score(folder, essays, template)
     part = essays["split"].mask(essays["split"] == "train", "pool").mask(_has_human_scores(profile, essays, run), "U")
     given.insert(1, "part", given["essay_id"].map(dict(zip(essays["essay_id"], part, strict=True))))
     return given
@@ -115,7 +113,7 @@ def train_students(
     Scores as `scored` has them, of all essays. Training times are seconds by "run, labels, Student". Taken up where it stopped.
     """
     study = config.load(profile)
-    settings = student.Settings.of(study.section("train_student"), model=study.headline[0], head="regression")
+    settings = student.Settings.of(study.section("train_student"), model=study.headline[0], head=arms.matched_head(study))
     kinds = {TOGETHER: list(traits), **{f"{one} alone": [one] for one in alone}}
     given, rated, seconds = _given(profile, run), [], {}
     for labelled in labels:
@@ -126,7 +124,7 @@ def train_students(
             pupil, curve = student.train([part[keep] for part in sets], study.scale, settings, seed=run.seed, folder=folder)
             seconds[f"{run.name}, {labelled}, {name}"] = float(curve["seconds"].sum())
             values = pd.DataFrame(pupil.predict(essays["text"])[0].reshape(len(essays), -1), columns=asked)
-            who = {"student": name, "head": "regression", "labels": labelled, "seed": run.seed}
+            who = {"student": name, "head": settings.head, "labels": labelled, "seed": run.seed}
             who |= {"fraction": 1.0 if labelled == "full" else run.fraction}
             who |= {"n_human": _paid(essays, sets[-1].loc[sets[-1]["source"] == "human", "essay_id"])}
             rated.append(scored(essays, asked, values, study.scale, **who))

@@ -61,12 +61,11 @@ def judged_essays(essays: pd.DataFrame) -> pd.DataFrame:
 
 
 def headline_student(study: config.Study) -> tuple[str, str]:
-    """(model, head) of the study's Student in this notebook: the regression head where the study has one.
+    """(model, head) of the study's Student in this notebook: the first head with real-valued scores, where the study has one.
 
     Only real-valued scores can be matched, and with two heads in one comparison their effects could not be separated.
     """
-    model, head = study.headline
-    return model, "regression" if "regression" in study.section("train_student")["heads"] else head
+    return study.headline[0], arms.matched_head(study)
 
 
 def own_students(raters: pd.DataFrame, study: config.Study) -> pd.DataFrame:
@@ -156,7 +155,7 @@ def transfer_table(elsewhere: Elsewhere, own: pd.DataFrame, judged: pd.DataFrame
             same = human[human["essay_id"].isin(part["essay_id"])]
             rows.append({"student": name, "reading": reading, "used": used} | agreement_on(same, {1: part}, **options))
     for (head, labels, n_human), part in own.groupby(["head", "labels", "n_human"], sort=False):
-        row = {"student": f"own, {labels}", "reading": "matched" if head == "regression" else "as it is", "used": n_human}
+        row = {"student": f"own, {labels}", "reading": "matched" if head in arms.MATCHED else "as it is", "used": n_human}
         rows.append(row | agreement_on(human, dict(iter(part.groupby("seed"))), **options))
     return pd.DataFrame(rows)
 

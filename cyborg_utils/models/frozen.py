@@ -95,10 +95,24 @@ class Frozen:
         """Scores with people's mean and SD, (n,), neither rounded nor trimmed; a level is the nearest to them."""
         return self.match.apply(self.guess(features))
 
+    def linear(self) -> Block:
+        """All blocks as one: features side by side in the blocks' order, and `guess` as their linear function."""
+        parts = [(self.blocks[name], self.line.slope * share) for name, share in self.shares.items()]
+        weights = np.concatenate([share * block.weights for block, share in parts])
+        spread = np.concatenate([np.where(np.isfinite(block.spread), block.spread, 1.0) for block, _ in parts])
+        stacked = sum(share * self.blocks[name].intercept for name, share in self.shares.items())
+        return Block(
+            np.concatenate([block.centre for block, _ in parts]), spread, weights, float(self.line.apply(stacked)), np.nan
+        )
+
     def probabilities(self, features: Mapping[str, ArrayLike]) -> np.ndarray:
         """Probability of each level, (n, K): normal errors around the best guess, with the SD of the leave-one-out errors."""
+        return self.probabilities_of(self.guess(features))
+
+    def probabilities_of(self, guess: ArrayLike) -> np.ndarray:
+        """`probabilities` from best guesses (n,)."""
         edges = np.r_[-np.inf, self.scale.scores[:-1] + self.scale.step / 2, np.inf]
-        return np.diff(stats.norm.cdf((edges - self.guess(features)[:, None]) / max(self.error, 1e-9)), axis=1)
+        return np.diff(stats.norm.cdf((edges - np.asarray(guess)[:, None]) / max(self.error, 1e-9)), axis=1)
 
 
 def _stacked(guesses: np.ndarray, score: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ TEACHER = Recipe(
 STUDENT = Recipe(
     version=2,
     files=("models/student.py", *SHARED),
-    digest="e536645ce4ca705f",
+    digest="f33c66868f3fb586",
 )
 PENALTY = Recipe(  # on top of STUDENT, for a Student with a mean constraint
     version=2,
@@ -48,9 +48,14 @@ RIDGE = Recipe(
 STATES = Recipe(
     version=1,
     files=("models/states.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="36a5615bd66dab74",
+    digest="279fefead2d87fcd",
 )
-RECIPES = {"TEACHER": TEACHER, "STUDENT": STUDENT, "PENALTY": PENALTY, "RIDGE": RIDGE, "STATES": STATES}
+FROZEN = Recipe(  # a ridge regression on states; with them for a Teacher, and with STUDENT for its frozen heads
+    version=1,
+    files=("models/frozen.py", "models/frozen_teacher.py"),
+    digest="7216acbe64578b9a",
+)
+RECIPES = {"TEACHER": TEACHER, "STUDENT": STUDENT, "PENALTY": PENALTY, "RIDGE": RIDGE, "STATES": STATES, "FROZEN": FROZEN}
 
 
 def digest(recipe: Recipe, package: Path) -> str:

@@ -4,17 +4,19 @@ A language model that was never fine-tuned knows much about writing. A ridge reg
 over an essay's tokens turns that into scores in a second (`models.frozen`). One forward pass over a corpus serves every share
 of human scores, every seed, trait and draw.
 
-The states of a corpus are a memory-mapped float16 array in `build/<profile>/states`, with a record of its hash. They are never
-committed: an essay can be guessed from its states. Only the layers asked for are kept, and none after the last of them is
-computed.
+States are kept in `build/_states`, one store for each way of reading, with a record of its hash. They are never committed: an
+essay can be guessed from its states. Only the layers asked for are kept, and none after the last of them is computed.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
+import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from os.path import commonprefix
 from pathlib import Path
 from typing import Any
@@ -22,24 +24,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 from torch import nn
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from cyborg_utils.core import atomic, dtype, provenance
+from cyborg_utils.core import atomic, dtype, paths, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.models import cpu_attention, recipes, trainer, weights
 from cyborg_utils.models.prompt import Prompt, plain_ids
 
 BUDGET = {"cpu": 8192, "cuda": 65536}  # tokens a batch
 EVERY = 10.0  # seconds of work that a kill can cost
+KEY = 16  # bytes
 
 
 @dataclass(frozen=True)
 class Reading:
     """How a model reads an essay: its name, the layers whose output is kept (1 is the first block), and the essay's token limit.
 
-    `rubric`: the Teacher's prompt, up to the essay, stands before it; else the essay stands alone.
+    No layers stand for `middle` ones. `rubric`: the Teacher's prompt, up to the essay, stands before it; else the essay is
+    alone.
     """
 
     model: str
@@ -48,35 +53,104 @@ class Reading:
     rubric: bool = False
 
 
-def of_essays(
-    essays: pd.DataFrame, reading: Reading, *, template: Prompt | None = None, folder: Path, show: str = "States"
-) -> np.ndarray:
-    """Mean states of essays (columns text, assignment), float16 (n, layers, hidden), memory-mapped and read-only.
+def middle(config: Any, given: Sequence[int] = (), *, count: int = 2) -> tuple[int, ...]:
+    """The `given` layers of a model, else `count` of them from half of the way up: 3 and 4 of 6, or 12, 16 and 18 of 24.
 
-    They are computed once for these texts and this reading, kept under `folder`, and an interrupted call resumes. `template` is
-    the prompt of a reading with rubric. Raises CyborgError where the model has fewer layers than are asked for.
+    Middle layers say most about how an essay is written; the last ones prepare the next word, or one sentence's meaning.
+    """
+    depth = config.num_hidden_layers
+    found = tuple(given) or tuple(dict.fromkeys(max(1, round(depth * share)) for share in (1 / 2, 2 / 3, 3 / 4)[:count]))
+    if min(found) < 1 or max(found) > depth or list(found) != sorted(set(found)):
+        raise CyborgError(f"layers {list(found)}: the model has layers 1 to {depth}. Name some of them, ascending.")
+    return found
+
+
+def cut(model: nn.Module, last: int) -> nn.ModuleList:
+    """Take off the layers above `last`, so that they are neither computed nor saved; returns the layers that are left.
+
+    A norm behind the layers (ModernBERT, decoders) does nothing from here on: the states are those of the layers.
+    """
+    depth = model.config.num_hidden_layers
+    blocks = next(part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == depth)
+    del blocks[last:]
+    model.config.num_hidden_layers = last
+    for norm in [part for name, part in model.named_children() if name in ("final_norm", "norm")]:
+        norm.forward = _unchanged
+    return blocks
+
+
+def _unchanged(hidden: torch.Tensor) -> torch.Tensor:
+    return hidden
+
+
+def of_essays(
+    essays: pd.DataFrame, reading: Reading, *, template: Prompt | None = None, folder: Path | None = None, show: str = "States"
+) -> np.ndarray:
+    """Mean states of essays (columns text, assignment), float16 (n, layers, hidden).
+
+    Each essay is read once by this model in this way, whoever asks: only what is not in the store under `folder` (by default that
+    of all studies) is computed, and an interrupted call resumes. `template` is the prompt of a reading with rubric. Raises
+    CyborgError where the model has fewer layers than are asked for.
     """
     source = weights.resolve(reading.model)
     config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    most = config.num_hidden_layers
-    if (
-        not reading.layers
-        or min(reading.layers) < 1
-        or max(reading.layers) > most
-        or list(reading.layers) != sorted(set(reading.layers))
-    ):
-        raise CyborgError(f"layers {list(reading.layers)}: {reading.model} has layers 1 to {most}. Name some of them, ascending.")
+    reading = replace(reading, layers=middle(config, reading.layers, count=3))
+    if essays.empty:
+        return np.empty((0, len(reading.layers), config.hidden_size), np.float16)
     tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     rows, spans = _encoded(tokenizer, essays, reading, template, causal=_is_causal(config))
     said = {"reading": asdict(reading), "model": weights.identity(reading.model), "recipe": recipes.STATES.version}
-    target = folder / provenance.fingerprint(said, data=[rows, spans])[:20]
-    if not (target / "record.json").is_file():
-        shape = (len(rows), len(reading.layers), config.hidden_size)
-        _fill(target, shape, rows, spans, lambda: _Body(source, config, reading.layers), show)
-        record = said | {"shape": list(shape), "sha256": provenance.sha256(target / "states.npy")}
-        record |= {"seconds": float((target / "seconds.txt").read_text()), "dtype": dtype.name()}
-        provenance.write_json(target / "record.json", record)
-    return np.load(target / "states.npy", mmap_mode="r", allow_pickle=False)
+    target = (folder or paths.build("_states")) / provenance.fingerprint(said)[:20]
+    target.mkdir(parents=True, exist_ok=True)
+    keys = [_key(row, span) for row, span in zip(rows, spans, strict=True)]
+    with FileLock(target / "lock"):
+        store = _Store(target, (len(reading.layers), config.hidden_size))
+        first = {key: at for at, key in reversed([*enumerate(keys)])}  # a text that stands twice is read once
+        if lacking := sorted(at for key, at in first.items() if key not in store.places):
+            _fill(store, lacking, keys, rows, spans, _Body(source, config, reading.layers), show)
+            record = said | {"essays": len(store.places), "seconds": store.seconds, "dtype": dtype.name()}
+            provenance.write_json(target / "record.json", record | {"sha256": provenance.sha256(store.states)})
+        return store.read(keys)
+
+
+class _Store:
+    """The states that one reading has found so far, in two files that only grow: an essay's key, and its states, each in a row.
+
+    A key is written after its states, so what a killed process left behind has no key, and is cut off.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, int]) -> None:
+        self.keys, self.states, self.clock, self.shape = folder / "keys", folder / "states", folder / "seconds", shape
+        self.row = 2 * shape[0] * shape[1]  # bytes, float16
+        sizes = [file.stat().st_size // width if file.is_file() else 0 for file, width in self._files()]
+        for file, width in self._files():
+            with file.open("ab") as sink:
+                sink.truncate(min(sizes) * width)
+        known = self.keys.read_bytes()
+        self.places = {known[at : at + KEY]: at // KEY for at in range(0, len(known), KEY)}
+        self.seconds = float(self.clock.read_text()) if self.clock.is_file() else 0.0
+
+    def _files(self) -> list[tuple[Path, int]]:
+        return [(self.states, self.row), (self.keys, KEY)]
+
+    def append(self, keys: Sequence[bytes], states: np.ndarray, seconds: float) -> None:
+        for (file, _), content in zip(self._files(), (states.astype(np.float16).tobytes(), b"".join(keys)), strict=True):
+            with file.open("ab") as sink:
+                sink.write(content)
+                sink.flush()
+                os.fsync(sink.fileno())
+        self.places |= {key: len(self.places) + at for at, key in enumerate(keys)}
+        self.seconds += seconds
+        atomic.write(self.clock, f"{self.seconds:.3f}\n")
+
+    def read(self, keys: Sequence[bytes]) -> np.ndarray:
+        """The states of these essays in their order; the file is mapped, so no others are held in memory."""
+        found = np.memmap(self.states, np.float16, "r", shape=(len(self.places), *self.shape))
+        return found[[self.places[key] for key in keys]]
+
+
+def _key(row: Sequence[int], span: tuple[int, int]) -> bytes:
+    return hashlib.blake2b(np.array([*span, *row], dtype=np.int64).tobytes(), digest_size=KEY).digest()
 
 
 def seconds(folder: Path) -> dict[str, float]:
@@ -106,29 +180,19 @@ def _encoded(
     return rows, [(len(head), len(row)) for head, row in zip(heads, rows, strict=True)]
 
 
-def _fill(target: Path, shape: tuple[int, ...], rows, spans, body, show: str) -> None:
-    """Fill the array batch by batch. `done` marks essays whose states are on disk, so that a killed pass goes on after them."""
-    target.mkdir(parents=True, exist_ok=True)
-    begun = (target / "done.npy").is_file()  # written after the array
-    states = np.lib.format.open_memmap(target / "states.npy", mode="r+" if begun else "w+", dtype=np.float16, shape=shape)
-    done = np.load(target / "done.npy", allow_pickle=False) if begun else np.zeros(len(rows), dtype=bool)
-    spent = float((target / "seconds.txt").read_text()) if begun else 0.0
-    network = body()
-    bar = tqdm(total=len(rows), initial=int(done.sum()), desc=show, unit="essay", mininterval=2)
+def _fill(store: _Store, lacking: Sequence[int], keys, rows, spans, body: _Body, show: str) -> None:
+    """Read the `lacking` essays batch by batch and put them into the store every few seconds."""
+    bar = tqdm(total=len(lacking), desc=show, unit="essay", mininterval=2)
     waiting, since = [], time.monotonic()
-    batches = [batch[~done[batch]] for batch in trainer.token_batches([*map(len, rows)], BUDGET[network.device.type])]
+    batches = trainer.token_batches([len(rows[at]) for at in lacking], BUDGET[body.device.type])
     for number, batch in enumerate(batches, 1):
-        if len(batch):
-            states[batch] = network.means([rows[at] for at in batch], [spans[at] for at in batch])
-            waiting.append(batch)
-            bar.update(len(batch))
-        if waiting and (number == len(batches) or time.monotonic() - since > EVERY):
-            states.flush()
-            done[np.concatenate(waiting)] = True
-            spent, since, waiting = spent + time.monotonic() - since, time.monotonic(), []
-            atomic.write(target / "seconds.txt", f"{spent:.3f}\n")
-            with atomic.file(target / "done.npy") as temporary, temporary.open("wb") as sink:
-                np.save(sink, done)
+        places = [lacking[at] for at in batch]
+        waiting.append(([keys[at] for at in places], body.means([rows[at] for at in places], [spans[at] for at in places])))
+        bar.update(len(places))
+        if number == len(batches) or time.monotonic() - since > EVERY:
+            found, states = zip(*waiting, strict=True)
+            store.append([*itertools.chain(*found)], np.concatenate(states), time.monotonic() - since)
+            waiting, since = [], time.monotonic()
     bar.close()
 
 
@@ -143,10 +207,7 @@ class _Body:
         if model._can_set_attn_implementation():
             model.set_attn_implementation(cpu_attention.name())
         self.model, self.device, self.causal = model.to(device).eval(), device, _is_causal(config)
-        blocks = next(
-            part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == config.num_hidden_layers
-        )
-        del blocks[max(layers) :]  # what comes after them is not computed
+        blocks = cut(model, max(layers))
         self.pad, self.found, self.layers = config.pad_token_id or 0, {}, list(layers)
         for at in layers:
             blocks[at - 1].register_forward_hook(lambda _, __, output, at=at: self._keep(at, output))

@@ -1,16 +1,22 @@
 """The Student: a small pretrained encoder that learns to score essays, from human or synthetic scores.
 
-Token vectors are averaged, and one linear layer makes a real-valued score (head `regression`, squared error) or a distribution
-over levels (head `classification`, cross-entropy, as in the paper). Any encoder of the hub can be used. A regression Student
-can learn several scores of an essay at once, its traits.
+Token vectors are averaged, and one linear layer makes a real-valued score or a distribution over levels. Heads:
+
+- `regression`         a score; squared error, every layer trained
+- `classification`     a distribution over levels; cross-entropy, every layer trained (the paper's)
+- `frozen`             a score by ridge regression on middle layers; the encoder stays as it is, and what is above them is cut off
+- `frozen-then-tuned`  the same as a start, then trained like `regression` (LP-FT: Kumar et al. 2022)
+
+Any encoder of the hub can be used. All heads but `classification` can learn several scores of an essay at once, its traits.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,22 +32,38 @@ from cyborg_utils.core import atomic, config, dtype, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.parameters import TrainStudent
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.models import cpu_attention, recipes, trainer, weights
+from cyborg_utils.models import cpu_attention, recipes, states, trainer, weights
+from cyborg_utils.models.frozen import Frozen
 from cyborg_utils.models.mean_penalty import ConstrainedTrainer, MeanConstraint
 from cyborg_utils.models.trainer import LengthTrainer, arguments, checkpoint
 
 # How one Student is trained: its model and head, and the keys of a study's `train_student` section that are not lists of them
 Settings = config.settings(
-    TrainStudent, ("epochs", "min_steps", "learning_rate", "batch_size", "max_tokens"), model=str, head=str
+    TrainStudent, ("epochs", "min_steps", "learning_rate", "batch_size", "max_tokens", "layers"), model=str, head=str
 )
+FROZEN = ("frozen", "frozen-then-tuned")
+
+
+class _Standardised(nn.Module):
+    """A linear layer on standardised inputs: mean states, and the logarithm of the number of tokens, which a mean loses."""
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width + 1))
+        self.register_buffer("sd", torch.ones(width + 1))
+        self.linear = nn.Linear(width + 1, outputs)
+
+    def forward(self, essays: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        return self.linear((torch.cat([essays, tokens.log()], dim=1) - self.mean) / self.sd)
 
 
 class _Network(nn.Module):
-    """Encoder, mean over tokens, one linear layer."""
+    """Encoder, mean over tokens (and over `layers`, where there are any), one linear layer."""
 
-    def __init__(self, encoder, outputs: int, *, regression: bool) -> None:
+    def __init__(self, encoder, outputs: int, *, regression: bool, layers: Sequence[int] = ()) -> None:
         super().__init__()
-        self.encoder, self.top, self.regression = encoder, nn.Linear(encoder.config.hidden_size, outputs), regression
+        self.encoder, self.regression, self.layers, width = encoder, regression, tuple(layers), encoder.config.hidden_size
+        self.top = _Standardised(width, outputs) if layers else nn.Linear(width, outputs)
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, targets: torch.Tensor | None = None
@@ -49,7 +71,7 @@ class _Network(nn.Module):
         essays = self.pooled(input_ids, attention_mask)
         # float32, whatever the encoder ran in: the layer is small, and its output is the score.
         with torch.autocast(essays.device.type, enabled=False):
-            output = self.top(essays)
+            output = self.top(essays, attention_mask.sum(1, keepdim=True).float()) if self.layers else self.top(essays)
         if targets is None:
             return {"output": output}
         loss = functional.mse_loss(output, targets) if self.regression else functional.cross_entropy(output, targets)
@@ -57,7 +79,10 @@ class _Network(nn.Module):
 
     def pooled(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Mean token vector of each essay, (n, hidden), float32."""
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
+        given = self.encoder(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=bool(self.layers))
+        hidden = given.last_hidden_state.float()
+        if self.layers:
+            hidden = torch.stack([given.hidden_states[at].float() for at in self.layers]).mean(0)
         mask = attention_mask.unsqueeze(-1).float()
         return (hidden * mask).sum(1) / mask.sum(1)
 
@@ -102,7 +127,7 @@ class Student:
     def read(self, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         """`predict` for essays that are already encoded."""
         output = self._outputs(rows)
-        if self.settings.head == "regression":
+        if self.network.regression:
             value = self.centre + self.spread * output.astype(float)
             value = value[:, 0] if value.shape[1] == 1 else value
             return value, self.scale.nearest(value)
@@ -160,16 +185,20 @@ def untrained(settings: Settings, scale: Scale, scores: int = 1) -> Student:
 
 def _new(settings: Settings, scale: Scale, folder: Path, scores: int) -> Student:
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)  # unset, it would offer to run a model's own code
+    layers = states.middle(config, settings.layers) if settings.head in FROZEN else ()
     # No dropout: its random numbers take a good part of a step on a CPU, and its noise on a mean harms regression.
     for name in [key for key, value in config.to_dict().items() if "dropout" in key and isinstance(value, float)]:
         setattr(config, name, 0.0)
     encoder = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, use_safetensors=True)
     if encoder._can_set_attn_implementation():
         encoder.set_attn_implementation(cpu_attention.name())
+    if layers:
+        states.cut(encoder, max(layers))
+        settings = replace(settings, layers=list(layers))  # as saved: the depth by which they were chosen is gone
     # Word embeddings are frozen: they are half of MiniLM's weights, and a few hundred essays cannot improve them.
     encoder.get_input_embeddings().weight.requires_grad_(False)
-    regression = settings.head == "regression"
-    network = _Network(encoder, scores if regression else scale.size, regression=regression)
+    regression = settings.head != "classification"
+    network = _Network(encoder, scores if regression else scale.size, regression=regression, layers=layers)
     return Student(network, AutoTokenizer.from_pretrained(folder, trust_remote_code=False), scale, settings)
 
 
@@ -200,15 +229,16 @@ def train(
     A `constraint` keeps the Student's mean score near people's (regression only; the loss includes the penalty).
     Returns the Student and its training curve (stage, epoch, loss, seconds).
     """
-    if constraint and settings.head != "regression":
-        raise CyborgError(f"a mean constraint needs head regression, not {settings.head}: levels have no gradient")
+    if constraint and settings.head not in ("regression", "frozen-then-tuned"):
+        raise CyborgError(f"a mean constraint needs head regression, not {settings.head}, which has no gradient")
+    if settings.head == "frozen" and len(sets) > 1:
+        raise CyborgError("head frozen is fitted once, on one training set: leave out labels that come in stages")
     set_seed(seed)
     data = [part.drop(columns="source").round(6).to_numpy().tolist() for part in sets]
-    said = (
-        asdict(settings)
-        | {"seed": seed, "recipe": recipes.STUDENT.version}
-        | ({"constraint": constraint.mark()} if constraint else {})
-    )
+    settled = {name: value for name, value in asdict(settings).items() if name != "layers" or settings.head in FROZEN}
+    said = settled | {"seed": seed, "recipe": recipes.STUDENT.version} | ({"constraint": constraint.mark()} if constraint else {})
+    if settings.head in FROZEN:
+        said |= {"states": recipes.STATES.version, "frozen": recipes.FROZEN.version}
     mark = provenance.fingerprint(said, data=data)
     finished = folder / "student.json"
     if finished.is_file() and json.loads(finished.read_text())["mark"] == mark and not weights.cut_short(folder):
@@ -218,10 +248,12 @@ def train(
     student = untrained(settings, scale, scores.shape[1])
     student.centre, student.spread = scores.mean(axis=0), scores.std(axis=0)
     student.spread[student.spread == 0] = 1.0
-    curves = [
-        _stage(student, part, stage, seed, folder / "checkpoints" / mark / f"stage{stage}", constraint)
-        for stage, part in enumerate(sets, 1)
-    ]
+    curves = [_start(student, sets[0])] if settings.head in FROZEN else []
+    if settings.head != "frozen":
+        curves += [
+            _stage(student, part, stage, seed, folder / "checkpoints" / mark / f"stage{stage}", constraint)
+            for stage, part in enumerate(sets, 1)
+        ]
     curve = pd.concat(curves, ignore_index=True)
     student.save(folder, mark, curve)  # this also removes the checkpoints
     return student, curve
@@ -238,12 +270,35 @@ def _values(part: pd.DataFrame) -> np.ndarray:
     return part[[name for name in part if name == "value" or name.startswith("value.")]].to_numpy(dtype=float)
 
 
+def _start(student: Student, part: pd.DataFrame) -> pd.DataFrame:
+    """Put ridge regressions on the encoder's states in place of the top layer: one row of a curve, with their leave-one-out loss.
+
+    The states of a set of essays are computed once, whoever scored them and whichever Student asks.
+    """
+    since, order = time.monotonic(), np.argsort(part["essay_id"].to_numpy(), kind="stable")
+    reading = states.Reading(student.settings.model, student.network.layers, student.max_tokens)
+    means = states.of_essays(part.iloc[order].assign(assignment=""), reading, show="The encoder's states")
+    features = np.empty((len(part), means.shape[2]))
+    features[order] = np.asarray(means, dtype=np.float64).mean(axis=1)
+    blocks = {"states": features, "length": np.log([[len(row)] for row in student.encode(part["text"])[0]])}
+    top, losses = student.network.top, []
+    for at, score in enumerate(_values(part).T):
+        ridge = Frozen.fit(blocks, score, student.scale)
+        linear = ridge.linear()
+        with torch.no_grad():
+            top.mean.copy_(torch.from_numpy(linear.centre)), top.sd.copy_(torch.from_numpy(linear.spread))
+            top.linear.weight[at] = torch.from_numpy(linear.weights / student.spread[at])
+            top.linear.bias[at] = float((linear.intercept - student.centre[at]) / student.spread[at])
+        losses.append(np.mean((ridge.left_out - score) ** 2) / student.spread[at] ** 2)
+    return pd.DataFrame([{"stage": 0, "epoch": 0, "loss": np.mean(losses), "seconds": time.monotonic() - since}])
+
+
 def _stage(
     student: Student, part: pd.DataFrame, stage: int, seed: int, checkpoints: Path, constraint: MeanConstraint | None
 ) -> pd.DataFrame:
     settings = student.settings
     ids, _ = student.encode(part["text"])
-    if settings.head == "regression":
+    if student.network.regression:
         targets = (_values(part) - student.centre) / student.spread
     else:
         targets = part[[f"p_{level + 1}" for level in range(student.scale.size)]].to_numpy()

@@ -269,7 +269,7 @@ def unanswerable(table_power: pd.DataFrame, *, margin: float) -> str:
 
 def matching(table_qwk: pd.DataFrame) -> str:
     """What matching mean and spread on the development essays does to QWK and to the overall SMD of the regression arms."""
-    matched = table_qwk[table_qwk["head"] == "regression"]
+    matched = table_qwk[table_qwk["head"].isin(arms.MATCHED)]
     change = (matched["qwk"] - matched["qwk_raw"]).agg(["mean", "min", "max"])
     smd = matched[["smd_raw", "smd"]].abs().max()
     return (

@@ -8,8 +8,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from cyborg_utils.core import config
+
 Runs = dict[int, np.ndarray]  # seed -> one number per essay, essays in the order of their ids
+MATCHED = ("regression", "frozen", "frozen-then-tuned")  # heads whose real-valued scores are matched in mean and SD
 TEACHER = {"teacher": "most likely", "teacher-expected": "expected"}  # the Teacher's two readings (`scores.raters`), as systems
+
+
+def matched_head(study: config.Study) -> str:
+    """The study's first head with real-valued scores, which can be corrected; `regression` where it has none."""
+    return next((head for head in study.section("train_student")["heads"] if head in MATCHED), "regression")
 
 
 def pick(raters: pd.DataFrame, **wanted: object) -> pd.DataFrame:

@@ -29,7 +29,7 @@ from cyborg_utils.stats.fairness import (
     suppression,
 )
 from cyborg_utils.stats.metrics import THRESHOLDS
-from cyborg_utils.study.arms import averaged, by_seed, human, pick, systems
+from cyborg_utils.study.arms import MATCHED, averaged, by_seed, human, pick, systems
 from cyborg_utils.study.scores import ARM
 
 ONE_SEED = "cannot be said from one seed"  # the verdict on the method where only one model was trained
@@ -242,7 +242,7 @@ def stage_table(
             ("Teacher on Y", "Y", pick(seen, part="test"), "synthetic"),
             ("human", "Y", pick(own, fraction=fraction, labels="human"), "value"),
             ("cyborg", "Y", arm, "value"),
-            ("Cyborg, matched", "Y", arm if head == "regression" else arm[:0], "matched_value"),
+            ("Cyborg, matched", "Y", arm if head in MATCHED else arm[:0], "matched_value"),
             ("full", "Y", pick(own, labels="full"), "value"),
         ]
         for stage, essays, rows, column in stages:
@@ -356,8 +356,8 @@ def smd_of_all(raters: pd.DataFrame, dev: pd.DataFrame, **options: object) -> pd
     """
     options |= {"prompt": "prompt"}
     final = smd_table(raters, dev=dev, **options)
-    final["scores"] = final["head"].map({"regression": "matched"}).fillna("as given")
-    raw = smd_table(raters[raters["head"] == "regression"], column="value", **options).assign(scores="raw")
+    final["scores"] = np.where(final["head"].isin(MATCHED), "matched", "as given")
+    raw = smd_table(raters[raters["head"].isin(MATCHED)], column="value", **options).assign(scores="raw")
     return pd.concat([final, raw], ignore_index=True)[SMD_COLUMNS]
 
 

@@ -13,6 +13,7 @@ from cyborg_utils.models import student, teacher
 from cyborg_utils.stats.calibration import match_on_dev
 from cyborg_utils.stats.metrics import agreement_metrics, qwk
 from cyborg_utils.study import artefacts, scores
+from cyborg_utils.study.arms import MATCHED
 
 STUDENT = ["student", "head", "labels"]  # what tells the Students of one run apart
 
@@ -65,7 +66,7 @@ def matched(scores: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     for (_, head, _), own in scores.groupby(STUDENT, sort=False):
         dev = own[own["part"] != "test"]
         value = match_on_dev(dev, head=head).apply(own["value"])
-        moved = head == "regression" and len(dev) > 0
+        moved = head in MATCHED and len(dev) > 0
         rows.append(own.assign(matched_value=value, matched_level=scale.nearest(value) if moved else own["level"]))
     return pd.concat(rows, ignore_index=True)
 

@@ -24,7 +24,7 @@ from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data import corpora
 from cyborg_utils.models.cyborg_data import LABELS
 from cyborg_utils.stats.calibration import match_on_dev
-from cyborg_utils.study import artefacts
+from cyborg_utils.study import arms, artefacts
 
 ARM = ["fraction", "student", "head", "labels"]  # these identify an arm; seeds repeat it
 WRITTEN_BY = {"teacher": "03_label_essays", "students": "04_train_student"}
@@ -135,7 +135,7 @@ def raters(profile: str, *, part: str = "test") -> pd.DataFrame:
     _whole(found, profile, part)
     place = {name: at for at, name in enumerate(["teacher", *(name for name in order if name != "ridge"), "ridge"])}
     labels = {name: at for at, name in enumerate(["teacher", *LABELS])}
-    heads = {name: at for at, name in enumerate(["most likely", "expected", "regression", "classification"])}
+    heads = {name: at for at, name in enumerate(["most likely", "expected", *arms.MATCHED, "classification"])}
     keys = {"student": place, "head": heads, "labels": labels}
     sort = found.assign(**{f"_{name}": found[name].map(rank) for name, rank in keys.items()})
     sort = sort.sort_values(["fraction", "_student", "_head", "_labels", "seed", "essay_id"], kind="stable", ignore_index=True)

@@ -13,7 +13,7 @@ from cyborg_utils.core import paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.extensions.attacks import texts
-from cyborg_utils.models import prompt, teacher
+from cyborg_utils.models import prompt, teacher, teachers
 from cyborg_utils.stats.bootstrap import bootstrap_interval
 from cyborg_utils.stats.calibration import Calibration, match_on_dev
 
@@ -75,6 +75,8 @@ def teacher_scores(
     folder = paths.build(profile, "teacher", run)
     settings, rubric, mark = teacher.saved(folder / "adapter")
     match = match_on_dev(dev, "expected")
+    if settings.method == "frozen":
+        return _frozen_scores(folder, attacked, sample, template=prompt.Prompt(rubric, scale), match=match, scale=scale)
     loaded = teacher.load(settings, prompt.Prompt(rubric, scale), adapter=folder / "adapter")
     essays = pd.concat(
         [sample[["essay_id", "assignment"]].assign(attack=attack, text=changed) for attack, changed in attacked.items()],
@@ -93,6 +95,17 @@ def teacher_scores(
         )
         if defence != CLEANED and (formed := special_tokens(reader, attacked)):
             raise CyborgError(f"{defence}: the attack with chat markers forms {formed} special tokens of {settings.model}.")
+    return pd.concat(rows, ignore_index=True)
+
+
+def _frozen_scores(folder, attacked, sample, *, template: prompt.Prompt, match: Calibration, scale: Scale) -> pd.DataFrame:
+    """`teacher_scores` of a Teacher that gives no answer: nothing stands behind the essay, so there are no delimiters."""
+    rows = []
+    for defence, change in ((NONE, str), (CLEANED, texts.cleaned)):
+        for attack, changed in attacked.items():
+            essays = sample[["essay_id", "assignment"]].assign(text=[change(text) for text in changed])
+            rated = reported(teachers.score(folder, essays, template)["expected"], match, scale)
+            rows.append(sample[["essay_id"]].assign(attack=attack, scorer="Teacher", defence=defence, **rated))
     return pd.concat(rows, ignore_index=True)
 
 
