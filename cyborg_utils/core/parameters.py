@@ -331,6 +331,23 @@ class AttackScorer(Section):
     analysis_seed: AnalysisSeed = optional(1, "draws the essays and the attacks' chance")
 
 
+class RepeatDraws(Section):
+    """16: the same experiment over many draws of U, on frozen states, in seconds each."""
+
+    beyond_paper = True
+    fractions: Distinct[Share] = optional([0.025, 0.05, 0.10, 0.25, 0.50], "shares of X with human scores", min_length=1)
+    draws: int = optional(50, "random choices of U for each share", ge=2)
+    splits: Count = optional(3, "splits of all essays: the study's own, and others of the same sizes")
+    traits: Distinct[str] = optional([], "columns of trait scores in the corpus, each a study of its own")
+    trait_draws: int = optional(10, "draws for each trait, at the share nearest 10 %", ge=2)
+    tuned_draws: int = optional(0, "draws whose Students are also fine-tuned from the frozen ones; minutes each", ge=0)
+    min_group: MinGroup = 10
+    smd_limit: SmdLimit = 0.10
+    resamples: Resamples = optional(2000, "of every interval over essays and draws")
+    confidence: Confidence = 0.95
+    analysis_seed: AnalysisSeed = 1
+
+
 # ---------------------------------------------------------------- the file
 
 
@@ -362,6 +379,7 @@ class StudyFile(Section):
     attack_scorer: AttackScorer = left_out("its notebook is executed only where it is given")
     cost: Cost = left_out("its notebook is executed only where it is given")
     score_essays: ScoreEssays = left_out("its notebook is executed only where it is given")
+    repeat_draws: RepeatDraws = left_out("its notebook is executed only where it is given")
 
 
 SECTIONS: dict[str, type[Section]] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,26 +46,37 @@ def run(
     """
     values, texts = [], list(texts)
     settings = settings if kind == RIDGE else student.Settings(**{**vars(settings), "model": kind})
-    read = provenance.fingerprint({}, data=texts)
-    for trial in tqdm(trials, desc=show, unit="Student", mininterval=2):
-        data = [part.drop(columns="source").round(6).to_numpy().tolist() for part in trial.sets]
-        own = vars(settings) | {"seed": trial.seed, "recipe": recipes.STUDENT.version}
-        how = {"recipe": recipes.RIDGE.version} if kind == RIDGE else own
-        mark = provenance.fingerprint({"kind": kind, "texts": read} | how, data=data)
-        file = folder / f"{mark}.npz"
+    shown = tqdm(trials, desc=show, unit="Student", mininterval=2)
+    for trial, file in zip(shown, _files(trials, kind, texts, settings, folder), strict=True):
         if not file.is_file():
             started = time.monotonic()
             if kind == RIDGE:
                 given = baseline.train(pd.concat(trial.sets, ignore_index=True)).predict(texts)
             else:
-                pupil, _ = student.train(trial.sets, scale, settings, seed=trial.seed, folder=folder / mark)
+                pupil, _ = student.train(trial.sets, scale, settings, seed=trial.seed, folder=file.with_suffix(""))
                 given = pupil.predict(texts)[0]
             with atomic.file(file) as temporary:
                 np.savez(temporary, values=given, seconds=time.monotonic() - started)
-            shutil.rmtree(folder / mark, ignore_errors=True)
+            shutil.rmtree(file.with_suffix(""), ignore_errors=True)
         with np.load(file, allow_pickle=False) as saved:
             values.append(saved["values"])
     return np.stack(values)
+
+
+def _files(trials: Sequence[Trial], kind: str, texts: list[str], settings: student.Settings, folder: Path) -> Iterator[Path]:
+    """The file of each trial's values, named after all that decides them."""
+    read = provenance.fingerprint({}, data=texts)
+    for trial in trials:
+        data = [part.drop(columns="source").round(6).to_numpy().tolist() for part in trial.sets]
+        own = vars(settings) | {"seed": trial.seed, "recipe": recipes.STUDENT.version}
+        how = {"recipe": recipes.RIDGE.version} if kind == RIDGE else own
+        yield folder / f"{provenance.fingerprint({'kind': kind, 'texts': read} | how, data=data)}.npz"
+
+
+def seconds(trials: Sequence[Trial], kind: str, texts: Sequence[str], *, settings: student.Settings, folder: Path) -> list[float]:
+    """What each trial of a finished `run` took, prediction included."""
+    settings = settings if kind == RIDGE else student.Settings(**{**vars(settings), "model": kind})
+    return [float(np.load(file, allow_pickle=False)["seconds"]) for file in _files(trials, kind, list(texts), settings, folder)]
 
 
 def out_of_fold(part: pd.DataFrame, kind: str, *, folds: int = FOLDS, seed: int, **options: Any) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -295,3 +296,26 @@ def _priced(row: dict[str, Any], currency: str) -> str:
     if np.isfinite(row.get("step", np.nan)):
         words += f", step {row['step']:+.3f} [{row['step_low']:+.3f}, {row['step_high']:+.3f}]"
     return words
+
+
+@styled
+def gain_over_draws(frame: pd.DataFrame, *, title: str = "Gain over draws") -> tuple[Figure, str]:
+    """Differences in QWK by number of human scores, one dot a draw, with their median and quartiles; a panel a baseline.
+
+    frame: n_human, baseline, gain.
+    """
+    names = list(dict.fromkeys(frame["baseline"]))
+    figure, axes = plt.subplots(1, len(names), figsize=(DOUBLE, 2.6), sharey=True, squeeze=False)
+    described = []
+    for ax, name in zip(axes[0], names, strict=True):
+        part = frame[frame["baseline"] == name].sort_values("n_human")
+        sizes = part["n_human"].map("{:,.0f}".format)
+        seaborn.stripplot(x=sizes, y=part["gain"], ax=ax, color=LOOKS["cyborg"].color, size=2, alpha=0.5, jitter=0.25, zorder=1)
+        box = {"facecolor": "none", "edgecolor": INK}
+        seaborn.boxplot(x=sizes, y=part["gain"], ax=ax, showfliers=False, width=0.55, boxprops=box, linewidth=0.9)
+        ax.axhline(0, color=FAINT, lw=0.8)
+        ax.set(title=f"against {label(name)}", xlabel="Essays with a human score", ylabel="")
+        described += [f"{label(name)}, {n:,}: {rows['gain'].median():+.3f}" for n, rows in part.groupby("n_human")]
+    axes[0][0].set_ylabel("Difference in QWK")
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure, alt_text("Median difference in QWK over draws of U between Cyborg Data and human scores alone", described)

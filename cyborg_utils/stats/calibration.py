@@ -58,6 +58,16 @@ class MeanSdMatch:
         slope = sd_ratio(target, values)
         return cls(float(target.mean()), float(values.mean()), slope if np.isfinite(slope) else 1.0)
 
+    @classmethod
+    def unpaired(cls, *, target: ArrayLike, values: ArrayLike) -> MeanSdMatch:
+        """Fit on human scores (n,) of some essays and machine scores (m,) of other essays of the same population.
+
+        A mean and an SD need no pairs, so the machine's essays need no human scores. An SD of 0 gives slope 1.
+        """
+        target, values = np.asarray(target, dtype=float), np.asarray(values, dtype=float)
+        spread = values.std()
+        return cls(float(target.mean()), float(values.mean()), float(target.std() / spread) if spread > 0 else 1.0)
+
     def apply(self, values: ArrayLike) -> np.ndarray:
         """Matched scores, float64 of the same shape; neither rounded nor trimmed to the scale. NaN stays NaN."""
         return self.target_mean + self.slope * (np.asarray(values, dtype=float) - self.value_mean)
