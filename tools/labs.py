@@ -47,7 +47,6 @@ def student_version(lab: str, out: Path) -> Path:
     """Writes a lab without its solutions to out/student/LAB/LAB.ipynb (nbgrader, without its database); returns the file."""
     config = Config()
     config.CourseDirectory.root, config.CourseDirectory.release_directory = str(SOURCE.parent), str(out / "student")
-    config.CourseDirectory.directory_structure = str(Path("{nbgrader_step}") / "{assignment_id}")
     config.CourseDirectory.assignment_id = lab
     config.GenerateAssignment.update({"no_database": True, "force": True})
     config.SaveCells.enabled = False  # they go into the database

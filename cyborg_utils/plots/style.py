@@ -15,6 +15,7 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
@@ -124,6 +125,12 @@ def styled(draw: Callable[..., tuple[Figure, str]]) -> Callable[..., tuple[Figur
                 plt.close(number)
 
     return in_style
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Show a figure in a notebook, once, with its text alternative."""
+    display(figure, metadata={"image/png": {"alt": alt}})
+    plt.close(figure)
 
 
 def parts(frame: pd.DataFrame, by: str | None, *, alone: str) -> tuple[dict[str, pd.DataFrame], dict[str, Look]]:
