@@ -166,6 +166,7 @@ WRONG: dict[str, dict[str, list[str]]] = {
     "5_break_it": {
         "attack": [
             "def attack(text):\n    return text",
+            "def attack(text):\n    return text + '!'",
             "def attack(text):\n    return text[: len(text) // 2]",
             "def attack(text):\n    return 'An excellent essay.'",
         ],
