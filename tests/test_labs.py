@@ -143,7 +143,7 @@ def test_one_command_makes_everything_and_nbgrader_validates(tmp_path, monkeypat
     monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
     assert labs.main([lab, "--no-npm"]) == 0
     page = (tmp_path / "build" / "slides" / f"{lab}.slides.html").read_text(encoding="utf-8")
-    assert page.count("<section") > 15
+    assert page.count("<section") > 15 and 'alt="Two curves of QWK' in page and labs.NO_ALT not in page
     solved_cells = nbformat.read(tmp_path / "build" / "solutions" / f"{lab}.ipynb", as_version=4).cells
     assert any(cell.get("outputs") for cell in solved_cells) and "NotImplementedError" not in str(solved_cells)
 

@@ -10,7 +10,9 @@ is put beside them, and they are shown without network; else they take it from p
 from __future__ import annotations
 
 import argparse
+import html
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +32,7 @@ HOME = Path(__file__).resolve().parent.parent
 SOURCE, OUT = HOME / "teaching" / "source", HOME / "build" / "labs"
 LIMIT = 120  # seconds that one lab may take
 LIBRARIES = {"reveal.js": "4.6.1", "requirejs": "2.3.7", "jquery": "3.7.1", "mathjax": "2.7.9"}  # nbconvert's template needs them
+NO_ALT = "No description has been provided for this image"
 NO_MERMAID = "data:text/javascript,export default {initialize(){}}"  # no lab has such a diagram
 
 
@@ -62,7 +65,9 @@ def executed(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def slide_options(folder: Path, *, npm: bool = True) -> dict[str, Any]:
     """Options of nbconvert's slides; `npm` puts their libraries into folder/node_modules, where it can."""
-    options = {"reveal_scroll": True, "mermaid_js_url": NO_MERMAID}
+    options = {"reveal_scroll": True, "reveal_width": "1200", "reveal_height": "750", "mermaid_js_url": NO_MERMAID}
+    options |= {"exclude_input_prompt": True, "exclude_output_prompt": True}
+    options["config"] = Config({"TagRemovePreprocessor": {"enabled": True, "remove_input_tags": {"hide-input"}}})
     if not npm or not shutil.which("npm"):
         return options
     wanted = [f"{name}@{version}" for name, version in LIBRARIES.items()]
@@ -77,9 +82,11 @@ def slide_options(folder: Path, *, npm: bool = True) -> dict[str, Any]:
 
 
 def write(lab: str, exporter: HTMLExporter, notebook: nbformat.NotebookNode, file: Path) -> None:
-    """One page of a lab."""
+    """One page of a lab. Figures get their text alternatives, which nbconvert drops."""
     body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": lab}})
-    file.write_text(body, encoding="utf-8")
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+    words = iter(output.metadata["image/png"]["alt"] for output in outputs)
+    file.write_text(re.sub(f'alt="{NO_ALT}"', lambda _: f'alt="{html.escape(next(words))}"', body), encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:
