@@ -15,7 +15,8 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import display
+from IPython.core.pylabtools import print_figure
+from IPython.display import Image, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
@@ -129,7 +130,7 @@ def styled(draw: Callable[..., tuple[Figure, str]]) -> Callable[..., tuple[Figur
 
 def show(figure: Figure, alt: str) -> None:
     """Show a figure in a notebook, once, with its text alternative."""
-    display(figure, metadata={"image/png": {"alt": alt}})
+    display(Image(data=print_figure(figure), alt=alt))  # as a picture, so that it does not depend on the backend
     plt.close(figure)
 
 
