@@ -21,7 +21,7 @@ export TOKENIZERS_PARALLELISM = false
 # export LD_PRELOAD = libtcmalloc_minimal.so.4
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce tables site verify exports summary test test-slow test-all lint check-lock audit lab cluster-env bench lock clean distclean
+.PHONY: help reproduce tables site verify exports summary test test-slow test-all lint check-lock audit lab labs cluster-env bench lock clean distclean
 
 help:  ## this list
 	@echo "make TARGET [PROFILE=demo]      a profile is a study: $(sort $(filter-out artefacts,$(basename $(notdir $(wildcard params/*.yaml)))))"
@@ -68,7 +68,7 @@ lint: $(READY)  ## ruff on code and notebooks, the rooms' import rule, notebooks
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@.venv/bin/lint-imports --no-cache
-	@$(PY) -m nbstripout --verify --keep-id notebooks/*.ipynb notebooks/extensions/*.ipynb
+	@$(PY) -m nbstripout --verify --keep-id notebooks/*.ipynb notebooks/extensions/*.ipynb teaching/source/*/*.ipynb
 	@mkdir -p build
 	@for file in $(filter-out params/artefacts.yaml,$(wildcard params/*.yaml)); do \
 		$(PY) -m cyborg_utils reproduce $$(basename $$file .yaml) --dry-run > build/dry-run.log 2>&1 || { cat build/dry-run.log; exit 1; }; \
@@ -83,6 +83,9 @@ audit:  ## known vulnerabilities of the versions in requirements.lock (pip-audit
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	@$(PY) -m jupyterlab notebooks
+
+labs: $(READY)  ## the labs for a course (teaching/): student versions, solutions and slides, in build/labs
+	@$(PY) tools/labs.py
 
 cluster-env: $(READY)  ## what CLUSTER=slurm and CLUSTER=kubernetes need besides: Snakemake's plugins
 	@$(PY) -m pip install -qq --disable-pip-version-check $(PIP_OPTIONS) --constraint requirements.lock --editable '.[cluster]'

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.core.pylabtools import print_figure
+from IPython.display import Image, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
@@ -124,6 +126,12 @@ def styled(draw: Callable[..., tuple[Figure, str]]) -> Callable[..., tuple[Figur
                 plt.close(number)
 
     return in_style
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Show a figure in a notebook, once, with its text alternative."""
+    display(Image(data=print_figure(figure), alt=alt))  # as a picture, so that it does not depend on the backend
+    plt.close(figure)
 
 
 def parts(frame: pd.DataFrame, by: str | None, *, alone: str) -> tuple[dict[str, pd.DataFrame], dict[str, Look]]:
