@@ -1,111 +1,123 @@
-"""How far do frozen states go? Teacher, Student and Cyborg Data without fine-tuning, over many draws of U: `frozen.py`.
+"""What do frozen states know of a score? Readings and combinations of features, on training essays only.
 
-    .venv/bin/python benchmarks/frozen.py ellipse --draws 20
+    .venv/bin/python benchmarks/frozen.py ellipse                  # both tables
+    .venv/bin/python benchmarks/frozen.py ellipse --only blocks    # without new forward passes
 
-Teacher: ridge on states of a language model that reads rubric and essay. Student: ridge on states of a small encoder that reads
-the essay alone, on U's human scores, or on these and the Teacher's guesses for all other training essays. No development essay is
-used: penalties, stacking and the match of mean and SD come from leave-one-out on U. Development essays count as training essays.
-Writes results/frozen/<study>.csv, one row a size, draw and scorer, and prints means and SDs over draws.
+No test essay is read or scored. For each draw, U is taken from the training essays and the rest of them is guessed; means and
+SDs over draws. `readings`: which model, layers, prompt and number of tokens, on a random part of the training essays. `blocks`:
+states, text statistics and words, alone and together, by number of human scores. Writes results/frozen/<study>_<table>.csv and
+a page of both.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from cyborg_utils.core import config, paths
-from cyborg_utils.core.scale import Scale
+from cyborg_utils.core import atomic, config, paths
 from cyborg_utils.data import corpora
-from cyborg_utils.models import baseline, prompt, states
+from cyborg_utils.models import baseline, states
 from cyborg_utils.models.frozen import Frozen
+from cyborg_utils.models.prompt import Prompt, rubric
 from cyborg_utils.stats import metrics
 
-TEACHER = states.Reading("qwen2.5-coder-0.5b-instruct", (12, 16, 18), 448, rubric=True)
-STUDENT = states.Reading("all-minilm-l6-v2", (3, 4), 512)
-SIZES = (45, 90, 180, 450)
+SIZES, DRAWS, HELD = (45, 90, 180, 450, 1200), 20, 500
+QWEN, SMOL, MINI = "qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct", "all-minilm-l6-v2"
+USUAL = states.Reading(QWEN, (4, 8, 12, 16, 18, 20, 24), 448, rubric=True)
+READINGS = [
+    USUAL,
+    replace(USUAL, layers=(12, 16, 18), rubric=False),
+    replace(USUAL, layers=(12, 16, 18), max_tokens=256),
+    replace(USUAL, layers=(12, 16, 18), max_tokens=128),
+    states.Reading(SMOL, (15, 20, 22), 448, rubric=True),
+    states.Reading(MINI, (1, 2, 3, 4, 5, 6), 512),
+]
+BLOCKS = [
+    ("statistics",),
+    ("words",),
+    ("words", "statistics"),
+    ("student",),
+    ("student", "length"),
+    ("student", "statistics"),
+    ("teacher",),
+    ("teacher", "statistics"),
+    ("teacher", "words", "statistics"),
+]
 
 
-def features(profile: str, essays: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Feature blocks of all essays by name: states of Teacher and Student, text statistics, words."""
-    study = config.load(profile)
-    data, folder = study.section("prepare_data"), paths.build(profile, "states")
-    template = prompt.Prompt(prompt.rubric(data["corpus"], data["score"], data.get("options")), study.scale)
-    found = {"teacher": states.of_essays(essays, TEACHER, template=template, folder=folder, show="Teacher's states")}
-    found["student"] = states.of_essays(essays, STUDENT, folder=folder, show="Student's states")
-    found = {name: block.reshape(len(block), -1).astype(np.float32) for name, block in found.items()}
-    found["statistics"] = baseline.statistics(essays["text"])
-    words = TfidfVectorizer(
-        sublinear_tf=True, ngram_range=(1, 2), min_df=5, max_features=20000
-    )  # of all essays: no score is used
-    found["words"] = words.fit_transform(essays["text"]).toarray().astype(np.float32)
-    return found
+def judged(blocks: dict[str, np.ndarray], essays: pd.DataFrame, scale, size: int, draws: int, held: int) -> dict[str, float]:
+    """QWK and r on training essays outside U, mean and SD over draws; matched by leave-one-out on U."""
+    score, found = essays["score"].to_numpy(), []
+    for draw in range(draws):
+        order = np.random.default_rng(draw).permutation(len(essays))
+        u, rest = order[:size], order[size:][:held]
+        scorer = Frozen.fit({name: block[u] for name, block in blocks.items()}, score[u], scale)
+        value = scorer.value({name: block[rest] for name, block in blocks.items()})
+        level = scale.level(score[rest])
+        found.append((metrics.qwk(level, scale.nearest(value), levels=scale.size), metrics.pearson_r(score[rest], value)))
+    (qwk, r), (sd, _) = np.mean(found, axis=0), np.std(found, axis=0, ddof=1)
+    return {"n_human": size, "draws": draws, "qwk": qwk, "qwk_sd": sd, "r": r}
 
 
-def scorers(
-    blocks: dict[str, np.ndarray], score: np.ndarray, u: np.ndarray, pool: np.ndarray, test: np.ndarray, scale: Scale
-) -> Iterator:
-    """(name, values of the test essays) of every scorer that one U gives."""
-
-    def fitted(names: tuple[str, ...], places: np.ndarray, target: np.ndarray) -> Frozen:
-        return Frozen.fit({name: blocks[name][places] for name in names}, target, scale)
-
-    def of(names: tuple[str, ...], places: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: blocks[name][places] for name in names}
-
-    for names in (
-        ("statistics",),
-        ("words",),
-        ("student",),
-        ("teacher",),
-        ("words", "statistics"),
-        ("student", "statistics"),
-        ("teacher", "statistics"),
-        ("teacher", "words", "statistics"),
-    ):
-        yield " + ".join(names), fitted(names, u, score[u]).value(of(names, test))
-    for teacher in (("teacher",), ("teacher", "words", "statistics")):
-        guess = fitted(teacher, u, score[u]).guess(of(teacher, pool))
-        for student in (("student",), ("student", "statistics")):
-            own = fitted(student, np.r_[u, pool], np.r_[score[u], guess])
-            match = states_match(own, of(student, u), score[u])
-            yield f"{' + '.join(student)} on Cyborg Data of {' + '.join(teacher)}", match.apply(own.guess(of(student, test)))
+def readings(essays: pd.DataFrame, template: Prompt, scale, part: int) -> Iterator[dict]:
+    """One row a reading and layer, and for layers side by side, at 180 human scores."""
+    some = essays.sample(min(part, len(essays)), random_state=1).reset_index(drop=True)
+    for one in READINGS:
+        found = np.asarray(states.of_essays(some, one, template=template, show=one.model), dtype=np.float32)
+        middle = [at for at, layer in enumerate(one.layers) if layer in (3, 4, 12, 16, 18) or one.model == SMOL]
+        for name, places in [*((str(layer), [at]) for at, layer in enumerate(one.layers)), ("middle together", middle)]:
+            row = {"model": one.model, "rubric": one.rubric, "tokens": one.max_tokens, "layer": name}
+            blocks = {"states": found[:, places].reshape(len(some), -1)}
+            yield row | judged(blocks, some, scale, 180, DRAWS, HELD)
 
 
-def states_match(own: Frozen, features_of_u: dict[str, np.ndarray], human: np.ndarray):
-    """Mean and SD as people's on U: the Student has seen these essays, as one among many."""
-    from cyborg_utils.stats.calibration import MeanSdMatch
-
-    return MeanSdMatch.fit(target=human, values=own.guess(features_of_u))
+def combinations(essays: pd.DataFrame, template: Prompt, scale) -> Iterator[dict]:
+    """One row a combination of blocks and number of human scores."""
+    blocks = {"statistics": baseline.statistics(essays["text"])}
+    blocks["length"] = blocks["statistics"][:, :1]
+    words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=3, max_features=20000).fit_transform(essays["text"])
+    blocks["words"] = TruncatedSVD(300, random_state=0).fit_transform(words)
+    for name, one in {"teacher": replace(USUAL, layers=(12, 16, 18)), "student": states.Reading(MINI, (3, 4), 512)}.items():
+        found = np.asarray(states.of_essays(essays, one, template=template, show=name), dtype=np.float32)
+        blocks[name] = found.reshape(len(essays), -1) if name == "teacher" else found.mean(axis=1)
+    for size in [size for size in SIZES if size + HELD <= len(essays)]:
+        for names in BLOCKS:
+            chosen = {name: blocks[name] for name in names}
+            yield {"features": " + ".join(names)} | judged(chosen, essays, scale, size, DRAWS, HELD)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("profile", nargs="?", default="ellipse")
-    parser.add_argument("--draws", type=int, default=20)
-    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
+    parser.add_argument("--only", choices=["readings", "blocks"])
+    parser.add_argument("--part", type=int, default=800, help="training essays of the table of readings")
     options = parser.parse_args()
     study = config.load(options.profile)
-    essays = corpora.frame(corpora.build(study.section("prepare_data")).dataset, text=True)
-    blocks, score = features(options.profile, essays), essays["score"].to_numpy()
-    train, test = (np.flatnonzero(essays["split"].eq("test") == held) for held in (False, True))
-    rows = []
-    for size in [*options.sizes, len(train)]:
-        for draw in range(1, options.draws + 1 if size < len(train) else 2):
-            order = np.random.default_rng(draw).permutation(train)
-            for name, value in scorers(blocks, score, order[:size], order[size:], test, study.scale):
-                level = study.scale.nearest(value)
-                qwk = metrics.qwk(study.scale.level(score[test]), level, levels=study.scale.size)
-                rows.append((size, draw, name, qwk, metrics.pearson_r(score[test], value)))
-        table = pd.DataFrame(rows, columns=["n_human", "draw", "scorer", "qwk", "r"])
-        target = paths.results("frozen", f"{options.profile}.csv")
+    data = study.section("prepare_data")
+    essays = corpora.frame(corpora.build(data).dataset, text=True)
+    essays = essays[essays["split"] != "test"].reset_index(drop=True)
+    template = Prompt(rubric(data["corpus"], data["score"], data.get("options")), study.scale)
+    made = {
+        "blocks": lambda: combinations(essays, template, study.scale),
+        "readings": lambda: readings(essays, template, study.scale, options.part),
+    }
+    for name in [name for name in made if options.only in (None, name)]:
+        table = pd.DataFrame(made[name]())
+        target = paths.results("frozen", f"{options.profile}_{name}.csv")
         target.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(target, index=False, float_format="%.6g")
-        shown = table[table["n_human"] == size].groupby("scorer", sort=False)["qwk"].agg(["mean", "std"])
-        print(f"\n{size} human scores\n{shown.round(3).to_string()}", flush=True)
+        atomic.write(target, table.to_csv(index=False, float_format="%.4g"))
+        text = table.to_markdown(index=False, floatfmt=".3f")
+        atomic.write(
+            target.with_suffix(".md"),
+            f"# {options.profile}: {name}\n\nTraining essays only; `{__file__.split('/')[-1]}`.\n\n{text}\n",
+        )
+        print(text, flush=True)
 
 
 if __name__ == "__main__":

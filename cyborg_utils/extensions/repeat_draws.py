@@ -377,12 +377,12 @@ def verdicts(table: pd.DataFrame) -> str:
     """By arm, the groups that are biased beyond the limit, with their SMD and interval (`bias.smd_table`)."""
     lines = []
     for labels, part in table.groupby("labels", sort=False):
-        judged = part[(part["attribute"] != "all") & part["verdict_method"].isin(SIGNS)]
+        judged = part[(part["attribute"] != "all") & part["verdict"].isin(SIGNS)]
         named = [
             f"{row.attribute} {row.group} {row.smd:+.2f} [{row.smd_low:+.2f}, {row.smd_high:+.2f}]"
-            for row in judged[judged["verdict_method"] == "biased"].itertuples()
+            for row in judged[judged["verdict"] == "biased"].itertuples()
         ]
-        counts = ", ".join(f"{int((judged['verdict_method'] == name).sum())} {name}" for name in SIGNS)
+        counts = ", ".join(f"{int((judged['verdict'] == name).sum())} {name}" for name in SIGNS)
         lines.append(
             f"- **{labels}**: of {len(judged)} judged groups {counts}" + (f"; biased: {'; '.join(named)}." if named else ".")
         )
