@@ -20,11 +20,12 @@ from typing import Any
 import yaml
 
 ABILITIES = ("content", "organization", "vocabulary", "grammar")
-SHORTEST, LONGEST = 80, 140  # words of an essay
-SHARE, STEP, MOST = 0.16, 0.7, 0.9  # out of place for an average writer; times exp(-STEP) for one SD of ability; at most
-FUNCTION_WORDS, NEIGHBOURS, SENTENCES = 3.0, 0.33, 2.0  # times SHARE: how much of each is out of place
+SHORTEST, LONGEST = 80, 150  # words of an essay
+SHARE, STEP, MOST = 0.13, 0.7, 0.9  # out of place for an average writer; times exp(-STEP) for one SD of ability; at most
+FUNCTION_WORDS, NEIGHBOURS, SENTENCES = 2.0, 0.25, 2.0  # times SHARE: how much of each is out of place
 SLIPS = 0.02  # misspelled words, whatever the quality
 LEARNER_LINKS, ARTICLES_DROPPED = 0.8, 0.5  # shares of an English learner's connectives and articles
+REASONS = ("first", "last")  # their places in the text
 PLACES = ("point", "why", "result", "example")
 CHOICE, FILL = re.compile(r"\[([^\]]+)\]"), re.compile(r"\{(\w+)\}")
 ARTICLE = re.compile(r"\b(?:a|an|the) (?=[a-z])")
@@ -82,12 +83,12 @@ class Writer:
 
     def _plan(self, side: dict[str, Any]) -> list[list[str]]:
         """Paragraphs of sentences: opening, reasons, perhaps the other side's view, closing; details until it is long enough."""
-        wanted = self.rng.uniform(SHORTEST, LONGEST - 15)
+        wanted = self.rng.uniform(SHORTEST, LONGEST - 25)
         opening = [self._say(self._pick(phrases()["claims"]))]
         if self.rng.random() < 0.5:
             opening.insert(0, self._say(self._pick(phrases()["hooks"])))
         paragraphs, closing = [opening], [self._say(self._pick(phrases()["conclusions"]))]
-        for place, reason in zip(("first", "next", "last"), self.rng.sample(side["reasons"], 3), strict=True):
+        for place, reason in zip(REASONS, self.rng.sample(side["reasons"], len(REASONS)), strict=True):
             paragraph = self._reason(reason, place)
             if place == "first" or _count([*paragraphs, paragraph, closing]) <= wanted:
                 paragraphs.append(paragraph)
