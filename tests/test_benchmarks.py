@@ -134,7 +134,9 @@ def test_corpus_measures_who_knows_more_on_the_same_test_essays(monkeypatch, tmp
 
     monkeypatch.setattr(bench, "features", features)
     monkeypatch.setattr(bench.paths, "results", tmp_path.joinpath)
-    monkeypatch.setattr("sys.argv", "corpus.py --seeds 5 6 --draws 2 --train 120 --test 400 --size 40".split())
+    monkeypatch.setattr(
+        "sys.argv", ["corpus.py", "--seeds", "5", "6", "--draws", "2", "--train", "120", "--test", "400", "--size", "40"]
+    )
     bench.main()
     table = pd.read_csv(tmp_path / "simulated" / "design.csv")
     assert len(table) == 2 * (2 * 5 + 4 + 1) and not table["qwk"].isna().any() and "corpus seed 6" in capsys.readouterr().out

@@ -8,6 +8,7 @@ import json
 import re
 import time
 from collections import Counter
+from pathlib import Path
 from random import Random
 
 import corpus_samples as samples
@@ -250,3 +251,22 @@ def test_traits_follow_their_abilities_and_are_not_the_holistic_score():
     with_true = traits.corrwith(frame["true_score"])
     assert with_true["traits.Vocabulary"] > with_true["traits.Content"] + 0.1  # as the loadings say
     assert traits.corr().loc["traits.Content", "traits.Organization"] < 0.5
+
+
+def test_the_design_holds_in_what_was_measured_and_the_datasheet_says_it():
+    """`benchmarks/corpus.py` wrote the table: a Teacher's knowledge pays, a Student can learn it, and counting does not help."""
+    home = Path(simulated.__file__).parents[2]
+    table = pd.read_csv(home / "results" / "simulated" / "design.csv", keep_default_na=False)
+    datasheet = Path(simulated.__file__).with_name("simulated.md").read_text(encoding="utf-8")
+    assert table["seed"].nunique() >= 2  # the generator was tuned on the first
+    for seed, part in table.groupby("seed"):
+        qwk = part.groupby(["scorer", "labels"])["qwk"].mean()
+        assert qwk["Teacher", "human"] > qwk["Student", "human"] + 0.10
+        assert qwk["Student", "full"] > qwk["Student", "human"] + 0.12
+        assert qwk["Student", "cyborg"] > qwk["Student", "human"] + 0.10
+        assert qwk["second rater", ""] == pytest.approx(0.75, abs=0.03)
+        assert qwk[["words", "statistics"]].unstack()["human"].max() < 0.15
+        assert qwk["words", "full"] < qwk["Student", "full"] - 0.15
+        assert f"seed {seed} |" in datasheet
+    for mean in table.groupby(["seed", "scorer", "labels"])["qwk"].mean():
+        assert f"| {mean:.3f}" in datasheet
