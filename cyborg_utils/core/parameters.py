@@ -108,6 +108,7 @@ class FinetuneTeacher(Section):
         "lora", "or frozen: ridge on middle layers, which needs model and max_tokens only"
     )
     layers: Layers = optional([], "whose mean states a frozen Teacher reads; []: three from half of the way up")
+    rubric: bool = optional(True, "a frozen Teacher reads the prompt before the essay; false: the bare essay, in less time")
 
 
 class LabelEssays(Section):
