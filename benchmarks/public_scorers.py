@@ -33,18 +33,19 @@ MODELS = ("xlnet", "roberta", "longformer")
 PLAIN, REVERSED = "base", "grl"
 GROUPS = ["gender", "race_ethnicity", "ell_status", "economically_disadvantaged", "student_disability_status"]
 SCALE = Scale(1, 6)
+LIMIT = 0.10  # of |SMD|
 SIZES = {500: 10, 2_000: 10}  # essays of a smaller audit, and how often one is drawn
 DRAW_RESAMPLES = 1_000  # of each such audit
 
 
-def decided(scored: machines.Machines, *, limit: float, min_group: int, confidence: float, seed: int) -> pd.DataFrame:
+def decided(scored: machines.Machines, *, min_group: int, confidence: float, seed: int) -> pd.DataFrame:
     """Verdicts of audits of fewer essays, drawn from these: machine, essays, draw, judged (groups), and a column a verdict."""
     rng, rows = np.random.default_rng(seed), []
     count = len(next(iter(scored.values())))
     places = [(size, draw, rng.permutation(count)[:size]) for size, times in SIZES.items() for draw in range(times)]
     for size, draw, place in tqdm(places, desc="smaller audits"):
         for name, essays in scored.items():
-            how = {"groups": [f"groups.{group}" for group in GROUPS], "scale": SCALE, "limit": limit, "min_group": min_group}
+            how = {"groups": [f"groups.{group}" for group in GROUPS], "scale": SCALE, "limit": LIMIT, "min_group": min_group}
             own = {"resamples": DRAW_RESAMPLES, "confidence": confidence, "seed": seed}
             counts = machines.judged(fairness.smd_by_group(essays.iloc[place], **how, **own))["verdict"].value_counts()
             verdicts = {verdict: int(counts.get(verdict, 0)) for verdict in SIGNS}
@@ -94,40 +95,29 @@ def main() -> None:
     write(kept, whole.to_csv(index=False))
     columns = {"id": "essay_id", "human": "human_score", "prompt": "prompt_name", "groups": GROUPS}
     scored = machines.load(kept, machines=names, scale=SCALE, **columns)
-    settings = {"scale": [SCALE.low, SCALE.high, SCALE.step], "smd_limit": 0.10, "margin": 0.05}
-    settings |= {"min_group": 10, "resamples": options.resamples, "confidence": 0.95, "analysis_seed": 1}
-    intervals = {"resamples": options.resamples, "confidence": 0.95, "seed": 1}
-    steps = tqdm(total=5, desc="audit")
-    by_group = machines.by_group(scored, SCALE, limit=0.10, min_group=10, **intervals)
-    steps.update()
-    thresholds = machines.thresholds(scored, SCALE, by_group=by_group, smd_limit=0.10, **intervals)
-    steps.update()
-    pairs = machines.pairs(names, [(f"{model}_{REVERSED}", f"{model}_{PLAIN}") for model in MODELS])
-    comparisons = machines.compare(scored, SCALE, pairs=pairs, margin=0.05, **intervals)
-    steps.update()
-    changes = machines.changes(scored, pairs=pairs, min_group=10, **intervals)
-    steps.update()
-    smaller = decided(scored, limit=0.10, min_group=10, confidence=0.95, seed=1)
-    steps.close()
-    tables = {"machines": thresholds, "machines_smd": by_group, "comparisons": comparisons, "changes": changes}
+    limits = {"margin": 0.05, "min_group": 10, "confidence": 0.95}
+    wishes = [(f"{model}_{REVERSED}", f"{model}_{PLAIN}") for model in MODELS]
+    tables = machines.audit(scored, SCALE, pairs=wishes, limit=LIMIT, **limits, resamples=options.resamples, seed=1)
+    by_group = tables["machines_smd"]
     for name, table in tables.items():
         artefacts.save_table(NAME, f"table_audit_{name}", table)
+    smaller = decided(scored, min_group=10, confidence=0.95, seed=1)
     shown = by_group[by_group["group"] != fairness.NOT_RECORDED]
     for name, value in (("figure_audit_machines", "smd"), ("figure_audit_machines_dsm", "dsm")):
-        artefacts.save_figure(NAME, name, group_plots.smd_forest(shown, stage="machine", limit=0.10, value=value))
+        artefacts.save_figure(NAME, name, group_plots.smd_forest(shown, stage="machine", limit=LIMIT, value=value))
     write(paths.results(NAME, "power.csv"), smaller.to_csv(index=False, lineterminator="\n"))
     left = f"{len(raw) - len(whole)} of {len(raw):,} essays are left out, since a machine has no score of them."
-    found = report.result(
-        thresholds, by_group, comparisons, changes, source=options.file.name, essays=len(whole), settings=settings
-    )
+    settings = limits | {"scale": [SCALE.low, SCALE.high, SCALE.step], "smd_limit": LIMIT, "resamples": options.resamples}
+    settings |= {"analysis_seed": 1}
+    found = report.result(tables, source=options.file.name, essays=len(whole), settings=settings)
     report.write_files(NAME, found, notes=[left], figures=["figure_audit_machines"])
     page = PAGE.format(
         essays=f"{len(whole):,}",
         prompts=whole["prompt_name"].nunique(),
         left=left,
         treated=sentences.treated(by_group),
-        compared=sentences.compared(comparisons),
-        changed=sentences.changed(changes),
+        compared=sentences.compared(tables["comparisons"]),
+        changed=sentences.changed(tables["changes"]),
         power=power_in_words(by_group, smaller, len(whole)),
         table=in_markdown(by_group),
         figures="\n\n".join(f"![{words}](figures/{name}.png)" for name, words in FIGURES.items()),

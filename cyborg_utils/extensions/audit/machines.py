@@ -30,7 +30,7 @@ def load(file: str | Path, *, machines: Sequence[str], **options: object) -> dic
     return {name: predictions.load(file, machine=name, **options) for name in machines}
 
 
-def pairs(machines: Sequence[str], wished: Sequence[Sequence[str]] = ()) -> list[tuple[str, str]]:
+def chosen_pairs(machines: Sequence[str], wished: Sequence[Sequence[str]] = ()) -> list[tuple[str, str]]:
     """Pairs (machine, baseline) to compare: those that are `wished`, else every other machine with the first.
 
     Raises CyborgError for a pair that is not of two different machines at hand.
@@ -40,6 +40,31 @@ def pairs(machines: Sequence[str], wished: Sequence[Sequence[str]] = ()) -> list
             there = files.listed(machines)
             raise CyborgError(f"pair {files.listed(pair)}: a pair has two different machines of {there}. Name them in --machine.")
     return [tuple(pair) for pair in wished] or [(name, machines[0]) for name in machines[1:]]
+
+
+def audit(
+    machines: Machines,
+    scale: Scale,
+    *,
+    pairs: Sequence[Sequence[str]],
+    limit: float,
+    margin: float,
+    min_group: int,
+    **intervals: object,
+) -> dict[str, pd.DataFrame]:
+    """Each machine judged and the pairs compared: the tables of `thresholds`, `by_group`, `compare` and `changes`, in this order.
+
+    Their names are machines, machines_smd, comparisons and changes. `pairs` are wishes, as in `chosen_pairs`; `limit`
+    is of |SMD|, `margin` of QWK; `intervals` are resamples, confidence and seed.
+    """
+    chosen = chosen_pairs(list(machines), pairs)
+    groups = by_group(machines, scale, limit=limit, min_group=min_group, **intervals)
+    return {
+        "machines": thresholds(machines, scale, by_group=groups, smd_limit=limit, **intervals),
+        "machines_smd": groups,
+        "comparisons": compare(machines, scale, pairs=chosen, margin=margin, **intervals),
+        "changes": changes(machines, pairs=chosen, min_group=min_group, **intervals),
+    }
 
 
 def by_group(machines: Machines, scale: Scale, *, limit: float, min_group: int, **intervals: object) -> pd.DataFrame:

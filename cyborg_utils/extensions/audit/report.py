@@ -14,7 +14,7 @@ import pandas as pd
 
 from cyborg_utils.core import paths, provenance
 from cyborg_utils.core.atomic import write
-from cyborg_utils.extensions.audit import judgement, machines
+from cyborg_utils.extensions.audit import judgement, machines, rules
 from cyborg_utils.stats.fairness import NOT_RECORDED, SIGNS
 from cyborg_utils.study import artefacts
 
@@ -23,37 +23,31 @@ PAGE, DATA = "report.html", "audit.json"
 MARKS = {"yes": "✓", "no": "✗", "not known": "?"} | {name: mark.strip() for name, mark in SIGNS.items()}
 
 
-def result(
-    thresholds: pd.DataFrame,
-    by_group: pd.DataFrame,
-    comparisons: pd.DataFrame,
-    changes: pd.DataFrame,
-    *,
-    source: str,
-    essays: int,
-    settings: Mapping[str, Any],
-) -> dict[str, Any]:
-    """The whole audit as JSON would have it: numbers as they are, None where one is not known.
+def result(tables: Mapping[str, pd.DataFrame], *, source: str, essays: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole audit as JSON has it: numbers as they are, None where one is not known.
 
-    The tables are those of `machines.thresholds`, `by_group`, `compare` and `changes`; `source` names the file.
+    `tables` are those of `machines.audit`; `source` names the file.
     """
+    thresholds, groups = (dict(list(tables[name].groupby("machine", sort=False))) for name in ("machines", "machines_smd"))
     each = [
         {
             "name": name,
-            "verdict": verdict(thresholds[thresholds["machine"] == name], by_group[by_group["machine"] == name]),
-            "thresholds": _rows(thresholds[thresholds["machine"] == name].drop(columns="machine")),
-            "groups": _rows(by_group[by_group["machine"] == name].drop(columns="machine")),
+            "verdict": verdict(own, groups[name]),
+            "thresholds": _rows(own.drop(columns="machine")),
+            "groups": _rows(groups[name].drop(columns="machine")),
         }
-        for name in thresholds["machine"].unique()
+        for name, own in thresholds.items()
     ]
-    first = {"version": VERSION, "source": source, "essays": essays, "settings": dict(settings)}
-    return first | {"machines": each, "comparisons": _rows(comparisons), "changes": _rows(changes)}
+    first = {"version": VERSION, "source": source, "essays": essays, "settings": dict(settings), "rules": [], "failures": []}
+    pairs = {name: _rows(tables[name]) for name in ("comparisons", "changes")}
+    return first | {"machines": each} | pairs
 
 
 def verdict(thresholds: pd.DataFrame, by_group: pd.DataFrame) -> dict[str, Any]:
     """One machine's verdicts: criteria met, missed, not_known and not_settled (the threshold lies in the interval); how many
-    groups are judged and not_biased; the names of those that are biased (with SMD) or undecided."""
+    groups are judged and not_biased; the names of those that are biased (with SMD) or undecided, the largest |SMD| first."""
     rows = machines.judged(by_group)
+    rows = rows.loc[rows["smd"].abs().sort_values(ascending=False, kind="stable").index]
     named = {name: rows[rows["verdict"] == name] for name in SIGNS}
     answers = {"met": "yes", "missed": "no", "not_known": "not known"}
     criteria = {key: thresholds.loc[thresholds["met"] == answer, "criterion"].tolist() for key, answer in answers.items()}
@@ -93,7 +87,7 @@ def write_files(
     name: str, found: Mapping[str, Any], *, notes: Sequence[str] = (), figures: Sequence[str] = ("figure_audit_smd",)
 ) -> Path:
     """Write the page and the JSON to results/<name>; return the page. `figures` are artefacts, embedded with their alt text."""
-    write(paths.results(name, DATA), json.dumps(found, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+    _write_data(name, found)
     drawn = [_embedded(*artefacts.files(name, figure)) for figure in figures]
     template = Path(__file__).with_suffix(".html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -123,6 +117,18 @@ def write_files(
 def read(name: str) -> dict[str, Any]:
     """The JSON of an audit."""
     return json.loads(paths.results(name, DATA).read_text(encoding="utf-8"))
+
+
+def judged_by(asked: Sequence[rules.Rule], name: str) -> dict[str, Any]:
+    """The JSON of an audit, with what breaks the rules that were asked (`rules.failures`); also written back to its file."""
+    found = read(name) | {"rules": [rule.text for rule in asked]}
+    found["failures"] = rules.failures(asked, found)
+    _write_data(name, found)
+    return found
+
+
+def _write_data(name: str, found: Mapping[str, Any]) -> None:
+    write(paths.results(name, DATA), json.dumps(found, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
