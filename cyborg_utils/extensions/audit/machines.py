@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -118,24 +119,36 @@ def compare(
     levels = {name: scale.nearest(own["value"]) for name, own in machines.items()}
     several = "prompt" in essays and essays["prompt"].nunique() >= judgement.FEWEST_PROMPTS
     how = {"scale": scale, "margin": margin, "pairs": pairs, "clusters": essays["prompt"] if several else None}
-    return comparisons.compare(scale.level(essays["score"]), levels, **how, **intervals)
+    found = comparisons.compare(scale.level(essays["score"]), levels, **how, **intervals)
+    return found.drop(columns=["p_tost", "p_beyond"])
 
 
 def changes(
-    machines: Machines, *, pairs: Sequence[tuple[str, str]], min_group: int, confidence: float = 0.95, **intervals: object
+    machines: Machines,
+    *,
+    pairs: Sequence[tuple[str, str]],
+    min_group: int,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int,
 ) -> pd.DataFrame:
     """How differently the machines of each pair treat each group: the changes of |SMD| and of |DSM|, paired over its essays.
 
     Columns: system, baseline, measure (SMD, DSM), attribute, group, n, before (of the baseline), after (of the system), change
     = |after| - |before|, change_low, change_high, p, p_holm, effect. Holm's correction is over the whole table; `effect` is
-    "smaller" or "larger" where p_holm < 1 - `confidence`, else "not shown".
+    "smaller" or "larger" where p_holm < 1 - `confidence`, else "not shown". Where the table is long, there are more than
+    `resamples`: the p-value of a bootstrap is at least 2 / resamples, which times the number of rows must stay below 1 -
+    `confidence`.
     """
-    tables = []
+    tables, essays = [], next(iter(machines.values()))
+    groups = judgement.groups(essays)
+    rows = 2 * len(pairs) * (1 + sum(len(members) for _, members in fairness.group_masks(essays, groups)))
+    enough = max(resamples, math.ceil(4 * rows / (1 - confidence)))
+    how = {"groups": groups, "min_group": min_group, "confidence": confidence, "resamples": enough, "seed": seed}
     for system, baseline in pairs:
         both = machines[system].assign(before=machines[baseline]["value"].to_numpy())
         for measure in ("smd", "dsm"):
-            how = {"groups": judgement.groups(both), "before": "before", "after": "value", "measure": measure}
-            found = fairness.change_by_group(both, **how, min_group=min_group, confidence=confidence, **intervals)
+            found = fairness.change_by_group(both, before="before", after="value", measure=measure, **how)
             found = found.rename(columns={f"{measure}_before": "before", measure: "after"})
             tables.append(found.assign(system=system, baseline=baseline, measure=measure.upper()))
     first = ["system", "baseline", "measure"]

@@ -1,4 +1,4 @@
-"""The audit as one page to hand on (HTML that prints, nothing outside it needed) and as JSON (`result.schema.yaml`)."""
+"""The audit as one page to hand on (HTML that prints, nothing outside it needed) and as JSON (`audit.schema.yaml`)."""
 
 from __future__ import annotations
 
