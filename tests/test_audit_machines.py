@@ -36,7 +36,8 @@ def given(n: int = 600) -> pd.DataFrame:
     rng = np.random.default_rng(3)
     human = np.clip(np.round(rng.normal(3.5, 1.2, n)), 1, 6)
     ell = np.where(np.arange(n) % 3 == 0, "Yes", "No")
-    a = np.round(human + rng.normal(0, 0.6, n), 3)
+    noise = pd.Series(rng.normal(0, 0.6, n))
+    a = human + noise - noise.groupby(ell).transform("mean")  # SMD 0 in both groups
     return pd.DataFrame(
         {"id": [f"e{at}" for at in range(n)], "human": human, "ell": ell, "a": a, "b": a + 0.3, "c": a - 0.5 * (ell == "Yes")}
     )
