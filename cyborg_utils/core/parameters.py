@@ -206,6 +206,8 @@ class AuditScores(Section):
     id: str = optional("id", "columns of the file: the essay's name")
     human: str = optional("human", "its human score")
     machine: str = optional("machine", "its machine score")
+    others: list[Any] = optional([], "columns of further machines, compared on the same essays")
+    pairs: list[Any] = optional([], "which to compare, [[machine, baseline], ...]; left out: each other one with the first")
     second: str = optional("", "a second human score")
     prompt: str = optional("", "the prompt (left out: a column prompt or essay_set): agreement is judged within prompts")
     groups: list[Any] = optional([], "columns that name groups of writers")
@@ -215,6 +217,7 @@ class AuditScores(Section):
     resamples: Resamples = 10_000
     confidence: Confidence = 0.95
     smd_limit: SmdLimit = 0.10
+    margin: Positive = optional(0.05, "QWK differences of two machines within it count as equal")
     min_group: MinGroup = 10
     analysis_seed: AnalysisSeed = 1
 

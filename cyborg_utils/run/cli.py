@@ -6,6 +6,7 @@ What a command needs is imported inside it, so that `cyborg --help` answers at o
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import time
@@ -24,7 +25,8 @@ READING = {  # how a file is read, where what is found out is wrong
     "sheet": "of an Excel workbook (default: the first that has rows)",
 }
 AUDIT = "14_audit_scores"  # the notebook behind `cyborg audit`, and which of its parameters are options
-AUDIT_OPTIONS = ("id", "human", "machine", "second", "prompt", "groups", "none_is_value", "scale", "machine_scale")
+AUDIT_OPTIONS = ("id", "human", "second", "prompt", "groups", "none_is_value", "scale", "machine_scale")
+FAILED = 3  # exit code of an audit that breaks a rule of --fail-on; a mistake of the user is 1, an unknown option 2
 
 
 # ---------------------------------------------------------------- commands: options in, exit code out
@@ -56,22 +58,32 @@ def run(options: argparse.Namespace) -> int:
 
 def audit(options: argparse.Namespace) -> int:
     from cyborg_utils.data import files
-    from cyborg_utils.extensions.audit import predictions
+    from cyborg_utils.extensions.audit import machines, predictions, report, rules
     from cyborg_utils.run import execute
 
     here = Path(options.file)
     file = here.resolve() if here.is_file() else files.given(options.file)
     name = options.name or predictions.folder_name(file)
     predictions.check_folder(name, file, replace=options.replace)
+    asked = [rules.parse(rule, options.machine, options.groups) for rule in options.fail_on]
     given = {key: getattr(options, key) for key in AUDIT_OPTIONS}
     given["reading"] = {key: getattr(options, key) for key in READING if getattr(options, key)}
-    predictions.load(file, **given | {"scale": Scale(*options.scale)})  # a fault is told at once, not after a kernel has started
+    machines.chosen_pairs(options.machine, options.pair)
+    machines.load(
+        file, machines=options.machine, **given | {"scale": Scale(*options.scale)}
+    )  # faults before a kernel has started
     started = time.time()
+    given |= {"machine": options.machine[0], "others": options.machine[1:], "pairs": options.pair}
     values = config.parameters(paths.notebook(AUDIT)) | given | {"file": str(file), "profile": name}
     copy = execute.execute(AUDIT, name, values=values)
     predictions.remove_older(name, started)
-    print(f"{paths.shown(copy)}\ntables and figures: {paths.shown(paths.results(name))}")
-    return 0
+    found = report.judged_by(asked, name)
+    lines = [f"{paths.shown(copy)}", f"to hand on: {paths.shown(paths.results(name, report.PAGE))}"]
+    lines += [f"tables and figures: {paths.shown(paths.results(name))}"]
+    print(json.dumps(found, ensure_ascii=False, indent=1) if options.json else "\n".join(lines))
+    for failure in found["failures"]:
+        print("failed: {rule}: {machine}, {where}: {found}".format(**failure), file=sys.stderr)
+    return FAILED if found["failures"] else 0
 
 
 def score(options: argparse.Namespace) -> int:
@@ -201,7 +213,20 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("file", help="predictions: CSV, TSV, Excel, Parquet or JSON")
     one.add_argument("--id", default="id", help="column of essay ids (default: id)")
     one.add_argument("--human", default="human", help="column of human scores (default: human)")
-    one.add_argument("--machine", default="machine", help="column of machine scores (default: machine)")
+    one.add_argument(
+        "--machine",
+        nargs="+",
+        default=["machine"],
+        help="column of machine scores (default: machine); several: they are compared",
+    )
+    one.add_argument(
+        "--pair",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("MACHINE", "BASELINE"),
+        help="two machines to compare; may be repeated (default: each with the first)",
+    )
     one.add_argument("--second", default="", help="column of a second human score, if there is one")
     one.add_argument("--prompt", default="", help="column of prompts: agreement is judged within prompts, then pooled")
     one.add_argument("--groups", nargs="*", default=[], help="columns that name groups of writers")
@@ -212,6 +237,9 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--name", help="folder in results/ (default: the file's name)")
     one.add_argument("--replace", action="store_true", help="write over the audit of another file in that folder")
+    fails = 'end with exit code 3 where a rule holds: "smd>0.1", "qwk<0.7", "surely smd[ell=Yes]>0.1" ...'
+    one.add_argument("--fail-on", nargs="+", default=[], metavar="RULE", help=fails)
+    one.add_argument("--json", action="store_true", help="print the result as JSON, nothing else")
     _how_to_read(one)
 
     example = "cyborg score essays.csv --student build/ellipse/students/u10_s1/all-minilm-l6-v2-regression-cyborg -o scores.csv"
