@@ -94,13 +94,13 @@ def claim(profile: str = "ellipse") -> str:
     whole = int(full["n_human"])
     said = [
         "On real test essays ([ELLIPSE](https://github.com/scrosseye/ELLIPSE-Corpus), nine half-point levels), with "
-        f"**{gain['n_human']} human scores in all**, over {gain['draws']} draws of them: a Student of 22M parameters has a QWK of "
-        f"{own.loc['human', 'qwk']:.3f} on these alone, **{own.loc['cyborg', 'qwk']:.3f}** with a 0.5B-parameter Teacher's scores "
-        f"of the other {whole - gain['n_human']:,} essays, and {full['qwk']:.3f} with all {whole:,} human scores: a gain of "
+        f"**{gain['n_human']} human scores in all**, over {gain['draws']} draws of them: a Student of 22M parameters has a QWK "
+        f"of {own.loc['human', 'qwk']:.3f} on these alone, **{own.loc['cyborg', 'qwk']:.3f}** with a 0.5B-parameter Teacher's "
+        f"scores of the other {whole - gain['n_human']:,} essays, and {full['qwk']:.3f} with all {whole:,} human scores: a gain of "
         f"{gain['gain']:+.3f} (95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}), in {gain['positive']:.0%} of the draws "
         f"above 0, {gain['gap_closed']:.0%} of the gap. The Teacher itself has {own.loc['teacher', 'qwk']:.3f}.",
-        f"The gain is beyond chance up to {paying:,} human scores. Nothing was fine-tuned: both models read every essay once, and "
-        "ridge regression does the rest, in seconds.",
+        f"The gain is beyond chance up to {paying:,} human scores. Nothing was fine-tuned: both models read every essay once, "
+        "and ridge regression does the rest, in seconds.",
     ]
     study = config.load(profile)
     model, head = study.headline
@@ -125,10 +125,10 @@ def draws(profile: str = "ellipse") -> str:
     """Mean QWK over draws by arm and number of human scores, and the gain with its interval."""
     table, gain = (artefacts.read_table(profile, f"table_draws_{name}") for name in ("summary", "gain"))
     kinds = {"ridge": "ridge on words", "human": "Student, human", "cyborg": "Student, cyborg", "teacher": "Teacher"}
-    lines = ["| human scores in all | " + " | ".join(kinds.values()) + " | gain [95 %] | draws with a gain |", "|---|" + "---|" * 6]
-    for (fraction, n), part in table[table["fraction"] < 1].groupby(["fraction", "n_human"]):
+    lines = [f"| human scores in all | {' | '.join(kinds.values())} | gain [95 %] | draws with a gain |", "|---|" + "---|" * 6]
+    for n, part in table[table["fraction"] < 1].groupby("n_human"):
         qwk = part.set_index("arm")
-        row = gain.query("fraction == @fraction and baseline == 'human'").iloc[0]
+        row = gain.query("n_human == @n and baseline == 'human'").iloc[0]
         cells = [f"{qwk.loc[arm, 'qwk']:.3f} ({qwk.loc[arm, 'qwk_sd']:.3f})" for arm in kinds]
         told = f"{row['gain']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}] | {row['positive']:.0%}"
         lines.append(f"| {n:,} | {' | '.join(cells)} | {told} |")
