@@ -43,8 +43,8 @@ reproduce: $(READY)  ## run a study: all notebooks, tables, figures and pages; g
 tables: $(READY)  ## only tables and figures (01, 05, 06, 14, 00) from the saved scores of a study; no model is trained
 	@$(PY) -m cyborg_utils reproduce $(PROFILE) --cores $(CORES) --tables
 
-site: $(READY)  ## the executed notebooks of a study as HTML pages in build/PROFILE/html
-	@$(PY) -m cyborg_utils site $(PROFILE)
+site: $(READY)  ## the book of all executed studies in build/book/html, or of one with PROFILE=...; runs no notebook
+	@$(PY) -m cyborg_utils site $(if $(filter-out file,$(origin PROFILE)),$(PROFILE))
 
 verify: $(READY)  ## rebuild a study's tables and figures from the committed scores, exactly; RETRAINED=1: hold its claims against them
 	@$(PY) -m cyborg_utils verify $(PROFILE) $(if $(RETRAINED),--retrained)

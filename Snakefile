@@ -83,7 +83,7 @@ rule html:
     input:
         done("00_overview"),
         MODELS,
-        code("run/site.py", "run/site.html.j2"),
+        code("run/site.py", "run/chapters.py", "study/playground.py"),
     output:
         "html/index.html",
     shell:
