@@ -4,9 +4,9 @@ import os
 
 project = "Cyborg Data"
 author = "The cyborg-data authors"
+copyright = "the cyborg-data authors, MIT licence"
 extensions = ["myst_nb", "sphinx_design", "sphinxcontrib.bibtex"]
 exclude_patterns = ["README.md"]  # the front page includes a part of it
-suppress_warnings = ["toc.empty_glob"]  # a book may have no labs, or no measured pages
 bibtex_bibfiles = ["references.bib"]
 
 # chapters are executed notebooks: nothing runs here, code is folded, and progress on standard error is left out

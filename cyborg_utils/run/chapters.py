@@ -22,6 +22,7 @@ TABLE = re.compile(r'<table id="T_(table_[\w-]+)"')  # `artefacts.save_table` na
 NAMED = re.compile(r"(?<![`\[])`((?:table|figure)_\w+)`(?![`\]])")
 FENCE = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~) *$)", flags=re.MULTILINE | re.DOTALL)
 UNBRACKETED = str.maketrans("[]\n", "() ")  # alt text of an image in Markdown
+AGAIN = "# a further output of the cell above"  # never shown; myst-nb drops cells without source, outputs and all
 NO_ALT = "A figure without a text alternative"
 
 
@@ -184,7 +185,7 @@ def _parts(study: config.Study, stem: str, cell: nbformat.NotebookNode, links: L
         return
     page = f"results/{study.profile}/notebooks/{stem}.ipynb"
     for number, output in enumerate(cell.outputs or [None]):
-        part = copy.deepcopy(cell) if not number else nbformat.v4.new_code_cell("", id=f"{cell.id}-{number}")
+        part = copy.deepcopy(cell) if not number else nbformat.v4.new_code_cell(AGAIN, id=f"{cell.id}-{number}")
         part.metadata["tags"] = ["remove-input" if number else "hide-input"]
         part.outputs = [] if output is None else [output]
         data = {} if output is None else output.get("data", {})

@@ -78,7 +78,8 @@ def _lay_out(source: Path, studies: Sequence[config.Study]) -> None:
     artefacts.write(source / "index.md", front.render(_front(studies, links)))
     shown = json.dumps(played, allow_nan=False, separators=(",", ":"))
     artefacts.write(source / "_static" / "playground-data.js", f"const PLAYGROUND = {shown};\n")
-    artefacts.write(source / "_static" / "vega.js", vl_convert.javascript_bundle())
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    artefacts.write(source / "_static" / "vega.js", f"(() => {{{bundle}}})();\n")  # its short names are no other script's
 
 
 def _opening(study: config.Study) -> str:
@@ -101,7 +102,8 @@ def _front(studies: Sequence[config.Study], links: chapters.Links) -> dict[str, 
     return {
         "study": chief,
         "studies": [f"results/{study.profile}/summary" for study in studies],
-        "result": links.rewritten(said.strip(), "index.md"),
+        "labs": sorted(page.removesuffix(".md") for page in links.pages if page.startswith("teaching/")),
+        "result": links.rewritten(said.strip(), f"{folder}/summary.md"),
         "figure": f"{folder}/figures/{picture.name}" if picture.is_file() else "",
         "alt": alt.read_text(encoding="utf-8").strip().translate(chapters.UNBRACKETED) if alt.is_file() else "",
         "chapter": f"{folder}/notebooks/{chapter}.ipynb",
