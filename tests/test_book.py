@@ -1,4 +1,4 @@
-"""The book: built from committed results without a warning, links lead somewhere, code is folded, and the playground tells the truth."""
+"""The book: built from committed results without a warning, its links lead somewhere, and the playground tells the truth."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -143,6 +144,45 @@ def test_a_link_to_a_notebook_leads_to_the_executed_copy_of_its_run_and_a_link_t
     assert links.rewritten(code, "docs/results.md") == code
 
 
+def test_a_chapter_keeps_every_output_folds_its_code_and_takes_the_pictures_words(project, make_study):
+    make_study("try")
+    picture = nbformat.v4.new_output(
+        "display_data", {"image/png": "aGk="}, metadata={"image/png": {"alt": "Cyborg <0.6>", "width": 9}}
+    )
+    plain = nbformat.v4.new_output("display_data", {"image/png": "aGk="})
+    links = "# The Teacher\n\n[labels](03_label_essays.ipynb), [bias](06_analyze_bias.ipynb#smd), [home](00_overview.ipynb)"
+    parameters = [
+        nbformat.v4.new_code_cell("profile = 'demo'  # the study", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell("# Parameters\nprofile = 'try'", metadata={"tags": ["injected-parameters"]}),
+    ]
+    cells = [nbformat.v4.new_markdown_cell(links), *parameters, nbformat.v4.new_code_cell("x", outputs=[picture, plain])]
+    for stem in ("02_finetune_teacher_u10_s1", "03_label_essays_u10_s1", "03_label_essays_u25_s1", "06_analyze_bias"):
+        artefacts.write(
+            paths.results("try", "notebooks", f"{stem}.ipynb"), nbformat.writes(nbformat.v4.new_notebook(cells=cells))
+        )
+    study = config.load("try")
+    whole = chapters.Links([study], set())
+    opening, settings, first, second = json.loads(chapters.chapter(study, "02_finetune_teacher_u10_s1", whole))["cells"]
+    assert (
+        "".join(opening["source"]).splitlines()[-1]
+        == "[labels](03_label_essays_u10_s1.ipynb), [bias](06_analyze_bias.ipynb#smd), home"
+    )
+    assert "".join(settings["source"]) == "profile = 'demo'  # the study\n\n# this run\nprofile = 'try'"
+    assert [cell["metadata"]["tags"] for cell in (settings, first, second)] == [["hide-input"], ["hide-input"], ["remove-input"]]
+    assert first["metadata"]["mystnb"]["image"] == {"alt": "Cyborg <0.6>"} and not first["outputs"][0]["metadata"]
+    assert second["metadata"]["mystnb"]["image"] == {"alt": chapters.NO_ALT} and "".join(second["source"]).strip()
+    own, *_, other = json.loads(chapters.chapter(study, "03_label_essays_u10_s1", whole))["cells"]
+    assert "".join(other["source"]).splitlines()[-2:] == ["03_label_essays_u25_s1", "```"]
+    own, *_ = json.loads(chapters.chapter(study, "03_label_essays_u25_s1", whole))["cells"]
+    assert "".join(own["source"]).startswith("# The Teacher (u25_s1)\n")
+
+
+def test_the_book_of_nothing_says_what_to_do(make_study):
+    make_study("try")
+    with pytest.raises(CyborgError, match="results/try/notebooks: no executed notebook. Run `make reproduce` first."):
+        site.render("try")
+
+
 def test_a_warning_of_sphinx_is_an_error(project, make_study, monkeypatch):
     make_study("try")
     cell = {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# One\n\n{ref}`nowhere`"}
@@ -185,7 +225,9 @@ def test_the_playgrounds_numbers_of_a_group_are_its_essays_own(played, home):
     row = next(row for row in played["qwk"] if (row["group"], row["arm"], row["fraction"]) == (group, "cyborg", 0.1))
     assert row["value"] == pytest.approx(np.mean(by_seed), abs=1e-5) and row["n"] == part["essay_id"].nunique()
     assert row["low"] < row["value"] < row["high"]
-    smd = artefacts.read_table(STUDY, "table_smd").query("scores != 'raw' and labels == 'cyborg' and student == @study.headline[0]")
+    smd = artefacts.read_table(STUDY, "table_smd").query(
+        "scores != 'raw' and labels == 'cyborg' and student == @study.headline[0]"
+    )
     told = smd[(smd["attribute"] == attribute) & (smd["group"].astype(str) == name)].iloc[0]
     shown = next(row for row in played["smd"] if (row["group"], row["arm"], row["fraction"]) == (group, "cyborg", 0.1))
     assert [shown["value"], shown["verdict"]] == [pytest.approx(told["smd"], abs=1e-5), told["verdict"]]
@@ -193,7 +235,7 @@ def test_the_playgrounds_numbers_of_a_group_are_its_essays_own(played, home):
 
 def test_the_playground_holds_no_essay(played):
     essays = set(scores.essays(STUDY)["essay_id"])
-    texts = [value for value in _strings(played)]
+    texts = list(_strings(played))
     assert texts and not essays & set(texts) and max(map(len, texts)) < 160
 
 

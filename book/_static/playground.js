@@ -6,19 +6,20 @@ const three = (value) => (value == null ? "–" : value.toFixed(3));
 const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)}%`);
 const signed = (value) => (value == null ? "–" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`);
 const within = (row, show) => (row.low == null ? `${show(row.value)} (no interval)` : `${show(row.value)} [${show(row.low)}, ${show(row.high)}]`);
-const looks = { background: "transparent", aria: false, font: "system-ui, sans-serif", view: { stroke: null }, axis: { labelFontSize: 12, titleFontSize: 12, labelLimit: 220 } };
+const SHAPES = ["cross", "diamond", "circle", "square", "triangle-up", "triangle-down", "triangle-right", "triangle-left"];
+const looks = { background: "transparent", font: "system-ui, sans-serif", view: { stroke: null }, axis: { labelFontSize: 12, titleFontSize: 12, labelPadding: 6 } };
 
 function draw(id, words, layers, data, height) {
   const spec = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container", data: { values: data }, layer: layers, config: looks };
   if (height) spec.height = height;
   at(id).setAttribute("role", "img");
   at(id).setAttribute("aria-label", words);
-  return vegaEmbed(at(id), spec, { actions: false, renderer: "svg" });
+  return vegaEmbed(at(id), spec, { actions: false, renderer: "svg" }).then(() => at(id).querySelector("svg").setAttribute("aria-hidden", "true"));
 }
 
 // rows with `name`, value, low, high, color, chosen; one line each, the chosen one stronger
 function forest(id, words, rows, title, { format = ".2f", marks = [] } = {}) {
-  const y = { field: "name", type: "nominal", sort: null, axis: { title: null, domain: false, ticks: false } };
+  const y = { field: "name", type: "nominal", sort: null, axis: { title: null, domain: false, ticks: false, labelLimit: 0.45 * at("play").clientWidth } };
   const color = { field: "color", type: "nominal", scale: null };
   const opacity = { condition: { test: "datum.chosen", value: 1 }, value: 0.45 };
   draw(id, words, [
@@ -93,15 +94,21 @@ function budget() {
     (essays - paid < pool / 2 ? ` Your Teacher would have fewer essays to score than this study's (${pool.toLocaleString("en")}), so a Student would learn less from it.` : "");
   at("ways").replaceChildren(table(ways.map((way) => [way.label, three(way.value), way.value == null ? "–" : `${three(way.low)} to ${three(way.high)}`,
     way.value == null ? `not measured there; with ${way.near.n.toLocaleString("en")}: ${within({ ...way.near, value: way.near.qwk }, three)}` : way.how]), ["way", "QWK", "interval", "how it is known"]));
-  const lines = ways.flatMap((way) => of.n.map((n, i) => ({ n, qwk: way.qwk[i], low: way.low[i], high: way.high[i], way: way.label, color: way.color })).filter(({ qwk }) => qwk != null));
-  const points = ways.flatMap((way) => way.points.map((point) => ({ ...point, way: way.label, color: way.color })));
+  const expected = ways.filter(({ value }) => value != null).map((way) => ({ name: way.label, value: way.value, low: way.low, high: way.high, color: way.color, chosen: true }));
+  const told = expected.map((row) => `${row.name} ${within(row, three)}`).join("; ");
+  forest("expected", `Expected QWK with ${paid} human scores: ${told}`, expected, `expected QWK with ${paid.toLocaleString("en")} human scores`);
+  at("expected").hidden = !expected.length;
+  const lines = ways.flatMap((way) => of.n.map((n, i) => ({ n, qwk: way.qwk[i], way: way.label })).filter(({ qwk }) => qwk != null));
+  const points = ways.flatMap((way) => way.points.map((point) => ({ ...point, way: way.label })));
+  const names = ways.map((way) => way.label);
   const x = { field: "n", type: "quantitative", scale: { type: "log", nice: false }, title: "human scores paid for", axis: { tickCount: 5, format: ",d" } };
   const y = { field: "qwk", type: "quantitative", scale: { zero: false }, title: "QWK" };
-  const color = { field: "color", type: "nominal", scale: null };
-  draw("curves", `QWK against human scores paid for. At ${paid}: ${ways.filter(({ value }) => value != null).map((way) => `${way.label} ${within(way, three)}`).join("; ")}`, [
-    { mark: { type: "area", opacity: 0.12 }, encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" }, color, detail: { field: "way" } } },
-    { mark: { type: "line", strokeWidth: 2.5 }, encoding: { x, y, color, detail: { field: "way" } } },
-    { data: { values: points }, mark: { type: "point", filled: true, size: 80 }, encoding: { x, y, color, tooltip: [{ field: "way" }, { field: "n", format: ",d" }, { field: "qwk", format: ".3f" }] } },
+  const columns = at("budget").clientWidth > 600 ? 3 : 1;
+  const color = { field: "way", type: "nominal", scale: { domain: names, range: ways.map((way) => way.color) }, legend: { title: null, orient: "bottom", columns, labelLimit: 260 } };
+  const shape = { field: "way", type: "nominal", scale: { domain: names, range: SHAPES } };
+  draw("curves", `QWK against human scores paid for. At ${paid}: ${told}`, [
+    { mark: { type: "line", strokeWidth: 2.5 }, encoding: { x, y, color } },
+    { data: { values: points }, mark: { type: "point", filled: true, size: 80 }, encoding: { x, y, color, shape, tooltip: [{ field: "way" }, { field: "n", format: ",d" }, { field: "qwk", format: ".3f" }] } },
     { data: { values: [{ n: Math.min(Math.max(paid, of.n[0]), of.n.at(-1)) }] }, mark: { type: "rule", strokeDash: [4, 4], color: "#888" }, encoding: { x } },
   ], lines, 300);
 }
