@@ -12,10 +12,10 @@ bibtex_bibfiles = ["references.bib"]
 # chapters are executed notebooks: nothing runs here, code is folded, and progress on standard error is left out
 nb_execution_mode = "off"
 nb_output_stderr = "remove"
-nb_render_markdown_format = "gfm"
+nb_render_markdown_format = "myst"
 nb_code_prompt_show = "Show the code"
 nb_code_prompt_hide = "Hide the code"
-myst_enable_extensions = ["attrs_inline", "colon_fence", "dollarmath"]
+myst_enable_extensions = ["attrs_inline", "colon_fence"]
 myst_heading_anchors = 4
 
 html_theme = "furo"

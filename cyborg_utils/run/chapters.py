@@ -33,10 +33,8 @@ class Links:
         self.first = studies[0].profile
         self.stems = {study.profile: _stems(study) for study in studies}
         own = {f"results/{name}/notebooks/{stem}.ipynb" for name, stems in self.stems.items() for stem in stems}
-        self.pages = (
-            pages | own | {"index.md"} | {f"results/{name}/{page}.md" for name in self.stems for page in ("summary", "gallery")}
-        )
-        self.pages |= {file.name for file in (paths.CHECKOUT / "book").glob("*.md")}
+        made = {f"results/{name}/{page}.md" for name in self.stems for page in ("summary", "gallery")}
+        self.pages = pages | own | made | {"index.md"} | {file.name for file in (paths.CHECKOUT / "book").glob("*.md")}
         self.labels = {study.profile: _shown(study, self.stems[study.profile]) for study in studies}
 
     def rewritten(self, text: str, page: str) -> str:

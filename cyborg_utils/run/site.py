@@ -24,7 +24,7 @@ from cyborg_utils.run import chapters
 from cyborg_utils.study import artefacts, playground, summary
 
 MEASURED = ("bench", "coverage", "robustness")  # folders of results/ that are no study
-TEXTS = ("*.md", "docs/*.md", "teaching/*.md", "cyborg_utils/data/*.md", *(f"results/{name}/*.md" for name in MEASURED))
+TEXTS = ("*.md", "docs/*.md", "teaching/**/*.md", "cyborg_utils/data/*.md", *(f"results/{name}/*.md" for name in MEASURED))
 
 
 def render(*profiles: str) -> Path:
