@@ -12,9 +12,11 @@ const looks = { background: "transparent", font: "system-ui, sans-serif", view: 
 function draw(id, words, layers, data, height) {
   const spec = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container", data: { values: data }, layer: layers, config: looks };
   if (height) spec.height = height;
-  at(id).setAttribute("role", "img");
-  at(id).setAttribute("aria-label", words);
-  return vegaEmbed(at(id), spec, { actions: false, renderer: "svg" }).then(() => at(id).querySelector("svg").setAttribute("aria-hidden", "true"));
+  return vegaEmbed(at(id), spec, { actions: false, renderer: "svg" }).then(() => {
+    at(id).setAttribute("role", "img"); // in the place of Vega's own words, which name every mark
+    at(id).setAttribute("aria-label", words);
+    at(id).querySelector("svg").setAttribute("aria-hidden", "true");
+  });
 }
 
 // rows with `name`, value, low, high, color, chosen; one line each, the chosen one stronger
@@ -64,7 +66,7 @@ function play() {
   const who = of.groups.find(({ key }) => key === group);
   at("play-says").textContent = !one ? "This arm was not run with this share of human scores." :
     `${arms[arm].label}, ${who.label} (${one.n} test essays, ${one.seeds} seed${one.seeds > 1 ? "s" : ""}): QWK ${within(one, three)}` +
-    (share ? `; ${within(share, percent)} of the gap closed` : "") + (bias ? `; SMD ${within(bias, signed)}, ${bias.verdict}.` : ".");
+    (share ? `; ${within(share, percent)} of the gap closed` : gap.length ? "" : "; the gap is not shown to be above 0 here, so no share of it is closed") + (bias ? `; SMD ${within(bias, signed)}, ${bias.verdict}.` : ".");
   forest("qwk", `QWK by arm, ${who.label}. ${qwk.map((row) => `${row.name} ${within(row, three)}`).join("; ")}`, qwk, "QWK");
   forest("gap", `Share of the gap closed, ${who.label}. ${gap.map((row) => `${row.name} ${within(row, percent)}`).join("; ") || "None: the gap is not shown to be above 0."}`,
     gap, "share of the gap closed", { format: ".0%", marks: [rule(0), rule(1)] });

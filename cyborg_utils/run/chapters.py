@@ -88,8 +88,8 @@ def chapter(study: config.Study, stem: str, links: Links) -> str:
     for cell in cells:
         if cell.cell_type == "markdown":
             cell.source = links.rewritten(cell.source, page)
-    if stem != siblings[0] and cells:
-        cells[0].source = re.sub(r"^(# .+)$", rf"\1 ({run})", cells[0].source, count=1, flags=re.MULTILINE)
+    if apart := [study.profile] * (study.profile != links.first) + [run] * (stem != siblings[0]):  # no two titles are the same
+        cells[0].source = re.sub(r"^(# .+)$", rf"\1 ({', '.join(apart)})", cells[0].source, count=1, flags=re.MULTILINE)
     if stem == siblings[0] and len(siblings) > 1:
         toctree = "\n".join(["```{toctree}", ":maxdepth: 1", "", *siblings[1:], "```"])
         cells.append(nbformat.v4.new_markdown_cell(f"## Other runs\n\n{toctree}", id="other-runs"))

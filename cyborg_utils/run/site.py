@@ -101,7 +101,7 @@ def _front(studies: Sequence[config.Study], links: chapters.Links) -> dict[str, 
     chapter = next((stem for stem in stems if stem.startswith("05_")), stems[0])
     return {
         "study": chief,
-        "studies": [f"results/{study.profile}/summary" for study in studies],
+        "studies": [f"{study.title.partition(':')[0]} <results/{study.profile}/summary>" for study in studies],
         "labs": sorted(page.removesuffix(".md") for page in links.pages if page.startswith("teaching/")),
         "result": links.rewritten(said.strip(), f"{folder}/summary.md"),
         "figure": f"{folder}/figures/{picture.name}" if picture.is_file() else "",

@@ -14,7 +14,7 @@ import pandas as pd
 from cyborg_utils.core import config
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.plots.style import LOOKS, label
-from cyborg_utils.study import agreement, arms, artefacts, scores
+from cyborg_utils.study import agreement, arms, artefacts, bias, scores
 
 RESAMPLES = 1000  # of a group's intervals; those of all essays have the study's own number
 POINTS = 60  # of a curve of the budget
@@ -59,7 +59,7 @@ def data(profile: str) -> dict[str, Any]:
         "groups": [{"key": key, "label": _writers(key), "n": n} for key, n in essays.items()],
         "qwk": _rows(pd.concat(rows["qwk"]), shown),
         "gap": _rows(pd.concat(rows["gap"]), [*shown, "resolved"]),
-        "smd": _bias(profile, place, set(essays)),
+        "smd": _bias(study, own.drop(columns="arm"), set(essays)),
         "limit": study.section("analyze_bias")["smd_limit"],
         "pool": int(most - few["n_human"]),
         "budget": _budget(profile, whole),
@@ -84,18 +84,25 @@ def _color(arm: str) -> str:
     return {"human": "#8A8A8A", "full": "#4C6FD1"}.get(arm, LOOKS[arm].color)
 
 
-def _bias(profile: str, place: dict[str, str], groups: set[str]) -> list[dict]:
-    """Rows of `table_smd` of matched scores; empty where the study has no groups."""
-    try:
-        table = artefacts.read_table(profile, "table_smd")
-    except CyborgError:
+def _bias(study: config.Study, raters: pd.DataFrame, groups: set[str]) -> list[dict]:
+    """Rows of `table_smd` of matched scores, and the same for the shares that it leaves out; empty without groups of writers."""
+    columns, section = [name for name in raters if name.startswith("groups.")], study.section("analyze_bias")
+    if not columns:
         return []
-    table = arms.of_student(table[table["scores"] != "raw"], **place)
+    student, head = study.headline
+    table = artefacts.read_table(study.profile, "table_smd")
+    table = arms.of_student(table[table["scores"] != "raw"], student, head)
+    options = {"confidence": section["confidence"], "seed": section["analysis_seed"], "min_group": section["min_group"]}
+    how = options | {"groups": columns, "scale": study.scale, "limit": section["smd_limit"], "resamples": RESAMPLES}
+    rest = raters[~raters["fraction"].isin(table["fraction"])]
+    if len(rest):
+        further = bias.smd_table(rest, dev=scores.raters(study.profile, part="dev"), **how)
+        table = pd.concat([table, arms.systems(further)], ignore_index=True)
     group = table["attribute"] + "=" + table["group"].astype(str)
     table = table.assign(group=group.where(table["attribute"] != ALL, ALL))
     table = table.rename(columns={"smd": "value", "smd_low": "low", "smd_high": "high"})
-    columns = ["fraction", "arm", "group", "n", "seeds", "value", "low", "high", "verdict"]
-    return _rows(table[table["group"].isin(groups)], columns)
+    shown = ["fraction", "arm", "group", "n", "seeds", "value", "low", "high", "verdict"]
+    return _rows(table[table["group"].isin(groups)], shown)
 
 
 # ---------------------------------------------------------------- what a budget buys
