@@ -87,7 +87,7 @@ rule html:
     output:
         "html/index.html",
     shell:
-        "{PYTHON} -m cyborg_utils site {PROFILE}"
+        "{PYTHON} -m cyborg_utils site {PROFILE} --tolerant"
 
 
 # ---- notebooks of one run: what decides their numbers, the step before, and what must be there after them

@@ -27,11 +27,12 @@ MEASURED = ("bench", "coverage", "robustness")  # folders of results/ that are n
 TEXTS = ("*.md", "docs/*.md", "teaching/**/*.md", "cyborg_utils/data/*.md", *(f"results/{name}/*.md" for name in MEASURED))
 
 
-def render(*profiles: str) -> Path:
+def render(*profiles: str, tolerant: bool = False) -> Path:
     """Build the book of these studies, or of all that have executed notebooks; return its front page.
 
     One named study goes to `build/<profile>/html`, which `make reproduce` fills; else it is `build/book/html`. Studies of real
-    essays come first. Raises CyborgError where nothing has been executed, and where Sphinx warns, e.g. of a link to nowhere.
+    essays come first. Raises CyborgError where nothing has been executed, and where Sphinx warns, e.g. of a link to nowhere;
+    `tolerant` prints its warnings instead.
     """
     found = [name for name in profiles or config.profiles() if any(paths.results(name, "notebooks").glob("*.ipynb"))]
     if absent := [name for name in profiles if name not in found] or ([] if found else ["<profile>"]):
@@ -41,8 +42,10 @@ def render(*profiles: str) -> Path:
     shutil.rmtree(folder / "book", ignore_errors=True)
     shutil.rmtree(folder / "html", ignore_errors=True)
     _lay_out(folder / "book", studies)
-    call = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-d", folder / "doctrees"]
-    made = subprocess.run([*call, folder / "book", folder / "html"], capture_output=True, text=True, check=False)
+    call = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-d", folder / "doctrees", folder / "book", folder / "html"]
+    made = subprocess.run([*call, *(() if tolerant else ("-W", "--keep-going"))], capture_output=True, text=True, check=False)
+    if tolerant and made.stderr.strip():
+        print(made.stderr)
     if made.returncode:
         raise CyborgError(f"{paths.shown(folder / 'book')}: Sphinx cannot make the book.\n{made.stderr[-3000:]}")
     return folder / "html" / "index.html"
