@@ -20,6 +20,7 @@ LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
 NOTEBOOK = re.compile(r"(?:notebooks/(?:extensions/)?|results/([^/]+)/notebooks/)(\d\d_\w+)\.ipynb")
 TABLE = re.compile(r'<table id="T_(table_[\w-]+)"')  # `artefacts.save_table` names them
 NAMED = re.compile(r"(?<![`\[])`((?:table|figure)_\w+)`(?![`\]])")
+SHADED = re.compile(r"(background-color: #(\w\w)(\w\w)(\w\w);\s*color: )#\w{6}")  # a cell of a table shaded by its number
 FENCE = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~) *$)", flags=re.MULTILINE | re.DOTALL)
 UNBRACKETED = str.maketrans("[]\n", "() ")  # alt text of an image in Markdown
 AGAIN = "# a further output of the cell above"  # never shown; myst-nb drops cells without source, outputs and all
@@ -176,6 +177,14 @@ def _one_parameters_cell(cells: Sequence[nbformat.NotebookNode]) -> Iterator[nbf
             yield cell
 
 
+def _legible(shade: re.Match) -> str:
+    """The style of a shaded cell with black or white letters, whichever has the higher contrast (at least 4.5, as WCAG asks)."""
+    levels = [int(shade[at], 16) / 255 for at in (2, 3, 4)]
+    linear = [level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4 for level in levels]
+    luminance = sum(weight * level for weight, level in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return shade[1] + ("#000000" if luminance > 0.179 else "#ffffff")
+
+
 def _parts(study: config.Study, stem: str, cell: nbformat.NotebookNode, links: Links) -> Iterator[nbformat.NotebookNode]:
     """A cell as the book shows it: folded code with its first output, and a cell for each further one."""
     if cell.cell_type != "code":
@@ -189,6 +198,8 @@ def _parts(study: config.Study, stem: str, cell: nbformat.NotebookNode, links: L
         data = {} if output is None else output.get("data", {})
         if "text/markdown" in data:
             data["text/markdown"] = links.rewritten(data["text/markdown"], page)
+        if "text/html" in data:
+            data["text/html"] = SHADED.sub(_legible, data["text/html"])
         if "image/png" in data:
             told = output.metadata.pop("image/png", {})  # its width too: all figures have one
             part.metadata["mystnb"] = {"image": {"alt": told.get("alt") or NO_ALT}, "figure": {}}
