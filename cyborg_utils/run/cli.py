@@ -158,7 +158,7 @@ def summary(options: argparse.Namespace) -> int:
 def site(options: argparse.Namespace) -> int:
     from cyborg_utils.run import site as pages
 
-    print(f"Pages: {paths.shown(pages.render(options.profile))}")
+    print(f"The book: {paths.shown(pages.render(*options.profiles, tolerant=options.tolerant))}")
     return 0
 
 
@@ -268,7 +268,9 @@ def parser() -> argparse.ArgumentParser:
         exports, "tables as LaTeX and Markdown, figures as SVG, in build/PROFILE/exports", "cyborg exports demo", profile="demo"
     )
     command(summary, "write what a study found on one page, results/PROFILE/summary.md", "cyborg summary demo", profile="demo")
-    command(site, "the executed notebooks of a study as pages in build/PROFILE/html", "cyborg site demo", profile="demo")
+    one = command(site, "the book: executed notebooks, docs and a playground as pages with search", "cyborg site demo ellipse")
+    one.add_argument("profiles", nargs="*", help="studies, one or several (default: all that have executed notebooks)")
+    one.add_argument("--tolerant", action="store_true", help="print Sphinx's warnings, such as a link to nowhere, and go on")
     return top
 
 
