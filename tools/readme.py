@@ -96,8 +96,8 @@ def claim(profile: str = "ellipse") -> str:
         "On real test essays ([ELLIPSE](https://github.com/scrosseye/ELLIPSE-Corpus), nine half-point levels), with "
         f"**{gain['n_human']} human scores in all**, over {gain['draws']} draws of them: a Student of 22M parameters has a QWK "
         f"of {own.loc['human', 'qwk']:.3f} on these alone, **{own.loc['cyborg', 'qwk']:.3f}** with a 0.5B-parameter Teacher's "
-        f"scores of the other {whole - gain['n_human']:,} essays, and {full['qwk']:.3f} with all {whole:,} human scores: a gain of "
-        f"{gain['gain']:+.3f} (95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}), in {gain['positive']:.0%} of the draws "
+        f"scores of the other {whole - gain['n_human']:,} essays, and {full['qwk']:.3f} with all {whole:,} human scores: a gain "
+        f"of {gain['gain']:+.3f} (95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}), in {gain['positive']:.0%} of draws "
         f"above 0, {gain['gap_closed']:.0%} of the gap. The Teacher itself has {own.loc['teacher', 'qwk']:.3f}.",
         f"The gain is beyond chance up to {paying:,} human scores. Nothing was fine-tuned: both models read every essay once, "
         "and ridge regression does the rest, in seconds.",
