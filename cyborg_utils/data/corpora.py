@@ -1,6 +1,7 @@
 """Corpora: any of them -> one `datasets.Dataset` with the same columns, checked, split and saved.
 
 Columns: essay_id, text, prompt, assignment, score, second_score, true_score, level, stratum, traits{}, groups{}, split.
+Where a table keeps essays without a score (`options.unscored: keep`), these have the split "pool", and no score and level.
 `sources.CORPORA` reads; here the rows are split, turned into a dataset, saved and loaded. Texts go from file to file and are
 never all in memory, so a corpus may be larger than memory (`frame(text=True)` is for studies, whose texts fit).
 """
@@ -33,13 +34,17 @@ BASIC = {
     "stratum": Value("int64"),
 }
 COLUMNS = ["essay_id", "prompt", "score", "second_score", "true_score", "level", "split"]  # of `frame`, before groups and traits
+POOL = "pool"  # the split of essays without a score
 ROWS = "data-00000-of-00001.arrow"  # its name, and the state, as `Dataset.save_to_disk` has them
 STATE = {"_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": None}
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared corpus. `counts`: rows_read = essays + excluded + repeated; `sources`: the files read; `notes`: for readers."""
+    """A prepared corpus. `counts`: rows_read = essays + excluded + repeated; `sources`: the files read; `notes`: for readers.
+
+    `clusters`: a number for each essay of `split`, equal for essays that belong together (copies of one text).
+    """
 
     dataset: Dataset
     exclusions: pd.DataFrame  # file, row, column, reason, essay_id
@@ -47,6 +52,7 @@ class Prepared:
     counts: dict[str, int]
     sources: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    clusters: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
 def prepare(profile: str) -> Prepared:
@@ -58,7 +64,7 @@ def build(settings: dict[str, Any]) -> Prepared:
     """`prepare` for given settings."""
     raw, rubric = CORPORA[settings["corpus"]].read(settings), files.rubric(settings.get("options", {}))
     essays, exclusions, notes = raw.frame, raw.exclusions, list(raw.notes)
-    essays["level"] = Scale(*settings["scale"]).level(essays["score"])
+    essays["level"] = _levels(essays["score"], settings)
     essays["duplicate"], essays["place"] = raw.store.copies(), np.arange(len(essays))
     if settings["test"] == 0:
         essays, dropped = _without_leaks(essays)
@@ -70,12 +76,16 @@ def build(settings: dict[str, Any]) -> Prepared:
         words = np.concatenate([[len(text.split()) for text in texts["text"].to_pylist()] for texts in raw.store.batches()])
         essays["words"] = words[essays["place"]]
     essays["stratum"] = splits.strata(essays, by)
-    essays["split"] = splits.assign(essays, dev=settings["dev"], test=settings["test"], seed=settings["split_seed"])
+    scored = essays["score"].notna()
+    essays.loc[~scored, "split"] = POOL
+    essays.loc[scored, "split"] = splits.assign(
+        essays[scored], dev=settings["dev"], test=settings["test"], seed=settings["split_seed"]
+    )
     dataset = _dataset(essays, raw.store)
     counts = {"rows_read": raw.rows_read, "repeated": raw.repeated, "excluded": len(exclusions), "essays": len(essays)}
-    return Prepared(
-        dataset, exclusions, essays[["essay_id", "split"]].copy(), counts, [*raw.sources, *filter(None, [rubric])], notes
-    )
+    read = [*raw.sources, *filter(None, [rubric])]
+    clusters = pd.factorize(essays["duplicate"], sort=True)[0]
+    return Prepared(dataset, exclusions, essays[["essay_id", "split"]].copy(), counts, read, notes, clusters)
 
 
 def sources(settings: dict[str, Any]) -> list[Path]:
@@ -135,6 +145,15 @@ def draw_human(dataset: Dataset, fraction: float, seed: int) -> np.ndarray:
     order = splits.stratified_order(train["stratum"].to_numpy(), np.random.default_rng(seed))
     chosen = order[: max(1, round(fraction * len(train)))]
     return train["essay_id"].to_numpy(dtype=object)[np.sort(chosen)].astype(str)
+
+
+def _levels(score: pd.Series, settings: dict[str, Any]) -> pd.Series:
+    """Levels of scores, missing where a score is. Raises CyborgError where all are."""
+    scored = score.dropna()
+    if scored.empty:
+        raise CyborgError(f"column {settings['score']}: no essay has a score. Score some of them by hand first.")
+    levels = pd.Series(Scale(*settings["scale"]).level(scored), index=scored.index)
+    return levels if len(scored) == len(score) else levels.astype("Int64").reindex(score.index)
 
 
 def _without_leaks(essays: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -16,6 +16,7 @@ prepare_data:
     missing: ["", "NA"]          # words that mean "unknown" in a group column (default: empty, NA, N/A, NaN, None, null)
     labels: {A: 4, B: 3}         # scores that are words
     markup: strip                # HTML is taken out of the texts (default: keep)
+    unscored: keep               # essays without a score are the pool that a model scores (default: exclude them)
     encoding: latin-1            # these five are found out where they are left out, and notebook 01 says what was found
     delimiter: ";"
     quoting: none                # none: quotation marks are ordinary characters; csv: they enclose cells
@@ -49,6 +50,7 @@ MOST_EXCLUDED = 0.10
 READING = ("encoding", "delimiter", "quoting", "decimal", "sheet")  # options that `files.layout` takes
 LONGEST_SHOWN = 16  # characters; a longer value may be essay text in the wrong column
 LONGEST_ID = 200  # characters; a longer one is a text in the wrong column
+UNSCORED = "no score"  # reason of an exclusion
 ROW = "-"  # the column of an exclusion that is not about one cell
 
 
@@ -77,7 +79,8 @@ class Columns:
 class Raw:
     """A corpus as read. `rows_read == len(frame) + len(exclusions) + repeated` always holds.
 
-    `frame`: essay_id, prompt, score, second_score, true_score, split ("" = none), file, row, groups.<name>, traits.<name>;
+    `frame`: essay_id, prompt, score (NaN only with `unscored: keep`), second_score, true_score, split ("" = none), file, row,
+    groups.<name>, traits.<name>;
     `store`: text and assignment of the same rows. `notes`: sentences for the reader of notebook 01.
     """
 
@@ -99,7 +102,7 @@ def read(settings: dict[str, Any]) -> Raw:
     """A user's own file(s), declared in `options`; raises CyborgError for an unknown or missing key, column or file."""
     options = settings.get("options", {})
     known = (set(Columns.__dataclass_fields__) - {"score", "repeats"}) | {"file", "files", "rubric", *READING}
-    known |= {"missing", "labels", "markup"}
+    known |= {"missing", "labels", "markup", "unscored"}
     unknown, missing = sorted(set(options) - known, key=str), sorted({"id", "text"} - set(options))
     if unknown or missing or ("file" in options) == ("files" in options):
         problem = f"unknown {files.listed(unknown)}" if unknown else f"missing {', '.join(missing) or 'file (or files)'}"
@@ -127,7 +130,8 @@ def collect(sources: list[Path], columns: Columns, settings: dict[str, Any]) -> 
     Raises CyborgError for a missing column, an unreadable file, an unknown group, or more than 10 % of the rows excluded.
     """
     scale, wanted, options = Scale(*settings["scale"]), list(settings["groups"]), settings.get("options", {})
-    unknown, labels, strip = _words(options), _labels(options, scale), _strips(options)
+    unknown, labels = _words(options), _labels(options, scale)
+    strip, blank = _wish(options, "markup", ("keep", "strip")), _wish(options, "unscored", ("exclude", "keep"))
     if absent := [name for name in wanted if name not in columns.groups]:
         raise CyborgError(
             f"prepare_data.groups: {files.listed(absent)} unknown; this corpus has {', '.join(columns.groups) or 'none'}."
@@ -152,7 +156,7 @@ def collect(sources: list[Path], columns: Columns, settings: dict[str, Any]) -> 
                 scores[score] += 1
             if score in labels:
                 row.cells[columns.score] = labels[score]
-            column, reason = _fault(row, columns, scale)
+            column, reason = _fault(row, columns, scale, blank=blank)
             if not reason:
                 content = hash((row.cells[columns.text], str(row.cells[columns.score])))
                 others = [hash(str(row.cells.get(name))) for name in beside] if columns.repeats else []
@@ -217,11 +221,11 @@ def _labels(options: dict[str, Any], scale: Scale) -> dict[str, float]:
     return {files.text(word): float(score) for word, score in labels.items()}
 
 
-def _strips(options: dict[str, Any]) -> bool:
-    """Whether HTML is taken out of the texts."""
-    if (wish := options.get("markup", "keep")) not in ("keep", "strip"):
-        raise CyborgError(f"prepare_data.options.markup: {repr(wish)[:60]}: must be keep or strip.")
-    return wish == "strip"
+def _wish(options: dict[str, Any], name: str, words: tuple[str, str]) -> bool:
+    """Whether an option says the second of these words, and not the first, which is its default."""
+    if (wish := options.get(name, words[0])) not in words:
+        raise CyborgError(f"prepare_data.options.{name}: {repr(wish)[:60]}: must be {' or '.join(words)}.")
+    return wish == words[1]
 
 
 def _require(present: list[str], used: list[str], file: str) -> None:
@@ -230,8 +234,11 @@ def _require(present: list[str], used: list[str], file: str) -> None:
         raise CyborgError(f"{file}, row 1: no column {files.listed(missing)}. It has: {files.listed(present)}.{hint}")
 
 
-def _fault(row: files.Row, columns: Columns, scale: Scale) -> tuple[str, str]:
-    """(column, reason) that excludes a row; column `ROW` if no single cell is at fault; two empty strings for a good row."""
+def _fault(row: files.Row, columns: Columns, scale: Scale, *, blank: bool = False) -> tuple[str, str]:
+    """(column, reason) that excludes a row; column `ROW` if no single cell is at fault; two empty strings for a good row.
+
+    `blank`: whether a row may lack its score.
+    """
     if row.fault:
         return ROW, row.fault
     text, score = row.cells.get(columns.text), row.cells.get(columns.score)
@@ -248,10 +255,11 @@ def _fault(row: files.Row, columns: Columns, scale: Scale) -> tuple[str, str]:
         if reason := "NUL bytes" if isinstance(value, str) and "\0" in value else files.fault(value):
             return name, reason
     if files.missing(score):
-        return columns.score, "no score"
-    if math.isnan(number := files.number(score)):
+        if not blank:
+            return columns.score, UNSCORED
+    elif math.isnan(number := files.number(score)):
         return columns.score, f"score {_brief(score)} is not a number"
-    if not scale.contains(number):
+    elif not scale.contains(number):
         return columns.score, f"score {_brief(score)} is off the scale {scale}"
     if columns.split and files.text(row.cells.get(columns.split)).lower() not in SPLITS:
         return columns.split, f"split {_brief(row.cells.get(columns.split))} is none of {', '.join(SPLITS)}"
@@ -285,9 +293,12 @@ def _record(cells: dict[str, Any], essay_id: str, columns: Columns, scale: Scale
 def _limit(exclusions: pd.DataFrame, rows_read: int, scores: Counter[str], scale: Scale) -> None:
     if len(exclusions) > MOST_EXCLUDED * rows_read:
         head = "; ".join(f"{e.file}, row {e.row}, column {e.column}: {e.reason}" for e in exclusions.head(3).itertuples())
+        unscored = int((exclusions["reason"] == UNSCORED).sum())
+        told = f" {unscored} rows have no score: a study needs them all scored; `cyborg label` scores these from the others."
         raise CyborgError(
             f"{len(exclusions)} of {rows_read} rows cannot be used, more than {MOST_EXCLUDED:.0%}. {head}; ... "
             f"Check the declared columns, the scale and the file.{advice.scores(scores, scale)}"
+            f"{told if 2 * unscored > len(exclusions) else ''}"
         )
 
 
