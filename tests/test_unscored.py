@@ -9,7 +9,7 @@ import pytest
 from corpus_samples import OWN, own, settings, write_csv
 
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.data import corpora, table
+from cyborg_utils.data import corpora, own_table
 
 KEEP = {**OWN, "unscored": "keep"}
 
@@ -62,7 +62,7 @@ def test_a_wrong_score_is_no_missing_one(data: Path):
     rows = tenth_scored()
     rows[0]["score"], rows[10]["score"] = "BL", 7
     write_csv(data / "own.csv", rows)
-    raw = table.read(settings("table", options=KEEP))
+    raw = own_table.read(settings("table", options=KEEP))
     assert raw.exclusions["reason"].tolist() == ["score 'BL' is not a number", "score '7' is off the scale 1-6 by 1 (6 levels)"]
     assert raw.frame["score"].notna().sum() == 18 and len(raw.frame) == 198
 

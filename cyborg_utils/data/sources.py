@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from cyborg_utils.core import paths
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.data import files, simulated, table
+from cyborg_utils.data import files, own_table, simulated, table
 
 ELLIPSE_TEST, ELLIPSE_TRAIN = "ELLIPSE_Final_github_test.csv", "ELLIPSE_Final_github_train.csv"
 ELLIPSE_TRAITS = ["Cohesion", "Syntax", "Vocabulary", "Phraseology", "Grammar", "Conventions"]
@@ -121,5 +121,5 @@ CORPORA = {
     "ellipse": Corpus(ellipse_files, ellipse),
     "persuade": Corpus(persuade_files, persuade),
     "asap2": Corpus(asap2_files, asap2),
-    "table": Corpus(table.sources, table.read),
+    "table": Corpus(own_table.sources, own_table.read),
 }

@@ -21,10 +21,12 @@ READING = {  # how a file is read, where what is found out is wrong
     "encoding": "of the file (default: found out)",
     "quoting": "csv: quotation marks enclose cells; none: they are ordinary characters (default: found out)",
     "decimal": "mark of numbers, . or , (default: found out)",
-    "sheet": "of an Excel workbook (default: the first that has rows)",
+    "sheet": "of a workbook (default: the first that has rows)",
+    "header": "row of the column names (default: found out)",
 }
 AUDIT = "14_audit_scores"  # the notebook behind `cyborg audit`, and which of its parameters are options
-AUDIT_OPTIONS = ("id", "human", "machine", "second", "prompt", "groups", "none_is_value", "scale", "machine_scale")
+AUDIT_OPTIONS = ("id", "human", "machine", "second", "prompt", "weight", "groups", "none_is_value", "scale", "machine_scale")
+SCORING = ("condition_codes", "combine", "adjudication", "rater", "unscored")  # of the audit: how people's scores are read
 
 
 # ---------------------------------------------------------------- commands: options in, exit code out
@@ -65,6 +67,8 @@ def audit(options: argparse.Namespace) -> int:
     predictions.check_folder(name, file, replace=options.replace)
     given = {key: getattr(options, key) for key in AUDIT_OPTIONS}
     given["reading"] = {key: getattr(options, key) for key in READING if getattr(options, key)}
+    given["scoring"] = {key: getattr(options, key) for key in SCORING if getattr(options, key)}
+    given["scoring"] |= {"labels": _labels(options.labels)} if options.labels else {}
     predictions.load(file, **given | {"scale": Scale(*options.scale)})  # a fault is told at once, not after a kernel has started
     started = time.time()
     values = config.parameters(paths.notebook(AUDIT)) | given | {"file": str(file), "profile": name}
@@ -204,6 +208,13 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--machine", default="machine", help="column of machine scores (default: machine)")
     one.add_argument("--second", default="", help="column of a second human score, if there is one")
     one.add_argument("--prompt", default="", help="column of prompts: agreement is judged within prompts, then pooled")
+    one.add_argument("--rater", default="", help="column of people, where each row is one person's score of an essay")
+    one.add_argument("--combine", choices=["first", "mean"], help="how several people's scores become one (default: first)")
+    one.add_argument("--adjudication", default="", help="column of a score that counts in their place, where it is filled")
+    one.add_argument("--labels", nargs="*", default=[], metavar="WORD=SCORE", help="scores that are words, such as A=6 B=5")
+    one.add_argument("--condition-codes", nargs="*", default=[], help="words that say why there is no score; left out")
+    one.add_argument("--unscored", choices=["drop"], help="drop: essays that lack a human or machine score are left out")
+    one.add_argument("--weight", default="", help="column of sampling weights")
     one.add_argument("--groups", nargs="*", default=[], help="columns that name groups of writers")
     one.add_argument("--none-is-value", action="store_true", help="groups called None, NA or the like are groups, not unknown")
     one.add_argument("--scale", nargs=3, type=float, required=True, metavar=("LOW", "HIGH", "STEP"))
@@ -242,6 +253,18 @@ def parser() -> argparse.ArgumentParser:
     command(summary, "write what a study found on one page, results/PROFILE/summary.md", "cyborg summary demo", profile="demo")
     command(site, "the executed notebooks of a study as pages in build/PROFILE/html", "cyborg site demo", profile="demo")
     return top
+
+
+def _labels(pairs: list[str]) -> dict[str, float]:
+    """Scores by the words that stand for them, from `WORD=SCORE`. Raises CyborgError for another form."""
+    found = {}
+    for pair in pairs:
+        word, _, score = pair.rpartition("=")
+        try:
+            found[word] = float(score)
+        except ValueError:
+            raise CyborgError(f"--labels {pair[:40]!r}: give words with their scores, such as A=6 B=5.") from None
+    return found
 
 
 def _how_to_read(command: argparse.ArgumentParser) -> None:
