@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from cyborg_utils.core.scale import MOST_LEVELS, Scale
@@ -28,7 +28,7 @@ class Lines(NamedTuple):
 
     labels: Callable[[list[str]], str]
     scale: Callable[[float, float, float], str]
-    own: Callable[[float, float], str]
+    own: Callable[[float, float], str] | None  # where a scale may not have more than `MOST_LEVELS`
 
 
 STUDY = Lines(
@@ -58,12 +58,26 @@ def scores(seen: Counter[str], scale: Scale, write: Lines = STUDY) -> str:
         return f" {given}: write {write.labels(sorted(words)[:6])}, or take their rows out."
     if values and sum(not scale.contains(value) for value in values):
         step = next((step for step in (1, 0.5, 0.25, 0.1) if all((value / step).is_integer() for value in values)), 0.01)
-        low, high = (0, 100) if min(values) >= 0 and 50 < max(values) <= 100 else (min(values), max(values))
+        low, high = min(values), max(values)
+        if scale.low <= low and high <= scale.high:
+            low, high = scale.low, scale.high
+        elif low >= 0 and 75 < high <= 100:
+            low, high = 0, 100
         given = f"The scores go from {min(values):g} to {max(values):g}"
-        if (high - low) / step < MOST_LEVELS:
+        if write.own is None or (high - low) / step < MOST_LEVELS:
             return f" {given}: write {write.scale(low, high, step)}, with the ends that the scale has."
         return f" {given}, more levels than the {MOST_LEVELS} that a Teacher can answer: write {write.own(low, high)}."
     return ""
+
+
+def scales(ends: Mapping[str, tuple[float, float]], scale: Scale) -> str:
+    """What to write where prompts have scales of their own; "" where they do not. `ends`: lowest and highest score by prompt."""
+    highest = [high for _, high in ends.values()]
+    if len(ends) < 2 or max(highest) <= scale.high or max(highest) < 2 * min(highest):
+        return ""
+    lines = ", ".join(f"{prompt}: [{low:g}, {high:g}]" for prompt, (low, high) in ends.items())
+    told = "The prompts have scales of their own: write prepare_data.options.own_scale:"
+    return f" {told} {{{lines}}}, with the ends that these scales have."
 
 
 def look_alikes(column: str, groups: Iterable[str]) -> list[str]:

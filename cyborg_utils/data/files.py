@@ -304,7 +304,7 @@ def _row(number: int, cells: Any) -> Row:
     if not isinstance(cells, dict):
         return Row(number, {}, "the line is not a JSON object")
     inner = {f"{name}.{key}": each for name, cell in cells.items() if isinstance(cell, dict) for key, each in cell.items()}
-    return Row(number, inner | cells, "")
+    return Row(number, cells | {name: cell for name, cell in inner.items() if name not in cells}, "")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

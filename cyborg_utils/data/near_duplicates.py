@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -11,29 +12,35 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 WORDS = 3  # consecutive words that make a shingle
-ALIKE = 0.7  # share of all shingles of two texts that both have (Jaccard similarity), from which they count as near-duplicates
-MOST = 50_000  # essays among which near-duplicates are looked for unasked: about a millisecond and four kilobytes each
-PERMUTATIONS = 128  # of a MinHash: its similarity has a standard error of at most 0.045
+ALIKE = 0.7  # share of the shingles of two texts that both have (Jaccard similarity), from which they count as near-duplicates
+MOST = 50_000  # essays among which near-duplicates are looked for unasked; they need some ten kilobytes each
+SOONER = 0.1  # by how much less alike candidates may be: at the threshold, hashing then misses about one pair in a hundred
 
 
 def pairs(texts: Iterable[str], alike: float = ALIKE) -> Iterator[tuple[int, int]]:
     """Pairs of places (earlier, later) of texts whose Jaccard similarity of word triples is at least `alike`.
 
-    The similarity is MinHash's estimate (Broder 1997), among the candidates of locality-sensitive hashing.
+    Candidates come from locality-sensitive hashing of MinHashes (Broder 1997; `datasketch`), and are then compared exactly.
     """
-    index, seen = MinHashLSH(threshold=alike, num_perm=PERMUTATIONS), []
-    empty = MinHash(num_perm=PERMUTATIONS)
+    index, seen = MinHashLSH(threshold=max(0.05, alike - SOONER), weights=(0.1, 0.9)), []
+    empty = MinHash()
     for place, text in enumerate(texts):
-        mark = empty.copy()
-        mark.update_batch(_shingles(text))
-        yield from ((other, place) for other in sorted(index.query(mark)) if mark.jaccard(seen[other]) >= alike)
+        shingles, mark = _shingles(text), empty.copy()
+        mark.update_batch(shingles)
+        marks = np.array(sorted({zlib.crc32(shingle) for shingle in shingles}), dtype=np.uint32)
+        yield from ((other, place) for other in sorted(index.query(mark)) if _similarity(marks, seen[other]) >= alike)
         index.insert(place, mark)
-        seen.append(mark)
+        seen.append(marks)
 
 
 def _shingles(text: str) -> list[bytes]:
     words = re.findall(r"\w+", text.casefold())
     return list({" ".join(words[at : at + WORDS]).encode() for at in range(max(1, len(words) - WORDS + 1))})
+
+
+def _similarity(one: np.ndarray, other: np.ndarray) -> float:
+    both = len(np.intersect1d(one, other, assume_unique=True))
+    return both / (len(one) + len(other) - both)
 
 
 def together(keys: np.ndarray, *relations: Iterable[tuple[int, int]]) -> np.ndarray:

@@ -114,6 +114,7 @@ class _Collection:
         self.first: dict[str, tuple] = {}  # of an essay: where it stands, what it holds, what stands beside
         self.ratings: defaultdict[str, list[float]] = defaultdict(list)  # with one row a rating
         self.resolved: dict[str, float] = {}
+        self.ends: dict[str, tuple[float, float]] = {}  # lowest and highest score of each prompt
         self.emptied, self.unlike, self.words, self.scores, self.of_writer = (Counter() for _ in range(5))
         self.rows_read = self.repeated = self.marked = 0
         self.beside = [name for name in columns.used if name not in (columns.id, columns.text, *columns.scores)]
@@ -208,6 +209,10 @@ class _Collection:
             declared = score in self.reader.labels or score in self.reader.codes
             if shown and not declared and (score in self.scores or len(self.scores) < advice.DISTINCT):
                 self.scores[score] += 1
+            number, prompt = files.number(score), files.text(cells.get(self.columns.prompt))[:LONGEST_SHOWN]
+            if number == number and prompt and (prompt in self.ends or len(self.ends) < advice.FEW):
+                low, high = self.ends.get(prompt, (number, number))
+                self.ends[prompt] = (min(low, number), max(high, number))
 
     def _score(self, cells: Mapping[str, Any], prompt: str) -> tuple[dict[str, float], str, str]:
         """Scores of a row: score, resolved (the adjudicated one), and with several raters first_score and second_score.
@@ -280,7 +285,8 @@ class _Collection:
     def _limit(self, exclusions: pd.DataFrame) -> list[str]:
         """A sentence on essays left out for their score. Raises CyborgError where too many rows are excluded."""
         coded = exclusions["reason"].str.startswith(CODED)
-        hint, others = advice.scores(self.scores, self.scale), exclusions[~coded]
+        hint = advice.scales(self.ends, self.scale) or advice.scores(self.scores, self.scale)
+        others = exclusions[~coded]
         if len(others) > MOST_EXCLUDED * self.rows_read:
             head = "; ".join(f"{e.file}, row {e.row}, column {e.column}: {e.reason}" for e in others.head(3).itertuples())
             unscored = int((others["reason"] == UNSCORED).sum())

@@ -30,8 +30,8 @@ def agreement(
 ) -> pd.DataFrame:
     """QWK, r and SMD with and without weights, for all essays and in each group; one row a group and metric.
 
-    `frame` has score (on the scale), value (real-valued), weight (above 0) and the columns `groups`. Columns: attribute, group, n,
-    n_effective (`effective_size`), metric, weighted, low, high (expanded bootstrap interval over essays, with the degrees of
+    `frame` has score (on the scale), value (real-valued), weight (above 0) and the columns `groups`. Columns: attribute, group,
+    n, n_effective (`effective_size`), metric, weighted, low, high (expanded bootstrap interval over essays, with the degrees of
     freedom of n_effective), plain (the metric without weights). NaN where undefined.
     """
     human, value, weight = (frame[name].to_numpy(dtype=float) for name in ("score", "value", "weight"))

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -77,9 +78,9 @@ def _another(name: str, file: Path) -> str:
 
 SCORING = ("labels", "condition_codes", "combine", "adjudication", "rater", "unscored")  # how scores are read: see `load`
 WRITE = advice.Lines(
-    lambda words: f"--labels {' '.join(f'{word}=...' for word in words)} (or --condition-codes {' '.join(words)})",
+    lambda words: f"--labels {' '.join(shlex.quote(f'{word}=') + '...' for word in words)} (or --condition-codes)",
     lambda low, high, step: f"--scale {low:g} {high:g} {step:g}",
-    lambda low, high: f"--scale {low:g} {high:g} 1",
+    None,
 )
 
 
@@ -150,6 +151,8 @@ def load(
             found[role], reasons[role, column] = reader.read(cells.get(column), task) if column else (math.nan, "")
         seen.update(files.text(cells.get(column))[:LONGEST] for column in (human, second) if column)
         found["value"], reasons["value", machine] = _number(cells.get(machine), reader)
+        if reasons["value", machine] not in ("", UNSCORED):
+            seen[files.text(cells.get(machine))[:LONGEST]] += 1
         if weight:
             found["weight"], reasons["weight", weight] = _weight(cells.get(weight))
         if prompt:
@@ -160,8 +163,8 @@ def load(
             found[f"groups.{name}"] = files.group(cells.get(name), () if none_is_value else files.MISSING)
             if found[f"groups.{name}"] is None:
                 unknown[name, files.text(cells.get(name))] += 1
-        table.add(row.number, found, reasons, id, ratings=bool(rater), drop="unscored" in scoring)
-    table.refuse(advice.scores(seen, scale, WRITE) if table.faults else "")
+        table.add(row.number, found, reasons, id, scoring=scoring)
+    table.refuse(advice.scores(seen, scale, WRITE))
     people = [adjudication or rater or scoring.get("combine", "first") == "mean"]
     columns = ["essay_id", "score", "value", *["first_score"] * any(people), "second_score", *["weight"] * bool(weight)]
     columns += [*["prompt"] * bool(prompt), *(f"groups.{name}" for name in groups)]
@@ -232,7 +235,8 @@ def of_study(profile: str, labels: str) -> pd.DataFrame:
     if own.empty:
         raise CyborgError(f"{profile}: no Student with labels {labels!r}; there are {', '.join(raters['labels'].unique())}.")
     chosen = arms.pick(own, seed=own["seed"].min()).assign(value=lambda rows: rows["matched_value"]).sort_values("essay_id")
-    keep = ["essay_id", "score", "value", "second_score", "prompt", *(name for name in chosen if name.startswith("groups."))]
+    beside = [name for name in chosen if name == "first_score" or name.startswith("groups.")]
+    keep = ["essay_id", "score", "value", "second_score", "prompt", *beside]
     return chosen[keep].reset_index(drop=True)
 
 

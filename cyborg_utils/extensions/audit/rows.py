@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from cyborg_utils.data import files, human_scores
 from cyborg_utils.data.human_scores import CODED, UNSCORED
 
 SHOWN = 5  # faults told in full
+MANY = 0.1  # share of rows with faults that are more than slips
 
 
 class Rows:
@@ -23,17 +26,25 @@ class Rows:
         self._essays: dict[str, dict[str, Any]] = {}  # by id; "ratings" are people's scores, in their order
 
     def add(
-        self, number: int, found: dict[str, Any], reasons: dict[tuple[str, str], str], id: str, *, ratings: bool, drop: bool
+        self,
+        number: int,
+        found: dict[str, Any],
+        reasons: Mapping[tuple[str, str], str],
+        id: str,
+        *,
+        scoring: Mapping[str, Any],
     ) -> None:
-        """A row's scores and what is wrong with them, by (role, column). `ratings`: an essay may stand in several rows."""
-        essay = found["essay_id"]
+        """A row's scores, and what is wrong with them by (role, column). `scoring` is as in `predictions.load`."""
+        essay, ratings, drop = found["essay_id"], bool(scoring.get("rater")), "unscored" in scoring
+        others = [found["resolved"], *([found["second_score"]] if "combine" in scoring else [])]
+        alone = all(map(math.isnan, others))  # whether nothing stands in for the first human score
         before = self._essays.get(essay)
         if not essay:
             self.faults.append(f"row {number}, column {id}: no id")
         elif before and not ratings:
             self.faults.append(f"row {number}, column {id}: {files.printable(essay[:40])} stands in row {before['row']} already")
         for (role, column), reason in reasons.items():
-            needed = role in ("value", "score") and not (role == "score" and found["resolved"] == found["resolved"])
+            needed = role == "value" or role == "score" and alone
             absent = reason == UNSCORED or reason.startswith(CODED)
             if absent and needed and (drop or reason != UNSCORED):
                 self.left_out[f"{'machine' if role == 'value' else 'human'}: {reason}"] += 1
@@ -47,12 +58,13 @@ class Rows:
         own["resolved"] = human_scores.combined([own["resolved"]], "first", found["resolved"])
 
     def refuse(self, hint: str) -> None:
-        """Raises CyborgError that lists the faults, if there are any, and ends with `hint`."""
+        """Raises CyborgError that lists the faults, if there are any; where they are many, it ends with `hint`."""
         if self.faults:
             told = "\n".join(f"  {fault}" for fault in self.faults[:SHOWN])
             more = f"\n  and {len(self.faults) - SHOWN} more" if len(self.faults) > SHOWN else ""
+            many = len(self.faults) > MANY * len(self._essays)
             what = f"{len(self.faults)} fault(s); mend these cells or take the rows out"
-            raise CyborgError(f"{paths.shown(self.path)}: {what}:\n{told}{more}\n{hint.strip()}".rstrip())
+            raise CyborgError(f"{paths.shown(self.path)}: {what}:\n{told}{more}{hint if many else ''}")
 
     def people(self, how: str) -> list[dict[str, Any]]:
         """One row an essay, with the score that people's scores come to, and the first two of these."""
