@@ -149,16 +149,18 @@ def _like(pattern: re.Pattern, cell: str) -> bool:
 def _delimiter(head: list[str], usual: str) -> str:
     """The delimiter that gives the first rows as many cells as the header; `usual` unless it fails and another does better.
 
-    Where none does, rows of one cell above the header, which are titles or blank, are left out.
+    Where none does, the header is the first row that has as many cells as most rows: titles may stand above it.
     """
 
     def share(char: str, titles: bool) -> float:
         shares = [-1.0]
         for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
             found = list(csv.reader(head, delimiter=char, quoting=quoting))
-            above = next((at for at, cells in enumerate(found) if len(cells) > 1), 0) if titles else 0
-            if len(found) > above and len(found[above]) > 1:
-                shares.append(sum(len(cells) == len(found[above]) for cells in found[above:]) / len(found[above:]))
+            widths = [len(cells) for cells in found]
+            if titles and (several := Counter(width for width in widths if width > 1).most_common(1)):
+                widths = widths[widths.index(several[0][0]) :]
+            if widths and widths[0] > 1:
+                shares.append(widths.count(widths[0]) / len(widths))
         return max(shares)
 
     for titles in (False, True):

@@ -37,8 +37,8 @@ def _found(first: Sequence[Sequence[str]]) -> int:
     counts = [sum(map(bool, cells)) for cells in first]
     blank = next((at for at, count in enumerate(counts) if count), 0)
     many = Counter(count for count in counts if count > TITLE).most_common(1)
-    usual = many[0][0] if many else 0
-    if usual < LEAST_COLUMNS or counts[blank] > TITLE:
+    usual, often = many[0] if many else (0, 0)
+    if usual < LEAST_COLUMNS or often < 2 or counts[blank] > min(TITLE, usual / 2):
         return blank
     at = next(at for at, count in enumerate(counts) if count > TITLE)
     names = [cell for cell in first[at] if cell]

@@ -328,9 +328,8 @@ def _look_again(missing: list[str], present: list[str]) -> str:
     """What was perhaps meant by the missing names: a name that stands twice, or in an object."""
     for name in missing:
         if twice := [one for one in present if one in (f"{name} (1)", f"{name} (2)")]:
-            return (
-                f" {files.listed([name])} stands twice: name {twice[0]!r}, or both as the scores of two people, raters: {twice}."
-            )
+            both = f"or both as the scores of two people, raters: [{', '.join(twice)}]"
+            return f" {files.listed([name])} stands twice: name {twice[0]!r}, {both}."
         if inner := [one for one in present if one.endswith(f".{name}")]:
             return f" Is it {inner[0]!r}?"
     return " If the column names stand in another row, set header to its number."

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cyborg_utils.core import config, paths
+from cyborg_utils.core import caches, config, paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 
@@ -33,6 +33,7 @@ SCORING = ("condition_codes", "combine", "adjudication", "rater", "unscored")  #
 
 
 def reproduce(options: argparse.Namespace) -> int:
+    caches.check()
     from cyborg_utils.run import workflow
 
     wishes = {name: getattr(options, name) for name in ("profile", "tables", "keep", "cores", "cluster")}
@@ -276,6 +277,7 @@ def _how_to_read(command: argparse.ArgumentParser) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its code; a mistake of the user ends in one message on standard error and code 1."""
     options = parser().parse_args(arguments)
+    caches.settle()
     try:
         if code := options.does(options):
             sys.exit(code)
