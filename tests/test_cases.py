@@ -108,6 +108,8 @@ def test_titles_above_the_header_are_no_header_and_rows_keep_their_numbers(data:
         ([["Title"], ["1", "some text", "3"], ["2", "other text", "4"]], 1),  # no row of names
         ([[], ["id", "text", "score"], ["1", "a", "3"]], 2),
         ([["Title"], ["id", "text", "score", ""], ["1", "a", "", ""], ["2", "b", "", ""]], 2),
+        ([["id", "text"], ["a", "b", "c"]], 1),  # a ragged row
+        ([["id", "text"], ["1", "no quotes", " so", " so"], ["2", "or", " so"], ["3", "x"]], 1),
     ],
 )
 def test_where_a_header_is(first: list[list[str]], row: int):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 LOOKED_AT = 30  # rows among which the header is looked for
 TITLE = 2  # cells of a row that can be a title (`Grades of class 7b`; `Course:`, `English`)
-LEAST_COLUMNS = 3  # of a table that can have a title: with fewer a title cannot be told from names
+ALIKE = 0.8  # share of the rows below a header that have as many cells
 LONGEST_NUMBER = 20
 
 
@@ -22,7 +22,7 @@ class Header(NamedTuple):
 def find(first: Sequence[Sequence[str]], row: int = 0) -> Header:
     """The header among the first rows of a table: in `row` (from 1), or found where that is 0.
 
-    It is the first row, unless this is blank or a title: a cell or two, above rows of many cells of which the first are names.
+    It is the first row, unless this is blank or a title: a cell or two, above a row of more than two names and rows as wide.
     """
     at = row - 1 if row else _found([[cell.strip() for cell in cells] for cells in first])
     more = 0
@@ -36,14 +36,12 @@ def find(first: Sequence[Sequence[str]], row: int = 0) -> Header:
 def _found(first: Sequence[Sequence[str]]) -> int:
     counts = [sum(map(bool, cells)) for cells in first]
     blank = next((at for at, count in enumerate(counts) if count), 0)
-    many = Counter(count for count in counts if count > TITLE).most_common(1)
-    usual, often = many[0] if many else (0, 0)
-    if usual < LEAST_COLUMNS or often < 2 or counts[blank] > min(TITLE, usual / 2):
+    at = next((at for at, count in enumerate(counts) if count > TITLE), blank)
+    below = [len(cells) == len(first[at]) for cells, count in zip(first[at + 1 :], counts[at + 1 :], strict=True) if count]
+    if at == blank or counts[blank] > min(TITLE, counts[at] / 2) or not below or sum(below) < ALIKE * len(below):
         return blank
-    at = next(at for at, count in enumerate(counts) if count > TITLE)
     names = [cell for cell in first[at] if cell]
-    like_names = len(set(names)) == len(names) >= usual / 2 and not any(map(_is_number, names))
-    return at if like_names else blank
+    return at if len(set(names)) == len(names) and not any(map(_is_number, names)) else blank
 
 
 def _is_number(cell: str) -> bool:
