@@ -22,10 +22,11 @@ import yaml
 from cyborg_utils.core import paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.parameters import SECTIONS, Section, StudyFile
-from cyborg_utils.core.scale import MOST_LEVELS, Scale
+from cyborg_utils.core.scale import Scale
 
 MOST = 20_000  # values in a study file, counting every repetition by an alias (`*name`); ours have a few hundred
 SHOWN = 10  # mistakes reported in full
+MOST_LEVELS = 52  # of a study's scale: a Teacher answers with one letter
 # Plain words for pydantic's kinds of mistakes, filled in from its context; other kinds keep pydantic's message.
 WORDS = {
     "missing": "{name!r} is a required property",

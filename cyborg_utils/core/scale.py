@@ -9,7 +9,6 @@ import numpy as np
 
 from cyborg_utils.core.errors import CyborgError
 
-MOST_LEVELS = 52  # that a Teacher can answer with one letter
 MOST = 1_000  # levels; a metric needs a table of levels by levels
 
 

@@ -8,7 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from cyborg_utils.core.scale import MOST_LEVELS, Scale
+from cyborg_utils.core.config import MOST_LEVELS
+from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import files
 
 MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mär|mai|okt|dez|janv|févr|avr|juin|juil|août|sept|déc"
