@@ -369,6 +369,19 @@ def test_near_duplicates_share_a_split_and_their_scores_are_compared(data: Path)
         prepare(near_duplicates=2)
 
 
+def test_a_declared_split_is_kept_and_what_straddles_it_is_said(data: Path):
+    rows = [
+        row | {"body": samples.text(i, 150), "part": ["train", "test"][i % 2], "student": f"S{i // 2}" if i < 6 else f"T{i}"}
+        for i, row in enumerate(samples.own(60))
+    ]
+    rows[1]["body"] = changed(rows[0]["body"], 20)
+    write(data / "own.csv", table(rows))
+    made = prepare(changes={"test": 0}, split="part", writer="student")
+    assert (made.split["split"] == "test").tolist() == [row["part"] == "test" for row in rows]
+    assert "1 pair(s) of near-duplicates stand on both sides of the split that the table brings." in made.notes
+    assert "3 writer(s) stand on both sides of the split that the table brings." in made.notes
+
+
 def test_similarity_is_that_of_word_triples():
     one = " ".join(f"w{i}" for i in range(100))
     other = " ".join(f"w{i}" for i in range(10, 110))  # 88 of 108 triples in common

@@ -179,7 +179,7 @@ def _clusters(essays: pd.DataFrame, store: Store, settings: dict[str, Any], note
         places = {place: at for at, place in enumerate(essays["place"])}
         texts = itertools.chain.from_iterable(batch["text"].to_pylist() for batch in store.batches())
         near = [(places[a], places[b]) for a, b in near_duplicates.pairs(texts, alike) if a in places and b in places]
-        keys, score, names = (essays[name].to_numpy() for name in ("duplicate", "score", "essay_id"))
+        keys, score, names, split = (essays[name].to_numpy() for name in ("duplicate", "score", "essay_id", "split"))
         new = [(a, b) for a, b in near if keys[a] != keys[b]]
         unlike = [(a, b) for a, b in near if abs(score[a] - score[b]) > 0]
         if new:
@@ -187,6 +187,8 @@ def _clusters(essays: pd.DataFrame, store: Store, settings: dict[str, Any], note
             notes.append(
                 f"{len({b for _, b in new}):,} essay(s) share {alike:.0%} or more of their word triples with another, {told}"
             )
+        if across := sum((split[a] == "test") != (split[b] == "test") for a, b in new) if settings["test"] == 0 else 0:
+            notes.append(f"{across:,} pair(s) of near-duplicates stand on both sides of the split that the table brings.")
         if unlike:
             told = f"such as {files.listed(names[list(unlike[0])])}. Are these scores right?"
             notes.append(f"{len(unlike):,} pair(s) of copies or near-duplicates have different scores, {told}")

@@ -42,8 +42,9 @@ from typing import Any
 
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data import files, table
+from cyborg_utils.data.columns import Columns
 
-COLUMNS = {*table.Columns.__dataclass_fields__} - {"score", "repeats"}  # options that name columns
+COLUMNS = {*Columns.__dataclass_fields__} - {"score", "repeats"}  # options that name columns
 KNOWN = COLUMNS | {"file", "files", "rubric", "missing", "labels", "markup", "unscored", *files.READING}
 KNOWN |= {"combine", "condition_codes", "own_scale", "cuts", "near_duplicates"}
 KINDS = {  # of an option's value, and its name; the others are text
@@ -88,5 +89,5 @@ def read(settings: dict[str, Any]) -> table.Raw:
         raise CyborgError(f"prepare_data.options.raters: says the same as {clash[0]}. Give one of them.")
     roles = {key: value for key, value in options.items() if key in COLUMNS} | {"raters": tuple(options.get("raters", ()))}
     roles |= {} if settings["test"] == 0 else {"split": ""}  # a declared split counts where the params keep it: `test: 0`
-    columns = table.Columns(**{"id": "", "score": settings["score"], **roles})
+    columns = Columns(**{"id": "", "score": settings["score"], **roles})
     return table.collect(sources(settings), columns, settings)

@@ -16,47 +16,14 @@ import pandas as pd
 from cyborg_utils.core import paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.data import advice, files, human_scores
+from cyborg_utils.data import advice, files, human_scores, row_faults
+from cyborg_utils.data.columns import Columns
 from cyborg_utils.data.human_scores import CODED, LONGEST_SHOWN, UNSCORED, brief
 from cyborg_utils.data.spool import Store
 
 EXCLUSION_COLUMNS = ["file", "row", "column", "reason", "essay_id"]
 SPLITS = {"train": "train", "training": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}
-ROUNDED_ID = re.compile(r"\d(\.\d+)?E\+\d+")  # a spreadsheet's idea of a long number
 MOST_EXCLUDED = 0.10
-LONGEST_ID = 200  # characters; a longer one is a text in the wrong column
-REPEATED = "id stands already in"
-ROW = "-"  # the column of an exclusion that is not about one cell
-
-
-@dataclass(frozen=True)
-class Columns:
-    """A file's columns by their role; `""` where it has none."""
-
-    id: str  # "": essays are named after their writer
-    text: str
-    score: str
-    second_score: str = ""
-    raters: tuple[str, ...] = ()  # several people's scores, in place of `score`
-    rater: str = ""  # a row is one person's score of an essay
-    adjudication: str = ""  # a score that counts where it is there, in place of the people's
-    prompt: str = ""
-    assignment: str = ""
-    writer: str = ""
-    split: str = ""
-    groups: dict[str, str] = field(default_factory=dict)
-    traits: dict[str, str] = field(default_factory=dict)
-    repeats: bool = False  # an essay may stand in several rows (discourse layout): the first counts
-
-    @property
-    def scores(self) -> tuple[str, ...]:
-        return self.raters or (self.score,)
-
-    @property
-    def used(self) -> list[str]:
-        roles = [self.id, self.text, *self.scores, self.second_score, self.rater, self.adjudication]
-        roles += [self.prompt, self.assignment, self.writer, self.split]
-        return list(dict.fromkeys(name for name in [*roles, *self.groups.values(), *self.traits.values()] if name))
 
 
 @dataclass
@@ -124,13 +91,14 @@ class _Collection:
         file = paths.shown(source)
         how = files.layout(source, **{key: self.options[key] for key in files.READING if key in self.options})
         self.notes += how.notes
-        _require(files.header(source, how), self.columns.used, f"{file}, row {how.head.row}")
+        sheet = f"sheet {files.listed([how.sheet])}, " if how.sheet else ""
+        row_faults.require(files.header(source, how), self.columns.used, f"{file}, {sheet}row {how.head.row}")
         for row in files.rows(source, how):
             self.rows_read += 1
             essay_id = self._id(row.cells)
             column, reason = self._add(row, essay_id, file)
             if reason:
-                self.excluded.append((file, row.number, column, reason, files.printable(essay_id[:LONGEST_ID])))
+                self.excluded.append((file, row.number, column, reason, files.printable(essay_id[: row_faults.LONGEST_ID])))
 
     def finished(self, sources: list[Path]) -> Raw:
         """The corpus. Raises CyborgError where it has no essays, or too many rows are excluded."""
@@ -147,7 +115,7 @@ class _Collection:
         notes += advice.ids(list(frame.get("essay_id", [])))
         for name, column in columns.groups.items():
             notes += advice.look_alikes(column, frame[f"groups.{name}"].dropna().unique()) if len(frame) else []
-        if rounded := [name for name in frame.get("essay_id", []) if ROUNDED_ID.fullmatch(name)]:
+        if rounded := [name for name in frame.get("essay_id", []) if row_faults.ROUNDED_ID.fullmatch(name)]:
             told = f"{len(rounded)} id(s) were rounded by a spreadsheet (such as {rounded[0]}); unique still, kept as text."
             notes.append(told)
         exclusions = pd.DataFrame(self.excluded, columns=EXCLUSION_COLUMNS)
@@ -167,7 +135,7 @@ class _Collection:
         """Keep a row; or (column, reason) why it is excluded."""
         cells, columns = row.cells, self.columns
         self._remember(cells)
-        column, reason = _fault(row, essay_id, columns)
+        column, reason = row_faults.fault(row, essay_id, columns)
         if reason:
             return column, reason
         prompt = files.text(cells.get(columns.prompt))
@@ -182,7 +150,7 @@ class _Collection:
         where, before, stood = self.first.setdefault(essay_id, (f"{file}, row {row.number}", None, others))
         again = before == content and (columns.repeats or columns.rater)
         if before is not None and not again:
-            return columns.id or columns.writer, _repeated(essay_id, where, same=before == content)
+            return columns.id or columns.writer, row_faults.repeated(essay_id, where, same=before == content)
         if columns.rater:
             self.ratings[essay_id] += [score["score"]]
             self.resolved[essay_id] = human_scores.combined([self.resolved.get(essay_id, math.nan)], "first", score["resolved"])
@@ -291,7 +259,7 @@ class _Collection:
             head = "; ".join(f"{e.file}, row {e.row}, column {e.column}: {e.reason}" for e in others.head(3).itertuples())
             unscored = int((others["reason"] == UNSCORED).sum())
             told = f" {unscored} rows have no score: a study needs them all scored; `cyborg label` scores these from the others."
-            writers = " If the ids are those of writers, write writer: in place of id:." if _are_writers(others) else ""
+            writers = " If the ids are those of writers, write writer: in place of id:." if row_faults.are_writers(others) else ""
             raise CyborgError(
                 f"{len(others)} of {self.rows_read} rows cannot be used, more than {MOST_EXCLUDED:.0%}. {head}; ... "
                 f"Check the declared columns, the scale and the file.{hint}"
@@ -315,51 +283,3 @@ def _wish(options: Mapping[str, Any], name: str, words: tuple[str, ...]) -> str:
     if (wish := options.get(name, words[0])) not in words:
         raise CyborgError(f"prepare_data.options.{name}: {repr(wish)[:60]}: must be {' or '.join(words)}.")
     return wish
-
-
-def _require(present: list[str], used: list[str], where: str) -> None:
-    if missing := [name for name in used if name not in present]:
-        hint = " Is the delimiter another? Set options.delimiter." if len(present) == 1 else ""
-        told = f"no column {files.listed(missing)}. It has: {files.listed(present)}"
-        raise CyborgError(f"{where}: {told}.{hint or _look_again(missing, present)}")
-
-
-def _look_again(missing: list[str], present: list[str]) -> str:
-    """What was perhaps meant by the missing names: a name that stands twice, or in an object."""
-    for name in missing:
-        if twice := [one for one in present if one in (f"{name} (1)", f"{name} (2)")]:
-            both = f"or both as the scores of two people, raters: [{', '.join(twice)}]"
-            return f" {files.listed([name])} stands twice: name {twice[0]!r}, {both}."
-        if inner := [one for one in present if one.endswith(f".{name}")]:
-            return f" Is it {inner[0]!r}?"
-    return " If the column names stand in another row, set header to its number."
-
-
-def _fault(row: files.Row, essay_id: str, columns: Columns) -> tuple[str, str]:
-    """(column, reason) that excludes a row whatever its scores; column `ROW` if no single cell is at fault; else "", ""."""
-    if row.fault:
-        return ROW, row.fault
-    text, named = row.cells.get(columns.text), columns.id or columns.writer
-    if not essay_id:
-        return named, "no id"
-    if len(essay_id) > LONGEST_ID:
-        return named, f"an id of {len(essay_id)} characters, more than {LONGEST_ID}"
-    if text is not None and not isinstance(text, str):
-        return columns.text, f"not a text but {type(text).__name__}"
-    if not (text or "").strip():
-        return columns.text, "empty text"
-    for name in columns.used:
-        value = row.cells.get(name)
-        if reason := "NUL bytes" if isinstance(value, str) and "\0" in value else files.fault(value):
-            return name, reason
-    return "", ""
-
-
-def _repeated(essay_id: str, where: str, *, same: bool) -> str:
-    rounded = "; a spreadsheet has rounded this id" if ROUNDED_ID.fullmatch(essay_id) else ""
-    return f"{REPEATED} {where}{'' if same else ', with another text or score'}{rounded}"
-
-
-def _are_writers(exclusions: pd.DataFrame) -> bool:
-    """Whether most exclusions are for ids that stand several times."""
-    return 2 * int(exclusions["reason"].str.startswith(REPEATED).sum()) > len(exclusions)
