@@ -21,7 +21,7 @@ export TOKENIZERS_PARALLELISM = false
 # export LD_PRELOAD = libtcmalloc_minimal.so.4
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce tables site verify exports summary test test-slow test-all lint check-lock audit lab labs cluster-env bench lock clean distclean
+.PHONY: help reproduce tables site look verify exports summary test test-slow test-all lint check-lock audit lab labs cluster-env bench lock clean distclean
 
 help:  ## this list
 	@echo "make TARGET [PROFILE=demo]      a profile is a study: $(sort $(filter-out artefacts,$(basename $(notdir $(wildcard params/*.yaml)))))"
@@ -43,8 +43,12 @@ reproduce: $(READY)  ## run a study: all notebooks, tables, figures and pages; g
 tables: $(READY)  ## only tables and figures (01, 05, 06, 14, 00) from the saved scores of a study; no model is trained
 	@$(PY) -m cyborg_utils reproduce $(PROFILE) --cores $(CORES) --tables
 
-site: $(READY)  ## the executed notebooks of a study as HTML pages in build/PROFILE/html
-	@$(PY) -m cyborg_utils site $(PROFILE)
+site: $(READY)  ## the book of all executed studies in build/book/html, or of one with PROFILE=...; runs no notebook
+	@$(PY) -m cyborg_utils site $(if $(filter-out file,$(origin PROFILE)),$(PROFILE))
+
+look:  ## the book as a reader sees it: screenshots in build/look and axe-core's verdict; needs node, npm and Chromium
+	@npm install --silent --no-audit --no-fund --prefix build/node playwright-core@1 axe-core@4
+	@node tools/look.mjs build/book/html build/look
 
 verify: $(READY)  ## rebuild a study's tables and figures from the committed scores, exactly; RETRAINED=1: hold its claims against them
 	@$(PY) -m cyborg_utils verify $(PROFILE) $(if $(RETRAINED),--retrained)

@@ -16,7 +16,7 @@ from cyborg_utils.core import config, paths, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import corpora
-from cyborg_utils.extensions.audit import judgement, predictions, sentences
+from cyborg_utils.extensions.audit import judgement, predictions, report, sentences
 from cyborg_utils.run import cli, execute
 from cyborg_utils.stats import fairness, metrics, power
 from cyborg_utils.stats.bootstrap import bootstrap_interval
@@ -224,6 +224,7 @@ def test_the_command_reads_the_caller_s_file_and_hands_every_option_on(project, 
     table(40).assign(task=["a", "b"] * 20, machine=lambda rows: rows["machine"] * 20).to_csv("Оценки 1.csv", index=False)
     given = []
     monkeypatch.setattr(execute, "execute", lambda *names, values: given.append((names, values)) or Path("copy.ipynb"))
+    monkeypatch.setattr(report, "judged_by", lambda asked, name: {"failures": []})
     call = ["audit", "Оценки 1.csv", "--id", "essay", "--second", "other", "--prompt", "task", "--groups", "ell"]
     cli.main([*call, "--none-is-value", "--scale", "1", "6", "1", "--machine-scale", "20", "120"])
     ((names, values),) = given

@@ -10,7 +10,7 @@ import pytest
 
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.extensions.audit import judgement, predictions
+from cyborg_utils.extensions.audit import judgement, machines, predictions
 from cyborg_utils.run import cli
 from cyborg_utils.stats import metrics, weighted
 
@@ -80,6 +80,18 @@ def test_labels_and_codes_and_essays_without_a_score(tmp_path):
     assert essays.attrs["notes"] == [
         f"1 row(s) are left out ({why})." for why in ("human: condition code BL", "human: no score", "machine: no score")
     ]
+
+
+def test_machines_that_leave_out_essays_are_compared_on_those_that_all_scored(tmp_path):
+    frame = table().assign(
+        machine=lambda rows: rows["machine"].where(rows.index > 4), model=lambda rows: rows["machine"].fillna(3)
+    )
+    frame.to_csv(tmp_path / "given.csv", index=False)
+    given = {**COLUMNS, "scale": SCALE, "scoring": {"unscored": "drop"}}
+    given.pop("machine")
+    found = machines.load(tmp_path / "given.csv", machines=["model", "machine"], **given)
+    assert found["model"]["essay_id"].equals(found["machine"]["essay_id"]) and len(found["model"]) == 235
+    assert "5 essay(s) that model scored are left out: another machine did not." in found["model"].attrs["notes"]
 
 
 def test_a_single_slip_is_no_reason_to_change_the_scale(tmp_path):

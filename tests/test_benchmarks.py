@@ -120,3 +120,26 @@ def test_noise_is_pooled_by_rater_over_what_training_reaches():
     rows = {row[1]: row[3:] for row in machines.pooled(values, "qwk", "seeds")}
     assert rows["student"] == (pytest.approx(0.02**0.5), 3) and rows["ridge"] == (pytest.approx(0.3), 2)
     assert rows["teacher-expected"] == (pytest.approx(0.5), 2)
+
+
+def test_corpus_measures_who_knows_more_on_the_same_test_essays(monkeypatch, tmp_path, capsys):
+    bench = script("corpus")
+
+    def features(essays):
+        truth, rng = essays["true_score"].to_numpy()[:, None], np.random.default_rng(1)
+        noise = {"Teacher": 0.3, "Student": 3.0, "words": 50.0}
+        return {name: truth + rng.normal(0, sd, (len(essays), 30)) for name, sd in noise.items()} | {
+            "statistics": np.zeros((len(essays), 2))
+        }
+
+    monkeypatch.setattr(bench, "features", features)
+    monkeypatch.setattr(bench.paths, "results", tmp_path.joinpath)
+    monkeypatch.setattr(
+        "sys.argv", ["corpus.py", "--seeds", "5", "6", "--draws", "2", "--train", "120", "--test", "400", "--size", "40"]
+    )
+    bench.main()
+    table = pd.read_csv(tmp_path / "simulated" / "design.csv")
+    assert len(table) == 2 * (2 * 5 + 4 + 1) and not table["qwk"].isna().any() and "corpus seed 6" in capsys.readouterr().out
+    qwk = table.groupby(["scorer", "labels"], dropna=False)["qwk"].mean()
+    assert qwk["Teacher", "human"] > qwk["Student", "cyborg"] > qwk["Student", "human"]
+    assert qwk["Student", "full"] > qwk["Student", "human"] > qwk["words", "human"] and qwk["statistics", "human"] == 0

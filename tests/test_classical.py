@@ -12,8 +12,9 @@ from cyborg_utils.models import baseline
 
 @pytest.fixture(scope="module")
 def part() -> pd.DataFrame:
+    """Essays whose value can be counted: their length, and what they are about."""
     frame = pd.DataFrame(simulated.essays(160, 3))
-    return frame.assign(value=frame["score"])
+    return frame.assign(value=frame["text"].str.split().str.len() / 20 + frame["assignment"].str.contains("school") - 2)
 
 
 def test_statistics_of_a_known_text():

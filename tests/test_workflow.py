@@ -16,7 +16,7 @@ from snakemake.cli import main as snakemake
 from cyborg_utils.core import config, parameters, paths, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data import corpora
-from cyborg_utils.run import freshness, site, workflow
+from cyborg_utils.run import freshness, workflow
 from cyborg_utils.study import artefacts
 
 NOTEBOOKS = {entry["notebook"] for entry in artefacts.registry().values()}
@@ -404,35 +404,6 @@ def test_a_study_that_is_at_work_is_not_started_twice(pretended, project):
             workflow.time.sleep(0.05)
     else:
         pytest.fail("the lock was left behind")
-
-
-# ---- pages
-
-
-def test_pages_have_titles_words_for_pictures_and_working_links(project, make_study):
-    make_study("try")
-    picture = nbformat.v4.new_output("display_data", {"image/png": "aGk="}, metadata={"image/png": {"alt": "Cyborg <0.6>"}})
-    plain = nbformat.v4.new_output("display_data", {"image/png": "aGk="})
-    links = "# The Teacher\n\n[labels](03_label_essays.ipynb), [bias](06_analyze_bias.ipynb#smd), [home](00_overview.ipynb)"
-    cells = [nbformat.v4.new_markdown_cell(links), nbformat.v4.new_code_cell("x", outputs=[picture, plain])]
-    for stem in ("02_finetune_teacher_u10_s1", "03_label_essays_u10_s1", "03_label_essays_u10_s2", "06_analyze_bias"):
-        artefacts.write(
-            paths.results("try", "notebooks", f"{stem}.ipynb"), nbformat.writes(nbformat.v4.new_notebook(cells=cells))
-        )
-    index = site.render("try").read_text(encoding="utf-8")
-    assert "<h1>Cyborg Data on ELLIPSE" in index and 'href="03_label_essays_u10_s2.html"' in index and "The Teacher" in index
-    page = paths.build("try", "html", "02_finetune_teacher_u10_s1.html").read_text(encoding="utf-8")
-    assert "<title>The Teacher</title>" in page
-    assert 'alt="Cyborg &lt;0.6&gt;"' in page and f'alt="{site.NO_ALT}"' in page
-    assert 'href="03_label_essays_u10_s1.html"' in page  # the page of the same run
-    assert 'href="06_analyze_bias.html#smd"' in page
-    assert 'href="index.html#00_overview"' in page  # not executed yet
-
-
-def test_pages_of_nothing_say_what_to_do(make_study):
-    make_study("try")
-    with pytest.raises(CyborgError, match="results/try/notebooks: no executed notebook. Run `make reproduce` first."):
-        site.render("try")
 
 
 # ---- make

@@ -7,7 +7,6 @@ notebook's parameters. `parameters.py` declares them.
 from __future__ import annotations
 
 import ast
-import copy
 import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -201,7 +200,8 @@ def settings(section: type[Section], names: Iterable[str], **own: type) -> type[
     chosen, rows, required = [section.model_fields[name] for name in names], [], False
     for name, one in reversed([*zip(names, chosen, strict=True)]):
         required |= one.is_required()
-        default = field(default_factory=functools.partial(copy.copy, one.default))
+        listed = isinstance(one.default, list)  # a list of its own for everyone
+        default = field(default_factory=functools.partial(list, one.default)) if listed else field(default=one.default)
         rows.append((name, one.annotation) if required else (name, one.annotation, default))
     return make_dataclass("Settings", [*own.items(), *reversed(rows)], bases=(Settings,), frozen=True)
 

@@ -108,6 +108,7 @@ class FinetuneTeacher(Section):
         "lora", "or frozen: ridge on middle layers, which needs model and max_tokens only"
     )
     layers: Layers = optional([], "whose mean states a frozen Teacher reads; []: three from half of the way up")
+    rubric: bool = optional(True, "a frozen Teacher reads the prompt before the essay; false: the bare essay, in less time")
 
 
 class LabelEssays(Section):
@@ -206,6 +207,8 @@ class AuditScores(Section):
     id: str = optional("id", "columns of the file: the essay's name")
     human: str = optional("human", "its human score")
     machine: str = optional("machine", "its machine score")
+    others: list[Any] = optional([], "columns of further machines, compared on the same essays")
+    pairs: list[Any] = optional([], "which to compare, [[machine, baseline], ...]; left out: each other one with the first")
     second: str = optional("", "a second human score")
     prompt: str = optional("", "the prompt (left out: a column prompt or essay_set): agreement is judged within prompts")
     weight: str = optional("", "sampling weights, with which agreement is shown beside the plain one")
@@ -216,6 +219,7 @@ class AuditScores(Section):
     resamples: Resamples = 10_000
     confidence: Confidence = 0.95
     smd_limit: SmdLimit = 0.10
+    margin: Positive = optional(0.05, "QWK differences of two machines within it count as equal")
     min_group: MinGroup = 10
     analysis_seed: AnalysisSeed = 1
 

@@ -27,18 +27,16 @@ MOST = 10_000_000  # essays, about an hour's work; a typing error must not ask f
 TRUE_MEAN, TRUE_SD = 3.2, 0.95  # of true_score, before it is trimmed to 1-6
 RATER_SD = 0.46  # of one rater's error, in score points: human-human QWK about 0.75
 LOADINGS = {  # correlation of each ability with quality; the rest is the writer's own profile
-    "reasons": 0.60,
-    "elaboration": 0.60,
-    "organization": 0.75,
+    "content": 0.60,
+    "organization": 0.60,
     "vocabulary": 0.95,
-    "variety": 0.70,
-    "mechanics": 0.90,
+    "grammar": 0.95,
 }
 TRAITS = {  # a trait's true score is TRUE_MEAN + TRUE_SD * the mean of these abilities
-    "Content": ("reasons", "elaboration"),
+    "Content": ("content",),
     "Organization": ("organization",),
     "Vocabulary": ("vocabulary",),
-    "Mechanics": ("mechanics",),
+    "Mechanics": ("grammar",),
 }
 GROUPS = ("groups.ell_status", "groups.gender", "groups.economically_disadvantaged")
 ELL_SHARE, DISADVANTAGED_SHARE = 0.25, {"Yes": 0.65, "No": 0.38}

@@ -1,44 +1,64 @@
-"""A writer's abilities -> the text of a persuasive essay. The words are in `simulated_phrases.yaml`."""
+"""A writer's abilities -> the text of a persuasive essay. The phrases are in `simulated_phrases.yaml`.
+
+Chance plans the essay: side, reasons, wordings, length, misspelled words. The abilities only decide how much of it stands in the
+wrong place: words that change places with others of their kind, neighbours, sentences. So a weak essay has the words of a strong
+one, as often, and no count of words tells them apart. A reader who knows English can.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
 import re
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from statistics import NormalDist
 from typing import Any
 
 import yaml
 
-SHORTEST, LONGEST = 60, 180  # words of a finished essay
-SLACK = 6  # words that the last step may take away (dont for do not) or add ("and" for a full stop)
-PADDING = 94  # how many words more a writer may want to fill, the weaker in organization the more; never beyond LONGEST
+ABILITIES = ("content", "organization", "vocabulary", "grammar")
+SHORTEST, LONGEST = 80, 150  # words of an essay
+SHARE, STEP, MOST = 0.13, 0.7, 0.9  # out of place for an average writer; times exp(-STEP) for one SD of ability; at most
+FUNCTION_WORDS, NEIGHBOURS, SENTENCES = 2.0, 0.25, 2.0  # times SHARE: how much of each is out of place
+SLIPS = 0.02  # misspelled words, whatever the quality
 LEARNER_LINKS, ARTICLES_DROPPED = 0.8, 0.5  # shares of an English learner's connectives and articles
-ABILITIES = ("reasons", "elaboration", "organization", "vocabulary", "variety", "mechanics")
+REASONS = ("first", "last")  # their places in the text
 PLACES = ("point", "why", "result", "example")
-CHOICE = re.compile(r"\[([^\]]+)\]")
+CHOICE, FILL = re.compile(r"\[([^\]]+)\]"), re.compile(r"\{(\w+)\}")
 ARTICLE = re.compile(r"\b(?:a|an|the) (?=[a-z])")
 SOUND = re.compile(r"\b(?!during\b|everything|something|nothing|anything|morning|evening)(?:(\w{3,})ing|(and|because))\b")
 BY_SOUND = {"and": "an", "because": "cuz"}
-NOT = re.compile(r"\b(do|does|did|would|should|is|was) not\b")
+KINDS = {  # function words that change places with each other
+    word: kind
+    for kind, words in {
+        "preposition": "in on at for to of with by from about into over under after before until through without",
+        "pronoun": "he she it we they you him her them us I me",
+        "possessive": "my your his their our its a the this that every",
+        "verb": "is are was were has have had do does did can could will would must should",
+        "joint": "and but because so when if while than although which who",
+    }.items()
+    for word in words.split()
+}
+ENDINGS = ("ing", "ed", "ly", "s")  # content words change places with others of the same ending
 
 
 @functools.cache
 def phrases() -> dict[str, Any]:
-    """The phrase banks; a reason is a dict with the keys of PLACES, a side has `counter` and `rebuttal`."""
+    """The phrase banks: a reason is a dict with the keys of PLACES, a side has `counter` and `rebuttal`, `fill` lists words."""
     bank = yaml.safe_load(Path(__file__).with_name("simulated_phrases.yaml").read_text(encoding="utf-8"))
     for side in (side for prompt in bank["prompts"] for side in prompt["sides"]):
         side["reasons"] = [dict(zip(PLACES, line.split(" / "), strict=True)) for line in side["reasons"]]
         side["counter"], side["rebuttal"] = side["counter"].split(" / ")
+    bank["fill"] = {name: [word.strip() for word in words.split(",")] for name, words in bank["fill"].items()}
     return bank
 
 
 @dataclass
 class Writer:
-    """`ability`: a standard score for each of ABILITIES, which shows in its own features of the text.
+    """`ability`: a standard score for each of ABILITIES.
 
     `learner` (articles left out, other connectives) and `dialect` (share of -ing, and, because spelled by sound: -in, an, cuz)
     touch only the surface.
@@ -51,126 +71,115 @@ class Writer:
 
     def essay(self, prompt: dict[str, Any]) -> str:
         """An essay of SHORTEST to LONGEST words on a prompt; the side is drawn."""
-        side = self._pick(prompt["sides"])
-        claim, topic = side["claim"], prompt["topic"]
-        paragraphs = [self._opening(claim, topic), *self._body(side), self._closing(claim, topic)]
-        fillers = list(phrases()["fillers"])
-        eager = 1 - 0.75 * NormalDist().cdf(self.ability["organization"])
-        wanted = SHORTEST + SLACK + PADDING * eager * self.rng.random()
-        while fillers and _words(paragraphs) < wanted:  # who has little to say fills the page
-            filler = fillers.pop(int(self.rng.random() * len(fillers)))
-            self._pick([paragraphs[0], paragraphs[-1]]).append(self._say(filler, claim=claim, topic=topic))
-        while _words(paragraphs) > LONGEST - SLACK:
-            longest = max(paragraphs[1:-1], key=len)
-            longest.pop(1 + int(self.rng.random() * (len(longest) - 1)) if len(longest) > 1 else 0)
-        glue = "\n\n" if self._does("organization", 0.4) else " "
-        return glue.join(" ".join(self._finish(paragraph)) for paragraph in paragraphs if paragraph)
+        self.shares = {name: SHARE * math.exp(-STEP * value) for name, value in self.ability.items()}
+        side, glue = self._pick(prompt["sides"]), self._pick(("\n\n", " "))
+        self.fixed, self.chance = {"topic": prompt["topic"], "claim": side["claim"]}, Random(self.rng.random())
+        paragraphs = [[self._spelled(sentence) for sentence in paragraph] for paragraph in self._plan(side)]
+        self._disorder(paragraphs)
+        self._misplace([words for paragraph in paragraphs for words in paragraph])
+        return glue.join(" ".join(map(_finished, paragraph)) for paragraph in paragraphs)
 
-    def _opening(self, claim: str, topic: str) -> list[str]:
-        position = self._say(self._graded(phrases()["claims"], "vocabulary"), claim=claim)
-        if not self._does("organization", 0.2):
-            return [position]
-        return [self._say(self._graded(phrases()["hooks"], "organization"), topic=topic), position]
+    # --- the plan, by chance ----------------------------------------------------------------------------------------------
 
-    def _body(self, side: dict[str, Any]) -> list[list[str]]:
-        count = 1 + sum(self.ability["reasons"] > cut for cut in (-0.9, 0.3, 1.4))
-        reasons = self.rng.sample(side["reasons"], count)
-        links = ["first", *["next"] * (count - 2), *["last"] * (count > 1)]
-        body = [self._reason(reason, link) for reason, link in zip(reasons, links, strict=True)]
-        if self._does("reasons", -0.9):
-            frame = self._graded(phrases()["counter_frames"], "vocabulary")
-            body.append([self._say(frame, counter=side["counter"], rebuttal=side["rebuttal"])])
-        if self._does("organization", 1.1, less=True):
-            body[-1].append(self._say(self._pick(phrases()["digressions"])))
-        if self._does("organization", 1.1, less=True):  # ideas in no order
-            order = self.rng.sample([sentence for paragraph in body for sentence in paragraph], sum(map(len, body)))
-            body = [order]
-        return body
+    def _plan(self, side: dict[str, Any]) -> list[list[str]]:
+        """Paragraphs of sentences: opening, reasons, perhaps the other side's view, closing; details until it is long enough."""
+        wanted = self.rng.uniform(SHORTEST, LONGEST - 25)
+        opening = [self._say(self._pick(phrases()["claims"]))]
+        if self.rng.random() < 0.5:
+            opening.insert(0, self._say(self._pick(phrases()["hooks"])))
+        paragraphs, closing = [opening], [self._say(self._pick(phrases()["conclusions"]))]
+        for place, reason in zip(REASONS, self.rng.sample(side["reasons"], len(REASONS)), strict=True):
+            paragraph = self._reason(reason, place)
+            if place == "first" or _count([*paragraphs, paragraph, closing]) <= wanted:
+                paragraphs.append(paragraph)
+        view = self._say(self._pick(phrases()["counter_frames"]), counter=side["counter"], rebuttal=side["rebuttal"])
+        if _count([*paragraphs, [view], closing]) <= wanted:
+            paragraphs.append([view])
+        paragraphs.append(closing)
+        while _count(paragraphs) < wanted:
+            self._pick(paragraphs).append(self._say(self._pick(phrases()["details"])))
+        return paragraphs
 
     def _reason(self, reason: dict[str, str], place: str) -> list[str]:
-        """One to four sentences: point, why, result, example, as far as the writer elaborates."""
+        """Two to four sentences: point, why, result, example."""
         point, why, result, example = (reason[key] for key in PLACES)
-        link = self._link(place) if self._does("organization", 0.4) else ""
-        if not self._does("elaboration", 0.7):
-            sentences = [f"{link} {point}"]
+        joined = (f"{point} because {why}", f"since {why}, {point}", f"{point}, and the reason is that {why}")
+        sentences = [self._pick(joined)] if self.rng.random() < 0.5 else [point, why]
+        if self.rng.random() < 0.5:
+            sentences[-1] += self._pick((", so ", ", and ", ", which is why ")) + result
         else:
-            if self._does("variety", 0.0):
-                joined = (f"{point} because {why}", f"since {why}, {point}", f"{point}, and the reason is that {why}")
-                sentences = [f"{link} {self._pick(joined)}"]
-            else:
-                sentences = [f"{link} {point}", why]
-            if self._does("elaboration", 0.2) and self._does("variety", -0.3):
-                sentences[-1] += self._pick((f", so {result}", f", and {result}", f", which is why {result}"))
-            elif self._does("elaboration", 0.2):
-                sentences.append(f"{self._link('result')} {result}")
-        if self._does("elaboration", -0.3):
-            sentences.append(f"{self._link('example')} {example}")
-        return [self._say(sentence) for sentence in sentences]
+            sentences.append(f"{self._link('result')} {result}")
+        sentences[0] = f"{self._link(place)} {sentences[0]}"
+        return [self._say(sentence) for sentence in (*sentences, f"{self._link('example')} {example}")]
 
-    def _closing(self, claim: str, topic: str) -> list[str]:
-        if not self._does("organization", 0.4):
-            return []
-        link = self._link("close") + " " if self.rng.random() < 0.3 else ""
-        return [link + self._say(self._graded(phrases()["conclusions"], "organization"), claim=claim, topic=topic)]
+    def _link(self, place: str) -> str:
+        own, learners = phrases()["connectives"][place]
+        return self._pick(learners if self.learner and self.rng.random() < LEARNER_LINKS else own)
 
-    def _say(self, phrase: str, **fill: str) -> str:
-        """Fill a phrase in and choose its wordings; then the surface habits that have nothing to do with quality."""
-        text = phrase.format(**fill) if fill else phrase
-        text = CHOICE.sub(lambda found: self._graded(found[1].split("|"), "vocabulary"), text).strip()
+    def _say(self, phrase: str, **more: str) -> str:
+        """Fill a phrase in and choose its wordings; then the surface habits."""
+        fill = self.fixed | more
+        while FILL.search(phrase):
+            phrase = FILL.sub(lambda found: fill.get(found[1]) or self._pick(phrases()["fill"][found[1]]), phrase)
+        text = CHOICE.sub(lambda found: self._pick(found[1].split("|")), phrase)
         if self.learner:
             text = ARTICLE.sub(lambda found: "" if self.rng.random() < ARTICLES_DROPPED else found[0], text)
         spelled = lambda found: BY_SOUND[found[2]] if found[2] else found[1] + "in"  # noqa: E731
         return SOUND.sub(lambda found: spelled(found) if self.rng.random() < self.dialect else found[0], text)
 
-    def _finish(self, sentences: list[str]) -> list[str]:
-        """Capitals, full stops and spelling, with as many slips as the writer's mechanics allow."""
-        rate = min(0.25, 0.05 * math.exp(-self.ability["mechanics"]))
-        slip = lambda weight: self.rng.random() < rate * weight  # noqa: E731
-        finished, ended = [], True
-        for sentence in sentences:
-            sentence = NOT.sub(lambda found: found[1] + "nt" if slip(2) else found[0], sentence)
-            words = [self._spell(word, rate) for word in sentence.split()]
-            words = [word.rstrip(",") if slip(3) else "i" if word == "I" and slip(2) else word for word in words]
-            if ended and not slip(1.5) or words[0] == "I":
-                words[0] = words[0][0].upper() + words[0][1:]
-            elif not ended:
-                words[0] = words[0] if words[0] == "I" else words[0][0].lower() + words[0][1:]
-            ended = not slip(1.5)
-            finished.append(" ".join(words) + ("." if ended else self._pick(("", ",", " and"))))
-        return finished if ended else [*finished[:-1], finished[-1].removesuffix(" and").removesuffix(",")]
+    def _spelled(self, sentence: str) -> list[str]:
+        """The words of a sentence, some with two letters exchanged."""
+        words = sentence.split()
+        for at, word in enumerate(words):
+            if len(word) > 4 and word.isalpha() and self.rng.random() < SLIPS:
+                cut = 1 + int(self.rng.random() * (len(word) - 3))
+                words[at] = word[:cut] + word[cut + 1] + word[cut] + word[cut + 2 :]
+        return words
 
-    def _spell(self, word: str, rate: float) -> str:
-        bank = phrases()["misspelled"]
-        if word.lower() in bank:
-            return self._pick(bank[word.lower()]) if self.rng.random() < rate else word
-        if len(word) < 5 or not word.isalpha() or self.rng.random() >= 0.3 * rate:
-            return word
-        if word.endswith("s") and self.rng.random() < 0.5:
-            return word[:-1]  # an ending lost: "student need"
-        place = 1 + int(self.rng.random() * (len(word) - 3))
-        here, after = word[place], word[place + 1]
-        return word[:place] + self._pick((after + here, after, here * 2 + after)) + word[place + 2 :]
-
-    def _link(self, place: str) -> str:
-        plain, precise, learners = phrases()["connectives"][place]
-        if self.learner and self.rng.random() < LEARNER_LINKS:
-            return self._pick(learners)
-        return self._graded([plain, precise], "organization")
-
-    def _does(self, ability: str, ease: float, *, less: bool = False) -> bool:
-        """True with probability Phi(ability + ease); with `less`, the weaker the likelier: Phi(-ability - ease)."""
-        chance = NormalDist().cdf(self.ability[ability] + ease)
-        return self.rng.random() < (1 - chance if less else chance)
-
-    def _graded(self, options: list[Any], ability: str) -> Any:
-        """An option from plain to precise, by ability with some play; where it is a list, one of the list."""
-        place = NormalDist().cdf(self.ability[ability]) + 0.1 * self.rng.uniform(-1, 1)
-        chosen = options[min(len(options) - 1, max(0, int(place * len(options))))]
-        return chosen if isinstance(chosen, str) else self._pick(chosen)
-
-    def _pick(self, options: Any) -> Any:
+    def _pick(self, options: Sequence[Any]) -> Any:
         return options[int(self.rng.random() * len(options))]
 
+    # --- what is out of place, by ability ---------------------------------------------------------------------------------
 
-def _words(paragraphs: list[list[str]]) -> int:
+    def _disorder(self, paragraphs: list[list[list[str]]]) -> None:
+        """Content: sentences that support another reason than theirs. Organization: sentences out of order."""
+        places = [(paragraph, at) for paragraph in paragraphs for at in range(len(paragraph))]
+        self._exchange([place for place in places if place[1]], "content", SENTENCES)
+        self._exchange(places, "organization", SENTENCES)
+
+    def _misplace(self, sentences: list[list[str]]) -> None:
+        """Vocabulary: words that do not go together. Grammar: the wrong preposition, pronoun, verb or conjunction; word order."""
+        places, alike = [(words, at) for words in sentences for at in range(len(words))], defaultdict(list)
+        for words, at in places:
+            alike[_kind(words[at])].append((words, at))
+        for kind in sorted(set(alike) - {""}):
+            grammar = kind in KINDS.values()
+            self._exchange(alike[kind], "grammar" if grammar else "vocabulary", FUNCTION_WORDS if grammar else 1.0)
+        for words, at in places:
+            if at and words[at].isalpha() and words[at - 1].isalpha() and self._errs("grammar", NEIGHBOURS):
+                words[at - 1], words[at] = words[at], words[at - 1]
+
+    def _exchange(self, places: list[tuple[list, int]], ability: str, times: float) -> None:
+        """A share of what is at these places changes places."""
+        chosen = [place for place in places if self._errs(ability, times)]
+        held = [row[at] for row, at in chosen]
+        for (row, at), value in zip(chosen, self.chance.sample(held, len(held)), strict=True):
+            row[at] = value
+
+    def _errs(self, ability: str, times: float) -> bool:
+        return self.chance.random() < min(MOST, times * self.shares[ability])
+
+
+def _kind(word: str) -> str:
+    """The words that a word may change places with: its function, or its ending; "" for none."""
+    if word in KINDS or len(word) < 4 or not (word.isalpha() and word.islower()):
+        return KINDS.get(word, "")
+    return next((ending for ending in ENDINGS if word.endswith(ending)), "other")
+
+
+def _finished(words: list[str]) -> str:
+    return words[0][0].upper() + " ".join(words)[1:] + "."
+
+
+def _count(paragraphs: list[list[str]]) -> int:
     return sum(len(sentence.split()) for paragraph in paragraphs for sentence in paragraph)

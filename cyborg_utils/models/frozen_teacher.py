@@ -1,6 +1,7 @@
 """The Teacher left as it is: ridge regression on what its middle layers hold of an essay, fitted on U in a second.
 
-The prompt stands before the essay as in fine-tuning, so the model reads the essay as a rater would who knows the rubric. Text
+The prompt stands before the essay as in fine-tuning, so the model reads the essay as a rater would who knows the rubric (unless
+`rubric` is false: then it reads the essay alone). Text
 statistics stand beside the states, because a mean over tokens loses an essay's length. Penalties, stacking, the match of mean
 and SD and the probabilities all come from leave-one-out on U (`frozen.Frozen`): no development essay is needed.
 """
@@ -51,7 +52,7 @@ class FrozenTeacher:
 
 def features(essays: pd.DataFrame, settings: Settings, template: Prompt) -> dict[str, np.ndarray]:
     """Blocks of features of essays: mean states of the layers side by side, (n, layers * hidden), and text statistics, (n, 8)."""
-    reading = states.Reading(settings.model, tuple(settings.layers), settings.max_tokens, rubric=True)
+    reading = states.Reading(settings.model, tuple(settings.layers), settings.max_tokens, rubric=settings.rubric)
     found = states.of_essays(essays, reading, template=template, show="Teacher reads")
     return {"states": found.reshape(len(found), -1).astype(np.float32), "statistics": baseline.statistics(essays["text"])}
 

@@ -6,6 +6,7 @@ What a command needs is imported inside it, so that `cyborg --help` answers at o
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import time
@@ -25,8 +26,9 @@ READING = {  # how a file is read, where what is found out is wrong
     "header": "row of the column names (default: found out)",
 }
 AUDIT = "14_audit_scores"  # the notebook behind `cyborg audit`, and which of its parameters are options
-AUDIT_OPTIONS = ("id", "human", "machine", "second", "prompt", "weight", "groups", "none_is_value", "scale", "machine_scale")
+AUDIT_OPTIONS = ("id", "human", "second", "prompt", "weight", "groups", "none_is_value", "scale", "machine_scale")
 SCORING = ("condition_codes", "combine", "adjudication", "rater", "unscored")  # of the audit: how people's scores are read
+FAILED = 3  # exit code of an audit that breaks a rule of --fail-on; a mistake of the user is 1, an unknown option 2
 
 
 # ---------------------------------------------------------------- commands: options in, exit code out
@@ -59,24 +61,34 @@ def run(options: argparse.Namespace) -> int:
 
 def audit(options: argparse.Namespace) -> int:
     from cyborg_utils.data import files
-    from cyborg_utils.extensions.audit import predictions
+    from cyborg_utils.extensions.audit import machines, predictions, report, rules
     from cyborg_utils.run import execute
 
     here = Path(options.file)
     file = here.resolve() if here.is_file() else files.given(options.file)
     name = options.name or predictions.folder_name(file)
     predictions.check_folder(name, file, replace=options.replace)
+    asked = [rules.parse(rule, options.machine, options.groups) for rule in options.fail_on]
     given = {key: getattr(options, key) for key in AUDIT_OPTIONS}
     given["reading"] = {key: getattr(options, key) for key in READING if getattr(options, key)}
     given["scoring"] = {key: getattr(options, key) for key in SCORING if getattr(options, key)}
     given["scoring"] |= {"labels": _labels(options.labels)} if options.labels else {}
-    predictions.load(file, **given | {"scale": Scale(*options.scale)})  # a fault is told at once, not after a kernel has started
+    machines.chosen_pairs(options.machine, options.pair)
+    machines.load(
+        file, machines=options.machine, **given | {"scale": Scale(*options.scale)}
+    )  # faults before a kernel has started
     started = time.time()
+    given |= {"machine": options.machine[0], "others": options.machine[1:], "pairs": options.pair}
     values = config.parameters(paths.notebook(AUDIT)) | given | {"file": str(file), "profile": name}
     copy = execute.execute(AUDIT, name, values=values)
     predictions.remove_older(name, started)
-    print(f"{paths.shown(copy)}\ntables and figures: {paths.shown(paths.results(name))}")
-    return 0
+    found = report.judged_by(asked, name)
+    lines = [f"{paths.shown(copy)}", f"to hand on: {paths.shown(paths.results(name, report.PAGE))}"]
+    lines += [f"tables and figures: {paths.shown(paths.results(name))}"]
+    print(json.dumps(found, ensure_ascii=False, indent=1) if options.json else "\n".join(lines))
+    for failure in found["failures"]:
+        print("failed: {rule}: {machine}, {where}: {found}".format(**failure), file=sys.stderr)
+    return FAILED if found["failures"] else 0
 
 
 def score(options: argparse.Namespace) -> int:
@@ -151,7 +163,7 @@ def summary(options: argparse.Namespace) -> int:
 def site(options: argparse.Namespace) -> int:
     from cyborg_utils.run import site as pages
 
-    print(f"Pages: {paths.shown(pages.render(options.profile))}")
+    print(f"The book: {paths.shown(pages.render(*options.profiles, tolerant=options.tolerant))}")
     return 0
 
 
@@ -206,7 +218,20 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("file", help="predictions: CSV, TSV, Excel, Parquet or JSON")
     one.add_argument("--id", default="id", help="column of essay ids (default: id)")
     one.add_argument("--human", default="human", help="column of human scores (default: human)")
-    one.add_argument("--machine", default="machine", help="column of machine scores (default: machine)")
+    one.add_argument(
+        "--machine",
+        nargs="+",
+        default=["machine"],
+        help="column of machine scores (default: machine); several: they are compared",
+    )
+    one.add_argument(
+        "--pair",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("MACHINE", "BASELINE"),
+        help="two machines to compare; may be repeated (default: each with the first)",
+    )
     one.add_argument("--second", default="", help="column of a second human score, if there is one")
     one.add_argument("--prompt", default="", help="column of prompts: agreement is judged within prompts, then pooled")
     one.add_argument("--rater", default="", help="column of people, where each row is one person's score of an essay")
@@ -224,6 +249,9 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--name", help="folder in results/ (default: the file's name)")
     one.add_argument("--replace", action="store_true", help="write over the audit of another file in that folder")
+    fails = 'end with exit code 3 where a rule holds: "smd>0.1", "qwk<0.7", "surely smd[ell=Yes]>0.1" ...'
+    one.add_argument("--fail-on", nargs="+", default=[], metavar="RULE", help=fails)
+    one.add_argument("--json", action="store_true", help="print the result as JSON, nothing else")
     _how_to_read(one)
 
     example = "cyborg score essays.csv --student build/ellipse/students/u10_s1/all-minilm-l6-v2-regression-cyborg -o scores.csv"
@@ -252,7 +280,9 @@ def parser() -> argparse.ArgumentParser:
         exports, "tables as LaTeX and Markdown, figures as SVG, in build/PROFILE/exports", "cyborg exports demo", profile="demo"
     )
     command(summary, "write what a study found on one page, results/PROFILE/summary.md", "cyborg summary demo", profile="demo")
-    command(site, "the executed notebooks of a study as pages in build/PROFILE/html", "cyborg site demo", profile="demo")
+    one = command(site, "the book: executed notebooks, docs and a playground as pages with search", "cyborg site demo ellipse")
+    one.add_argument("profiles", nargs="*", help="studies, one or several (default: all that have executed notebooks)")
+    one.add_argument("--tolerant", action="store_true", help="print Sphinx's warnings, such as a link to nowhere, and go on")
     return top
 
 

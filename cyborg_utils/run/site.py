@@ -1,83 +1,114 @@
-"""Executed notebooks as HTML pages with an index: `cyborg site demo` writes `build/demo/html`."""
+"""The book: executed notebooks and docs/ as pages with navigation and search. `cyborg site` lays them out and calls Sphinx.
+
+`book/` holds Sphinx's settings, the book's own pages and the playground. Pages lie as in the repository, so that links among them
+hold. No notebook is executed and nothing reaches the network.
+"""
 
 from __future__ import annotations
 
-import html
+import json
 import re
 import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
-import nbformat
-from nbconvert import HTMLExporter
+import vl_convert
 
 from cyborg_utils.core import config, paths
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.study import artefacts
+from cyborg_utils.run import chapters
+from cyborg_utils.study import artefacts, playground, summary
 
-LINK = re.compile(r'href="(?:\./)?(\d\d_\w+)\.ipynb(#[^"]*)?"')
-NO_ALT = "No description has been provided for this image"
-BAR = '<nav style="font-family:sans-serif;padding:.6em 1.2em;border-bottom:1px solid #ddd;background:#fff">{}</nav>'
+MEASURED = ("bench", "coverage", "robustness")  # folders of results/ that are no study
+TEXTS = ("*.md", "docs/*.md", "teaching/**/*.md", "cyborg_utils/data/*.md", *(f"results/{name}/*.md" for name in MEASURED))
 
 
-def render(profile: str) -> Path:
-    """Write one page for each executed notebook of a study, and the index; return the index.
+def render(*profiles: str, tolerant: bool = False) -> Path:
+    """Build the book of these studies, or of all that have executed notebooks; return its front page.
 
-    Links between notebooks lead to the page of the same run where there is one, otherwise to the index. Pages of removed
-    notebooks are deleted. Raises CyborgError where nothing has been executed.
+    One named study goes to `build/<profile>/html`, which `make reproduce` fills; else it is `build/book/html`. Studies of real
+    essays come first. Raises CyborgError where nothing has been executed, and where Sphinx warns, e.g. of a link to nowhere;
+    `tolerant` prints its warnings instead.
     """
-    study = config.load(profile)
-    copies = sorted(paths.results(profile, "notebooks").glob("*.ipynb"))
-    if not copies:
-        raise CyborgError(
-            f"{paths.shown(paths.results(profile, 'notebooks'))}: no executed notebook. Run `make reproduce` first."
-        )
-    folder = paths.build(profile, "html")
-    shutil.rmtree(folder, ignore_errors=True)
-    titles = {copy.stem: paths.title(copy) for copy in copies}
-    for place, copy in enumerate(copies):
-        around = [copies[place - 1].stem if place else "", copies[place + 1].stem if place + 1 < len(copies) else ""]
-        artefacts.write(folder / f"{copy.stem}.html", _page(copy, titles, before=around[0], after=around[1]))
-    page = folder / "index.html"
-    artefacts.write(page, _index(study, titles, folder))
-    return page
+    found = [name for name in profiles or config.profiles() if any(paths.results(name, "notebooks").glob("*.ipynb"))]
+    if absent := [name for name in profiles if name not in found] or ([] if found else ["<profile>"]):
+        raise CyborgError(f"results/{absent[0]}/notebooks: no executed notebook. Run `make reproduce` first.")
+    studies = sorted(map(config.load, found), key=lambda study: study.section("prepare_data")["corpus"] == "simulated")
+    folder = paths.build(found[0]) if len(profiles) == 1 else paths.home() / "build" / "book"
+    shutil.rmtree(folder / "book", ignore_errors=True)
+    shutil.rmtree(folder / "html", ignore_errors=True)
+    _lay_out(folder / "book", studies)
+    call = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-d", folder / "doctrees", folder / "book", folder / "html"]
+    made = subprocess.run([*call, *(() if tolerant else ("-W", "--keep-going"))], capture_output=True, text=True, check=False)
+    if tolerant and made.stderr.strip():
+        print(made.stderr)
+    if made.returncode:
+        raise CyborgError(f"{paths.shown(folder / 'book')}: Sphinx cannot make the book.\n{made.stderr[-3000:]}")
+    return folder / "html" / "index.html"
 
 
-def _page(copy: Path, titles: dict[str, str], *, before: str, after: str) -> str:
-    notebook = nbformat.read(copy, as_version=4)
-    exporter = HTMLExporter(template_name="lab", exclude_input_prompt=True, exclude_output_prompt=True)
-    body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": titles[copy.stem]}})
-    run = match.group(1) if (match := artefacts.RUN_SUFFIX.search(copy.stem)) else ""
+def _lay_out(source: Path, studies: Sequence[config.Study]) -> None:
+    """Write the pages that Sphinx reads."""
+    shutil.copytree(paths.CHECKOUT / "book", source, ignore=shutil.ignore_patterns("*.j2", "__pycache__"))
+    texts = {file.relative_to(paths.CHECKOUT).as_posix(): file for one in TEXTS for file in sorted(paths.CHECKOUT.glob(one))}
+    for study in studies:
+        if (card := paths.results(study.profile, "scores", "README.md")).is_file():
+            texts[f"results/{study.profile}/scores/README.md"] = card
+    links = chapters.Links(studies, set(texts))
+    for name, file in texts.items():
+        text = file.read_text(encoding="utf-8")
+        title = "" if re.search("^# ", text, flags=re.MULTILINE) else f"# Measured: {file.stem}\n\n"
+        artefacts.write(source / name, title + links.rewritten(text, name))
+    played = {}
+    for study in studies:
+        folder = f"results/{study.profile}"
+        for stem in links.stems[study.profile]:
+            artefacts.write(source / folder / "notebooks" / f"{stem}.ipynb", chapters.chapter(study, stem, links))
+        opening = links.rewritten(_opening(study), f"{folder}/summary.md")
+        artefacts.write(source / folder / "summary.md", f"{opening}\n\n{chapters.contents(study, links)}")
+        artefacts.write(source / folder / "gallery.md", chapters.gallery(study, links))
+        if (figures := paths.results(study.profile, "figures")).is_dir():
+            shutil.copytree(figures, source / folder / "figures")
+        try:
+            played[study.profile] = playground.data(study.profile)
+        except CyborgError as error:
+            print(f"{study.profile} is not in the playground: {error}")
+    front = jinja2.Environment(keep_trailing_newline=True).from_string((paths.CHECKOUT / "book/index.md.j2").read_text("utf-8"))
+    artefacts.write(source / "index.md", front.render(_front(studies, links)))
+    shown = json.dumps(played, allow_nan=False, separators=(",", ":"))
+    artefacts.write(source / "_static" / "playground-data.js", f"const PLAYGROUND = {shown};\n")
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    artefacts.write(source / "_static" / "vega.js", f"(() => {{{bundle}}})();\n")  # its short names are no other script's
 
-    def target(link: re.Match) -> str:
-        wanted = next((stem for stem in (link[1], f"{link[1]}_{run}") if stem in titles), None)
-        return f'href="{wanted}.html{link[2] or ""}"' if wanted else f'href="index.html#{link[1]}"'
 
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
-    words = iter(output.metadata.get("image/png", {}).get("alt", "") or NO_ALT for output in outputs)  # nbconvert drops them
-    body = re.sub(f'alt="{NO_ALT}"', lambda _: f'alt="{html.escape(next(words, NO_ALT))}"', body)
-    links = ['<a href="index.html">All notebooks</a>']
-    links += [f'{arrow} <a href="{stem}.html">{stem}</a>' for arrow, stem in (("&larr;", before), ("&rarr;", after)) if stem]
-    body = re.sub(r"(<body[^>]*>)", lambda match: match[1] + BAR.format(" &nbsp; ".join(links)), body, count=1)
-    return LINK.sub(target, body)
+def _opening(study: config.Study) -> str:
+    """The study's summary without its list of notebooks; its title and note where tables are missing."""
+    try:
+        return summary.page(study.profile).split("## Executed notebooks")[0].strip()
+    except CyborgError:
+        return f"# {study.title}\n\n{study.note}".strip()
 
 
-def _index(study: config.Study, titles: dict[str, str], folder: Path) -> str:
-    """The index: notebooks with their runs and times, and the study's figures."""
-    times = {(row.notebook, row.run or ""): row.seconds for row in artefacts.records(study.profile).itertuples()}
-    notebooks: dict[str, dict] = {}
-    for stem, title in titles.items():
-        run = match.group(1) if (match := artefacts.RUN_SUFFIX.search(stem)) else ""
-        name = stem.removesuffix(f"_{run}") if run else stem
-        entry = notebooks.setdefault(name, {"title": title, "runs": []})
-        entry["runs"].append({"page": f"{stem}.html", "run": run, "seconds": times.get((name, run))})
-    figures = []
-    for name, entry in artefacts.registry().items():
-        picture = paths.results(study.profile, "figures", f"{name}.png")
-        if entry["kind"] == "figure" and picture.is_file():
-            shutil.copyfile(picture, folder / picture.name)
-            alt = picture.with_name(f"{name}.alt.txt")
-            words = alt.read_text(encoding="utf-8").strip() if alt.is_file() else entry["alt"]
-            figures.append({"file": picture.name, "alt": words, "title": entry["title"], "page": f"{entry['notebook']}.html"})
-    template = Path(__file__).with_suffix(".html.j2").read_text(encoding="utf-8")
-    return jinja2.Environment(autoescape=True).from_string(template).render(study=study, notebooks=notebooks, figures=figures)
+def _front(studies: Sequence[config.Study], links: chapters.Links) -> dict[str, Any]:
+    """What the front page says of the first study: `result` is the README's paragraph, or what its summary found."""
+    chief, stems = studies[0], links.stems[studies[0].profile]
+    folder, text = f"results/{chief.profile}", (paths.CHECKOUT / "README.md").read_text(encoding="utf-8")
+    said = text.partition("<!-- claim -->")[2].partition("<!-- end -->")[0]
+    if chief.profile != "ellipse":
+        said = _opening(chief).partition("## What was found\n")[2].partition("\n## ")[0] or chief.note
+    picture, alt = artefacts.files(chief.profile, "figure_arms")
+    chapter = next((stem for stem in stems if stem.startswith("05_")), stems[0])
+    return {
+        "study": chief,
+        "studies": [f"{study.title.partition(':')[0]} <results/{study.profile}/summary>" for study in studies],
+        "labs": sorted(page.removesuffix(".md") for page in links.pages if page.startswith("teaching/")),
+        "result": links.rewritten(said.strip(), f"{folder}/summary.md"),
+        "figure": f"{folder}/figures/{picture.name}" if picture.is_file() else "",
+        "alt": alt.read_text(encoding="utf-8").strip().translate(chapters.UNBRACKETED) if alt.is_file() else "",
+        "chapter": f"{folder}/notebooks/{chapter}.ipynb",
+        "first": f"{folder}/notebooks/{stems[0]}",
+    }

@@ -130,6 +130,24 @@ def percentile_interval(value: float, resampled: np.ndarray, *, confidence: floa
     return _interval(value, resampled, tails)
 
 
+def resampled_tail(resampled: np.ndarray, margin: float, n: int) -> float:
+    """The alpha at which the upper end of `percentile_interval` with n touches the margin; NaN where there is no interval."""
+    known = resampled[np.isfinite(resampled)]
+    if len(known) < 0.95 * len(resampled) or n < 2:
+        return float("nan")
+    share = np.clip(np.mean(known >= margin), 1 / (len(known) + 1), 1 - 1 / (len(known) + 1))
+    return float(stats.t.cdf(stats.norm.ppf(share) * np.sqrt((n - 1) / n), n - 1))
+
+
+def bootstrap_p(resampled: np.ndarray, n: int) -> float:
+    """Two-sided p-value of "the value is 0" from its resampled values (resamples,).
+
+    It is 1 - the confidence of the interval that just touches 0 (`percentile_interval` with n), and about 2 / resamples at the
+    least. NaN where there is no interval.
+    """
+    return float(np.minimum(1.0, 2 * np.min([resampled_tail(side * resampled, 0.0, n) for side in (1, -1)])))
+
+
 def bootstrap_interval(
     human: ArrayLike,
     machine: ArrayLike,

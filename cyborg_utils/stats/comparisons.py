@@ -26,6 +26,7 @@ from cyborg_utils.stats.bootstrap import (
     cluster_numbers,
     percentile_interval,
     resampled_metric,
+    resampled_tail,
 )
 from cyborg_utils.stats.metrics import BOUNDS, LOWER_IS_BETTER, paired_levels
 
@@ -119,13 +120,14 @@ def compare(
     metric: str = "qwk",
     resamples: int = 10_000,
     confidence: float = 0.95,
+    clusters: ArrayLike | None = None,
 ) -> pd.DataFrame:
     """Differences between systems on the same essays; the rows are one family for Holm's correction.
 
     `systems` maps a name to levels (n,). `pairs` lists (system, baseline); by default every other system against the first one.
     Columns: system, baseline, n, <metric>, <metric>_baseline, difference (system - baseline), low, high (paired bootstrap,
     `confidence`), tost_low, tost_high (the 2 confidence - 1 interval), p_tost, p_beyond, margin, those of `decided`, p_tost_holm,
-    equivalence (`equivalences`).
+    equivalence (`equivalences`); with `clusters`, prompt_low and prompt_high as in `contrast`.
     """
     names = list(systems)
     pairs = [(name, names[0]) for name in names[1:]] if pairs is None else list(pairs)
@@ -137,7 +139,8 @@ def compare(
     for system, baseline in pairs:
         ours, theirs = ({1: levels[name]} for name in (system, baseline))
         value, base = (mean_over_seeds(human_level, runs, metric=metric) for runs in (ours, theirs))
-        found = contrast(human_level, ours, theirs, margin=margin, resamples=resamples, confidence=confidence, **options)
+        how = {"margin": margin, "resamples": resamples, "confidence": confidence, "clusters": clusters}
+        found = contrast(human_level, ours, theirs, **how, **options)
         rows.append({"system": system, "baseline": baseline, "n": len(levels[system]), metric: value, f"{metric}_baseline": base})
         rows[-1] |= found
         tests.append(Swaps(human_level, levels[system], levels[baseline], **options))
@@ -202,7 +205,7 @@ def across_seeds(
     if margin is not None and count > 1:
         sides = [_tail(margin - side * mean, test_variance, seed_variance, count, normal) for side in (1, -1)]
     elif margin is not None:
-        sides = [_resampled_tail(side * resampled_mean, margin, units) for side in (1, -1)]
+        sides = [resampled_tail(side * resampled_mean, margin, units) for side in (1, -1)]
     if margin is not None:  # p of "at least margin" and of "at most -margin"
         tested = {"p_tost": max(sides), "p_beyond": min(1 - side for side in sides)}
     return tested | {
@@ -239,15 +242,6 @@ def _tail(distance: float, *spread: Any) -> float:
     else:
         alpha = optimize.brentq(lambda alpha: _half(alpha, *spread) - abs(distance), SMALLEST, 0.5)
     return alpha if distance > 0 else 1 - alpha
-
-
-def _resampled_tail(resampled: np.ndarray, margin: float, n: int) -> float:
-    """The alpha at which the upper end of `percentile_interval` with n touches the margin; NaN where there is no interval."""
-    known = resampled[np.isfinite(resampled)]
-    if len(known) < 0.95 * len(resampled) or n < 2:
-        return float("nan")
-    share = np.clip(np.mean(known >= margin), 1 / (len(known) + 1), 1 - 1 / (len(known) + 1))
-    return float(stats.t.cdf(stats.norm.ppf(share) * np.sqrt((n - 1) / n), n - 1))
 
 
 def widened(

@@ -23,7 +23,7 @@ from statsmodels.tools.sm_exceptions import SingularMatrixWarning
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.stats import prompts
-from cyborg_utils.stats.bootstrap import Seed, percentile_interval, resampled_sums
+from cyborg_utils.stats.bootstrap import Seed, bootstrap_p, percentile_interval, resampled_sums
 from cyborg_utils.stats.comparisons import holm
 from cyborg_utils.stats.metrics import (
     exact_agreement,
@@ -142,34 +142,46 @@ def change_by_group(
     before: str,
     after: str,
     seed: Seed,
+    measure: str = "smd",
     human: str = "score",
     min_group: int = 10,
     resamples: int = 10_000,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """What a correction did to each group: the change of its |SMD|, paired over the same essays; one row per judged group.
+    """What a correction did to each group, or another machine does: the change of its |SMD|, paired over the same essays.
 
-    `frame` has one row per essay, with the machine's scores `before` and `after` the correction. The first row is the whole
-    sample. Columns: attribute, group, n, smd_before, smd, change = |smd| - |smd_before| (above 0: worse), change_low, change_high
-    (expanded percentile bootstrap over the group's essays, all scores of an essay together), effect: "worse" or "better" where
-    the interval leaves out 0, else "not shown". The correction is held fixed. Groups under `min_group` are left out.
+    `frame` has one row per essay, with the machine's scores `before` and `after` the correction. One row per judged group, after
+    one for the whole sample. Columns: attribute, group, n, smd_before, smd, change = |smd| - |smd_before| (above 0: worse),
+    change_low, change_high (expanded percentile bootstrap over the group's essays, all scores of an essay together), p
+    (`bootstrap.bootstrap_p`), effect: "worse" or "better" where the interval leaves out 0, else "not shown". The correction is
+    held fixed. Groups under `min_group` are left out.
+
+    With the `measure` "dsm", it is the change of |DSM| (`smd_by_group`), which a strictness common to all groups does not move;
+    columns dsm_before and dsm instead. It is not defined for the whole sample, which has no row then.
     """
     h, rows = _column(frame, human).to_numpy(dtype=float), []
     machines = [paired(h, _column(frame, name))[1] for name in (before, after)]
-    for attribute, members in [("all", {"all": np.full(len(frame), True)}), *group_masks(frame, groups)]:
+    centre = middle(h)
+    sums = np.stack([moments(h, machine, centre=centre) for machine in machines], axis=1)  # (n, 2, 9)
+    sample = [("all", {"all": np.full(len(frame), True)})] if measure == "smd" else []
+    for attribute, members in [*sample, *group_masks(frame, groups)]:
         rng = np.random.default_rng(seed)
-        for group, chosen in members.items():
-            if _judged(group, chosen.sum(), min_group):
-                continue
-            pair = [machine[chosen] for machine in machines]
-            own = [smd(h[chosen], machine) for machine in pair]
-            drawn = np.abs(from_moments("smd", resampled_sums(h[chosen], pair, resamples=resamples, seed=rng)))
-            gap = percentile_interval(
-                abs(own[1]) - abs(own[0]), drawn[:, 1] - drawn[:, 0], confidence=confidence, n=int(chosen.sum())
-            )
+        judged = {group: mask for group, mask in members.items() if not _judged(group, mask.sum(), min_group)}
+        needed = judged if measure == "smd" else judged | members  # DSM: the groups of an attribute make up the sample
+        options = {"resamples": resamples, "seed": rng, "centre": centre}
+        drawn = {group: resampled_sums(h[mask], [m[mask] for m in machines], **options) for group, mask in needed.items()}
+        whole = sum(drawn.values())
+        for group, mask in judged.items():
+            n = int(mask.sum())
+            if measure == "smd":
+                own, spread = (from_moments("smd", part) for part in (sums[mask].sum(axis=0), drawn[group]))
+            else:
+                own, spread = _dsm(sums[mask].sum(axis=0), sums.sum(axis=0)), _dsm(drawn[group], whole)
+            spread = np.abs(spread[:, 1]) - np.abs(spread[:, 0])
+            gap = percentile_interval(abs(own[1]) - abs(own[0]), spread, confidence=confidence, n=n)
             effect = "worse" if gap.low > 0 else "better" if gap.high < 0 else "not shown"
-            rows.append((attribute, group, int(chosen.sum()), *own, *gap, effect))
-    columns = ["attribute", "group", "n", "smd_before", "smd", "change", "change_low", "change_high", "effect"]
+            rows.append((attribute, group, n, *own, *gap, bootstrap_p(spread, n), effect))
+    columns = ["attribute", "group", "n", f"{measure}_before", measure, "change", "change_low", "change_high", "p", "effect"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -44,10 +44,17 @@ def jackknife(
     group, total, count = whole[chosen].sum(axis=0), whole.sum(axis=0), len(prompts)
     if count < 2:
         return float("nan"), float("nan"), count
-    value = float(statistic(group, total))
     without = statistic(group - each[0][prompts], total - each[1][prompts])
+    return *leave_one_out(float(statistic(group, total)), without, confidence=confidence), count
+
+
+def leave_one_out(value: float, without: np.ndarray, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Ends of the cluster jackknife's interval (`jackknife`) of a value, from its values `without` each of G prompts, (G,)."""
+    count = len(without)
+    if count < 2:
+        return float("nan"), float("nan")
     half = stats.t.ppf((1 + confidence) / 2, count - 1) * np.sqrt((count - 1) / count * ((without - value) ** 2).sum())
-    return value - half, value + half, count
+    return value - half, value + half
 
 
 def cramers_v(first: ArrayLike, second: ArrayLike) -> float:

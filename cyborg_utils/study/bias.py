@@ -176,7 +176,7 @@ def matching_table(raters: pd.DataFrame, **options: object) -> pd.DataFrame:
         if np.array_equal(arm["value"], arm["matched_value"]):
             continue
         both = averaged(arm, "value").assign(raw=lambda rows: rows["value"], matched=averaged(arm, "matched_value")["value"])
-        found = change_by_group(both, before="raw", after="matched", **options)
+        found = change_by_group(both, before="raw", after="matched", **options).drop(columns="p")
         tables.append(found.assign(**dict(zip(ARM, key, strict=True))))
     first = ["fraction", "labels", "student", "head"]
     whole = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=first)

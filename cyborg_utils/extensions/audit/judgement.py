@@ -10,8 +10,8 @@ import pandas as pd
 
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import files
-from cyborg_utils.stats import metrics
-from cyborg_utils.stats.bootstrap import Interval, bootstrap_interval, percentile_interval, resampled_metric
+from cyborg_utils.stats import metrics, prompts
+from cyborg_utils.stats.bootstrap import Interval, percentile_interval, resampled_metric
 
 WITHIN, POOLED = "mean within prompts", "all essays as one table"
 LARGEST = "largest |SMD| of a group"
@@ -61,7 +61,7 @@ def thresholds(
     Intervals are over essays, drawn within these parts; `options` are resamples, confidence and seed. `met` is judged by the
     value, as the conventions are: "yes", "no", or "not known" for the reason in `why`; `clear` tells whether the whole interval
     gives the same answer. They are conventions, not laws. QWK and SMD have a second interval where there are `FEWEST_PROMPTS`
-    prompts: over prompts, of which those to come will be others.
+    prompts: over prompts (cluster jackknife), of which those to come will be others.
 
     Not known: all, with fewer than `FEWEST` essays or constant human scores; the comparison with two people, with fewer than
     `metrics.MIN_DOUBLE` double-scored essays or a second score that is a copy of the first.
@@ -89,12 +89,13 @@ def thresholds(
         ("SD ratio, human / machine", _mean_within(human, [value], parts, metric="sd_ratio", **options), limits["sd_ratio"], few),
     ]
     table = pd.DataFrame([_judged(*row) for row in rows])
+    how = {"confidence": options.get("confidence", 0.95)}
     wide = {
-        "QWK": _over_prompts(level, given, essays, metric="qwk", within=len(parts) > 1, **options),
-        "SMD, all essays": _over_prompts(human, value, essays, metric="smd", within=len(parts) > 1, **options),
+        "QWK": _over_prompts(level, given, essays, metric="qwk", **how),
+        "SMD, all essays": _over_prompts(human, value, essays, metric="smd", **how),
     }
     for at, end in enumerate(("low", "high")):
-        ends = [getattr(wide[name], end) if name in wide else math.nan for name in table["criterion"]]
+        ends = [wide.get(name, (math.nan, math.nan))[at] for name in table["criterion"]]
         table.insert(table.columns.get_loc("high") + 1 + at, f"{end}_prompts", ends)
     table.insert(1, "group", [name if criterion == LARGEST else "" for criterion in table["criterion"]])
     return table
@@ -162,32 +163,26 @@ def _mean_within(
 
 
 def _over_prompts(
-    human: np.ndarray,
-    machine: np.ndarray,
-    essays: pd.DataFrame,
-    *,
-    metric: str,
-    within: bool,
-    seed: int,
-    resamples: int = 10_000,
-    confidence: float = 0.95,
-) -> Interval:
-    """A metric's expanded bootstrap interval over prompts: whole prompts are drawn, each with all its essays.
+    human: np.ndarray, machine: np.ndarray, essays: pd.DataFrame, *, metric: str, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Ends of a metric's interval over prompts (`prompts.jackknife`), within the metric's bounds; NaN under `FEWEST_PROMPTS`.
 
-    `within`: the mean of the prompts of `judged_parts`, weighted by their essays; else the metric of all essays as one table.
-    There is no interval with fewer than `FEWEST_PROMPTS` prompts.
+    Of the mean of the prompts of `judged_parts`, weighted by their essays; or, where there is but one part, of the metric of all
+    essays as one table.
     """
-    parts, options = judged_parts(essays), {"metric": metric, "seed": seed, "resamples": resamples, "confidence": confidence}
+    parts, within = judged_parts(essays), len(judged_parts(essays)) > 1
     if (len(parts) if within or "prompt" not in essays else essays["prompt"].nunique()) < FEWEST_PROMPTS:
-        return Interval(math.nan, math.nan, math.nan)
-    if not within:
-        return bootstrap_interval(human, machine, clusters=essays["prompt"], **options)
+        return math.nan, math.nan
+    parts = parts if within else [(essays["prompt"] == name).to_numpy() for name in essays["prompt"].unique()]
     centre = metrics.middle(human)
     sums = np.stack([metrics.moments(human[part], machine[part], centre=centre).sum(axis=0) for part in parts])
-    drawn = np.random.default_rng(seed).multinomial(len(parts), np.full(len(parts), 1 / len(parts)), size=resamples).astype(float)
-    each = np.ones((1, len(parts)))
-    value, many = ((times @ (sums[:, 0] * metrics.from_moments(metric, sums))) / (times @ sums[:, 0]) for times in (each, drawn))
-    return percentile_interval(float(value[0]), many, confidence=confidence, n=len(parts))
+    if within:
+        size, each = sums[:, 0], metrics.from_moments(metric, sums)
+        value, without = (size @ each) / size.sum(), (size @ each - size * each) / (size.sum() - size)
+    else:
+        value, without = (metrics.from_moments(metric, part) for part in (sums.sum(axis=0), sums.sum(axis=0) - sums))
+    ends = prompts.leave_one_out(float(value), without, confidence=confidence)
+    return tuple(np.clip(ends, *metrics.BOUNDS.get(metric, (-np.inf, np.inf))))
 
 
 def by_prompt(essays: pd.DataFrame, scale: Scale) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from cyborg_utils.extensions.audit.judgement import (
     no_second,
 )
 from cyborg_utils.stats import metrics, power, true_score
-from cyborg_utils.stats.fairness import NOT_RECORDED
+from cyborg_utils.stats.fairness import NOT_RECORDED, SIGNS
 
 FLATTERS = 0.05  # QWK by which pooling must exceed the mean within prompts to be said to flatter
 
@@ -176,3 +176,55 @@ def can_be_cleared(table: pd.DataFrame, *, smd_limit: float) -> str:
         f"“No bias within {smd_limit:g}” can be shown here (where it is true, in 80 % of such samples) for "
         f"**{asked['answerable'].sum()} of {len(asked)} groups**."
     )
+
+
+# ---------------------------------------------------------------- several machines
+
+
+def treated(by_group: pd.DataFrame) -> str:
+    """How many groups each machine treats differently, a line a machine, from `machines.by_group`."""
+    lines = []
+    for name, rows in by_group.groupby("machine", sort=False):
+        rows = rows[(rows["attribute"] != "all") & rows["verdict"].isin(SIGNS)]
+        counts, biased = rows["verdict"].value_counts(), rows[rows["verdict"] == "biased"]
+        worst = biased.loc[biased["smd"].abs().idxmax()] if len(biased) else None
+        most = "" if worst is None else f" (most: {worst['attribute']} = {worst['group']}, {worst['smd']:+.2f})"
+        lines.append(
+            f"- **{name}**: of {count(len(rows), 'group')} {len(biased)} treated differently{most}, "
+            f"{counts.get('not biased', 0)} not, {counts.get('undecided', 0)} cannot be told."
+        )
+    return "\n".join(lines)
+
+
+def compared(table: pd.DataFrame) -> str:
+    """What each comparison of `machines.compare` shows, a line a pair."""
+    lines = []
+    for row in table.to_dict("records"):
+        shown = "agrees better" if row["difference"] > 0 else "agrees worse"
+        shown = shown if row["p_holm"] < 0.05 else "is not shown to agree better or worse"
+        p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.3f}"
+        over = f"; over prompts [{row['prompt_low']:+.3f}, {row['prompt_high']:+.3f}]" if "prompt_low" in row else ""
+        lines.append(
+            f"- **{row['system']}** {shown} with people than {row['baseline']}: QWK {row['qwk']:.3f} against "
+            f"{row['qwk_baseline']:.3f}, difference {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}] over essays"
+            f"{over}; {p} (Holm)."
+        )
+    return "\n".join(lines)
+
+
+def changed(table: pd.DataFrame) -> str:
+    """For how many groups a pair's gaps differ beyond chance, a line a pair, from `machines.changes`."""
+    lines = []
+    for (system, baseline), rows in table.groupby(["system", "baseline"], sort=False):
+        told = []
+        for measure, part in rows[rows["attribute"] != "all"].groupby("measure", sort=False):
+            counts = part["effect"].value_counts()
+            far = part.loc[part["change"].abs().idxmax()]
+            told.append(
+                f"|{measure}| is smaller in {counts.get('smaller', 0)} and larger in {counts.get('larger', 0)} of "
+                f"{count(len(part), 'group')} (most: {far.attribute} = {far.group}, {far.before:+.2f} to {far.after:+.2f})"
+            )
+        whole = rows[rows["attribute"] == "all"]
+        start = "".join(f"SMD of all essays {row.before:+.2f} to {row.after:+.2f}; " for row in whole.itertuples())
+        lines.append(f"- **{system}** instead of {baseline}: {start}{'; '.join(told)}.")
+    return "\n".join(lines)
