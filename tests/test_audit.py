@@ -67,12 +67,12 @@ def test_what_is_unknown_is_not_a_fault(tmp_path):
 @pytest.mark.parametrize(
     "column, value, told",
     [
-        ("human", 7, "row 4, column human: 7 is not on the scale 1-6 by 1"),
-        ("human", 2.5, "2.5 is not on the scale"),
+        ("human", 7, "row 4, column human: score '7' is off the scale 1-6 by 1"),
+        ("human", 2.5, "score '2.5' is off the scale"),
         ("human", "", "row 4, column human: no score"),
         ("machine", "good", "row 4, column machine: 'good' is not a finite number"),
         ("machine", "inf", "row 4, column machine: 'inf' is not a finite number"),
-        ("other", 9, "row 4, column other: 9 is not on the scale"),
+        ("other", 9, "row 4, column other: score '9' is off the scale"),
         ("essay", "", "row 4, column essay: no id"),
         ("essay", "e0", "row 4, column essay: e0 stands in row 2 already"),
     ],

@@ -23,6 +23,8 @@ def test_every_column_of_every_table_is_described_and_so_is_its_empty_cell():
 
 WAITING = {("table_teachers", "attempts")}  # of notebooks 09 and 11, which wait for ELLIPSE's next runs
 WAITING |= {("table_scorers", name) for name in columns.dictionary()[1]["table_scorers"]}
+# of notebook 14, where a person's file has sampling weights
+WAITING |= {("table_audit_weighted", name) for name in columns.dictionary()[1]["table_audit_weighted"]}
 
 
 def test_no_entry_is_unused():

@@ -134,9 +134,9 @@ def test_a_broken_csv_is_an_error(data: Path, content: bytes, message: str):
 def test_missing_file_and_unknown_kind(data: Path):
     with pytest.raises(CyborgError, match="own.csv: no such file. Looked in"):
         prepare()
-    (data / "own.ods").write_bytes(b"PK")
+    (data / "own.odt").write_bytes(b"PK")
     with pytest.raises(CyborgError, match=r"unknown file type. Use \.csv"):
-        prepare(file="own.ods")
+        prepare(file="own.odt")
 
 
 @pytest.mark.parametrize("options, message", [({"colour": "x"}, "unknown colour"), ({"groups": "sex"}, "must be a mapping")])

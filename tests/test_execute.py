@@ -122,6 +122,14 @@ def test_a_whole_execution(study, project, make_notebook):
     assert not done.exists()
 
 
+def test_a_folder_may_have_any_name(study, make_notebook, project, monkeypatch):
+    make_notebook("98_try", "profile = 'demo'", RECORD)
+    odd = project.rename(project.with_name("it's {a} Schüler's"))
+    monkeypatch.setenv("CYBORG_HOME", str(odd))
+    copy = execute.execute("98_try", "try", values={"profile": "try"})
+    assert copy == odd / "results" / "try" / "notebooks" / "98_try.ipynb" and copy.is_file()
+
+
 # ---- failures
 
 

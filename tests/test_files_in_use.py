@@ -316,10 +316,10 @@ def test_a_workbook_is_read_whatever_its_name(data: Path, name: str):
 def test_what_is_no_workbook_is_refused_with_a_remedy(data: Path):
     pytest.importorskip("openpyxl")
     (data / "own.xlsx").write_bytes(b"PK\3\4 no zip")
-    with pytest.raises(CyborgError, match=r"own\.xlsx: not readable as an Excel workbook .*Save the sheet as CSV"):
+    with pytest.raises(CyborgError, match=r"own\.xlsx: not readable as a workbook .*Save the sheet as CSV"):
         prepare("own.xlsx")
     (data / "own.csv").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 old")
-    with pytest.raises(CyborgError, match=r"own\.csv: an Excel file of before 2007.*Save it as"):
+    with pytest.raises(CyborgError, match=r"own\.csv: not readable as a workbook .*Save the sheet as CSV"):
         prepare("own.csv")
 
 
@@ -387,7 +387,11 @@ def test_labels_stand_for_scores(data: Path):
         ("FEDCBA", r"The words A, B, C, D, E, F stand for scores: write prepare_data.options.labels: {A: ..., B: ..., C"),
         (["3-Apr", "4-May", "3"], r"Scores such as 3-Apr, 4-May are dates: a spreadsheet has made them of scores such as 3-4."),
         (["2026-04-03 00:00:00", "3"], r"Scores such as 2026-04-03 00:00:00 are dates"),
-        (["40", "92.5", "77"], r"The scores go from 40 to 92.5: write prepare_data.scale: [40, 92.5, 0.5]"),
+        (
+            ["40", "92.5", "77"],
+            r"more levels than the 52 that a Teacher can answer: write prepare_data.options.own_scale: [0, 100]",
+        ),
+        (["0", "7.5", "3"], r"The scores go from 0 to 7.5: write prepare_data.scale: [0, 7.5, 0.5]"),
         (["BL", "3", "OT"], r"The words BL, OT stand for scores"),
     ],
 )

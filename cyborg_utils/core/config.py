@@ -25,6 +25,7 @@ from cyborg_utils.core.scale import Scale
 
 MOST = 20_000  # values in a study file, counting every repetition by an alias (`*name`); ours have a few hundred
 SHOWN = 10  # mistakes reported in full
+MOST_LEVELS = 52  # of a study's scale: a Teacher answers with one letter
 # Plain words for pydantic's kinds of mistakes, filled in from its context; other kinds keep pydantic's message.
 WORDS = {
     "missing": "{name!r} is a required property",
@@ -152,7 +153,12 @@ def load(profile: str) -> Study:
     epochs = {Run(row.fraction, seed): row.epochs for row in content.runs if row.epochs is not None for seed in row.seeds}
     study = Study(path.stem, content.title, content.note, runs, sections, extras, epochs)
     try:
-        _ = study.scale  # an impossible scale is reported now, not in notebook 01
+        levels = study.scale.size  # an impossible scale is reported now, not in notebook 01
+        if levels > MOST_LEVELS:
+            told = (
+                f"{levels} levels, and a Teacher can answer {MOST_LEVELS}. Give a coarser step, or a scale of few levels such as"
+            )
+            raise CyborgError(f"{told} [1, 6, 1] with options.own_scale: [{study.scale.low:g}, {study.scale.high:g}].")
     except CyborgError as error:
         raise CyborgError(f"{paths.shown(path)}: prepare_data.scale: {error}") from error
     return study

@@ -201,7 +201,8 @@ class AuditScores(Section):
     """14: the study's own Student as anybody's scorer; for other files: `cyborg audit`."""
 
     file: str = optional("", "predictions: CSV, TSV, Excel, Parquet or JSON")
-    reading: dict[str, str] = optional({}, "encoding, delimiter, quoting, decimal or sheet, where what is found is wrong")
+    reading: dict[str, str] = optional({}, "encoding, delimiter, quoting, decimal, sheet or header, where what is found is wrong")
+    scoring: dict[str, Any] = optional({}, "labels, condition_codes, combine, adjudication, rater, unscored: how scores are read")
     labels: Labels = optional("cyborg", "which Student, without a file")
     id: str = optional("id", "columns of the file: the essay's name")
     human: str = optional("human", "its human score")
@@ -210,6 +211,7 @@ class AuditScores(Section):
     pairs: list[Any] = optional([], "which to compare, [[machine, baseline], ...]; left out: each other one with the first")
     second: str = optional("", "a second human score")
     prompt: str = optional("", "the prompt (left out: a column prompt or essay_set): agreement is judged within prompts")
+    weight: str = optional("", "sampling weights, with which agreement is shown beside the plain one")
     groups: list[Any] = optional([], "columns that name groups of writers")
     none_is_value: bool = optional(False, "groups called None, NA or the like are groups, not unknown")
     scale: Scale = optional([1, 6, 1], "lowest score, highest score, step; without a file, the study's")

@@ -78,7 +78,15 @@ def _inside(part: str) -> str:
 
 def cache() -> Path:
     """Verified model weights, outside the checkout: `CYBORG_CACHE`, else `~/.cache/cyborg-data`."""
-    return Path(os.environ.get("CYBORG_CACHE") or Path.home() / ".cache" / "cyborg-data")
+    return Path(os.environ.get("CYBORG_CACHE") or user() / ".cache" / "cyborg-data")
+
+
+def user() -> Path:
+    """The user's home; a folder that is not there for a user without one, as in a container with an unknown user id."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/nonexistent")
 
 
 def data_folders() -> list[Path]:
@@ -96,7 +104,7 @@ def run_name(fraction: float, seed: int) -> str:
 def shown(path: str | Path) -> str:
     """A path for messages and records: relative to the project where possible, so that no folder of a machine leaks out."""
     path = Path(path)
-    for base, name in ((home(), ""), (home().parent, "../"), (Path.home(), "~/")):
+    for base, name in ((home(), ""), (home().parent, "../"), (user(), "~/")):
         try:
             return name + str(path.resolve().relative_to(base.resolve()))
         except ValueError:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
+from cyborg_utils.core.config import MOST_LEVELS
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import files
 
@@ -22,8 +24,29 @@ DISTINCT = 1000  # different scores that are remembered
 FEW = 20  # different words that can be scores
 
 
-def scores(seen: Counter[str], scale: Scale) -> str:
-    """What to write where too many of these scores (as they stand, with how often) cannot be used; "" where nothing is known."""
+class Lines(NamedTuple):
+    """How to write what scores need, in a study file or as options of a command."""
+
+    labels: Callable[[list[str]], str]
+    scale: Callable[[float, float, float], str]
+    own: Callable[[float, float], str] | None  # where a scale may not have more than `MOST_LEVELS`
+
+
+STUDY = Lines(
+    lambda words: (
+        f"prepare_data.options.labels: {{{', '.join(f'{word}: ...' for word in words)}}}"
+        f" (or condition_codes: [{', '.join(words)}], if they say why there is no score)"
+    ),
+    lambda low, high, step: f"prepare_data.scale: [{low:g}, {high:g}, {step:g}]",
+    lambda low, high: (
+        f"prepare_data.options.own_scale: [{low:g}, {high:g}], which maps them linearly onto the study's scale, or cuts: [...], "
+        "the lowest score of each of its levels but the first"
+    ),
+)
+
+
+def scores(seen: Counter[str], scale: Scale, write: Lines = STUDY) -> str:
+    """What to write where these scores (as they stand, with how often) cannot be used; "" where nothing is known."""
     seen = Counter({cell: count for cell, count in seen.items() if not files.missing(cell)})
     numbers = {cell: files.number(cell) for cell in seen}
     values = [value for value in numbers.values() if value == value]
@@ -32,15 +55,30 @@ def scores(seen: Counter[str], scale: Scale) -> str:
         made = f"Scores such as {files.listed(dates[:2])} are dates: a spreadsheet has made them of scores such as 3-4."
         return f" {made} Mend them at their source, with the column's format set to text."
     if words and len(words) <= FEW:
-        lines = ", ".join(f"{word}: ..." for word in sorted(words)[:6])
         given = f"The words {files.listed(sorted(words))} stand for scores"
-        return f" {given}: write prepare_data.options.labels: {{{lines}}}, or take their rows out."
+        return f" {given}: write {write.labels(sorted(words)[:6])}, or take their rows out."
     if values and sum(not scale.contains(value) for value in values):
         step = next((step for step in (1, 0.5, 0.25, 0.1) if all((value / step).is_integer() for value in values)), 0.01)
-        ends = f"[{min(values):g}, {max(values):g}, {step:g}]"
+        low, high = min(values), max(values)
+        if scale.low <= low and high <= scale.high:
+            low, high = scale.low, scale.high
+        elif low >= 0 and 75 < high <= 100:
+            low, high = 0, 100
         given = f"The scores go from {min(values):g} to {max(values):g}"
-        return f" {given}: write prepare_data.scale: {ends}, with the ends that the scale has."
+        if write.own is None or (high - low) / step < MOST_LEVELS:
+            return f" {given}: write {write.scale(low, high, step)}, with the ends that the scale has."
+        return f" {given}, more levels than the {MOST_LEVELS} that a Teacher can answer: write {write.own(low, high)}."
     return ""
+
+
+def scales(ends: Mapping[str, tuple[float, float]], scale: Scale) -> str:
+    """What to write where prompts have scales of their own; "" where they do not. `ends`: lowest and highest score by prompt."""
+    highest = [high for _, high in ends.values()]
+    if len(ends) < 2 or max(highest) <= scale.high or max(highest) < 2 * min(highest):
+        return ""
+    lines = ", ".join(f"{prompt}: [{low:g}, {high:g}]" for prompt, (low, high) in ends.items())
+    told = "The prompts have scales of their own: write prepare_data.options.own_scale:"
+    return f" {told} {{{lines}}}, with the ends that these scales have."
 
 
 def look_alikes(column: str, groups: Iterable[str]) -> list[str]:

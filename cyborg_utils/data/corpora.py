@@ -1,12 +1,14 @@
 """Corpora: any of them -> one `datasets.Dataset` with the same columns, checked, split and saved.
 
 Columns: essay_id, text, prompt, assignment, score, second_score, true_score, level, stratum, traits{}, groups{}, split.
+Where a table keeps essays without a score (`options.unscored: keep`), these have the split "pool", and no score and level.
 `sources.CORPORA` reads; here the rows are split, turned into a dataset, saved and loaded. Texts go from file to file and are
 never all in memory, so a corpus may be larger than memory (`frame(text=True)` is for studies, whose texts fit).
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import weakref
@@ -22,7 +24,7 @@ from datasets import Dataset, DatasetInfo, Features, Value, load_from_disk
 from cyborg_utils.core import atomic, config, paths, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.data import files, splits, table
+from cyborg_utils.data import files, near_duplicates, splits, table
 from cyborg_utils.data.sources import CORPORA
 from cyborg_utils.data.spool import Store
 
@@ -33,13 +35,18 @@ BASIC = {
     "stratum": Value("int64"),
 }
 COLUMNS = ["essay_id", "prompt", "score", "second_score", "true_score", "level", "split"]  # of `frame`, before groups and traits
+FIRST = "first_score"  # a further column, where several people's scores were combined: the first one's own
+POOL = "pool"  # the split of essays without a score
 ROWS = "data-00000-of-00001.arrow"  # its name, and the state, as `Dataset.save_to_disk` has them
 STATE = {"_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": None}
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared corpus. `counts`: rows_read = essays + excluded + repeated; `sources`: the files read; `notes`: for readers."""
+    """A prepared corpus. `counts`: rows_read = essays + excluded + repeated; `sources`: the files read; `notes`: for readers.
+
+    `clusters`: a number for each essay of `split`, equal for essays that belong together: copies, near-duplicates, one writer's.
+    """
 
     dataset: Dataset
     exclusions: pd.DataFrame  # file, row, column, reason, essay_id
@@ -47,6 +54,7 @@ class Prepared:
     counts: dict[str, int]
     sources: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    clusters: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
 def prepare(profile: str) -> Prepared:
@@ -58,24 +66,29 @@ def build(settings: dict[str, Any]) -> Prepared:
     """`prepare` for given settings."""
     raw, rubric = CORPORA[settings["corpus"]].read(settings), files.rubric(settings.get("options", {}))
     essays, exclusions, notes = raw.frame, raw.exclusions, list(raw.notes)
-    essays["level"] = Scale(*settings["scale"]).level(essays["score"])
+    essays["level"] = _levels(essays["score"], settings)
     essays["duplicate"], essays["place"] = raw.store.copies(), np.arange(len(essays))
     if settings["test"] == 0:
         essays, dropped = _without_leaks(essays)
         exclusions = pd.concat([exclusions, dropped], ignore_index=True) if len(dropped) else exclusions
     copies = int(essays["duplicate"].duplicated().sum())
     notes += [f"{copies} essay(s) repeat the text of another; copies share a split."] if copies else []
+    essays["duplicate"] = _clusters(essays, raw.store, settings, notes)
     by = settings.get("stratify", "nothing")
     if by == "length":
         words = np.concatenate([[len(text.split()) for text in texts["text"].to_pylist()] for texts in raw.store.batches()])
         essays["words"] = words[essays["place"]]
     essays["stratum"] = splits.strata(essays, by)
-    essays["split"] = splits.assign(essays, dev=settings["dev"], test=settings["test"], seed=settings["split_seed"])
+    scored = essays["score"].notna()
+    essays.loc[~scored, "split"] = POOL
+    essays.loc[scored, "split"] = splits.assign(
+        essays[scored], dev=settings["dev"], test=settings["test"], seed=settings["split_seed"]
+    )
     dataset = _dataset(essays, raw.store)
     counts = {"rows_read": raw.rows_read, "repeated": raw.repeated, "excluded": len(exclusions), "essays": len(essays)}
-    return Prepared(
-        dataset, exclusions, essays[["essay_id", "split"]].copy(), counts, [*raw.sources, *filter(None, [rubric])], notes
-    )
+    read = [*raw.sources, *filter(None, [rubric])]
+    clusters = pd.factorize(essays["duplicate"], sort=True)[0]
+    return Prepared(dataset, exclusions, essays[["essay_id", "split"]].copy(), counts, read, notes, clusters)
 
 
 def sources(settings: dict[str, Any]) -> list[Path]:
@@ -109,9 +122,11 @@ def load(profile: str) -> Dataset:
 def frame(dataset: Dataset, text: bool = False) -> pd.DataFrame:
     """One flat row an essay: essay_id, prompt, score, second_score, true_score, level, split, groups.<name>, traits.<name>.
 
+    Where several people's scores were combined, also first_score: then this and second_score are those of two people.
+
     `text=True` adds text and assignment. Missing numbers are NaN, missing groups None.
     """
-    names = [*COLUMNS, *["text", "assignment"] * text]
+    names = [*COLUMNS, *[FIRST] * (FIRST in dataset.features), *["text", "assignment"] * text]
     plain = dataset.with_format(None)
     flat = pd.DataFrame({name: plain[name][:] for name in names})
     for kind in ("groups", "traits"):
@@ -119,7 +134,7 @@ def frame(dataset: Dataset, text: bool = False) -> pd.DataFrame:
         for name in dataset.features[kind] if kind in plain.column_names else []:
             dtype = float if kind == "traits" else object
             flat[f"{kind}.{name}"] = pd.Series([value[name] for value in values], dtype=dtype)
-    return flat.astype({"second_score": float, "true_score": float})
+    return flat.astype({name: float for name in flat if name in (FIRST, "second_score", "true_score")})
 
 
 def draw_human(dataset: Dataset, fraction: float, seed: int) -> np.ndarray:
@@ -137,6 +152,59 @@ def draw_human(dataset: Dataset, fraction: float, seed: int) -> np.ndarray:
     return train["essay_id"].to_numpy(dtype=object)[np.sort(chosen)].astype(str)
 
 
+def _levels(score: pd.Series, settings: dict[str, Any]) -> pd.Series:
+    """Levels of scores, missing where a score is. Raises CyborgError where all are."""
+    scored = score.dropna()
+    if scored.empty:
+        raise CyborgError(f"column {settings['score']}: no essay has a score. Score some of them by hand first.")
+    levels = pd.Series(Scale(*settings["scale"]).level(scored), index=scored.index)
+    return levels if len(scored) == len(score) else levels.astype("Int64").reindex(score.index)
+
+
+def _clusters(essays: pd.DataFrame, store: Store, settings: dict[str, Any], notes: list[str]) -> np.ndarray:
+    """Keys of essays that belong together, (n,): copies as they are, and in a user's table near-duplicates and one writer's.
+
+    Adds sentences on what was found to `notes`.
+    """
+    own = settings["corpus"] == "table"
+    alike = settings.get("options", {}).get(
+        "near_duplicates", near_duplicates.ALIKE if len(essays) <= near_duplicates.MOST else 0
+    )
+    near: list[tuple[int, int]] = []
+    if own and alike:
+        if not 0 < alike <= 1:
+            raise CyborgError(
+                f"prepare_data.options.near_duplicates: {alike:g}: must be a share above 0 and at most 1, or 0 for none."
+            )
+        places = {place: at for at, place in enumerate(essays["place"])}
+        texts = itertools.chain.from_iterable(batch["text"].to_pylist() for batch in store.batches())
+        near = [(places[a], places[b]) for a, b in near_duplicates.pairs(texts, alike) if a in places and b in places]
+        keys, score, names, split = (essays[name].to_numpy() for name in ("duplicate", "score", "essay_id", "split"))
+        new = [(a, b) for a, b in near if keys[a] != keys[b]]
+        unlike = [(a, b) for a, b in near if abs(score[a] - score[b]) > 0]
+        if new:
+            told = f"such as {files.listed(names[list(new[0])])}; near-duplicates share a split."
+            notes.append(
+                f"{len({b for _, b in new}):,} essay(s) share {alike:.0%} or more of their word triples with another, {told}"
+            )
+        if across := sum((split[a] == "test") != (split[b] == "test") for a, b in new) if settings["test"] == 0 else 0:
+            notes.append(f"{across:,} pair(s) of near-duplicates stand on both sides of the split that the table brings.")
+        if unlike:
+            told = f"such as {files.listed(names[list(unlike[0])])}. Are these scores right?"
+            notes.append(f"{len(unlike):,} pair(s) of copies or near-duplicates have different scores, {told}")
+    elif own and "near_duplicates" not in settings.get("options", {}):
+        notes.append(f"Near-duplicates were not looked for among {len(essays):,} essays; options.near_duplicates: 0.7 does.")
+    writers: list[tuple[int, int]] = []
+    if "writer" in essays:
+        writers = [*near_duplicates.same(essays["writer"])]
+        count = essays["writer"].replace("", np.nan).nunique()
+        notes.append(f"{count:,} writers wrote {len(essays):,} essays; the essays of a writer share a split.")
+        sides = essays.groupby("writer")["split"].nunique().drop("", errors="ignore")
+        if settings["test"] == 0 and (sides > 1).any():
+            notes.append(f"{int((sides > 1).sum()):,} writer(s) stand on both sides of the split that the table brings.")
+    return near_duplicates.together(essays["duplicate"].to_numpy(), near, writers)
+
+
 def _without_leaks(essays: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """For a corpus with its own split: where a text is on both sides, the test copy stays; the others become exclusions."""
     rank = essays["split"].map({"test": 0, "dev": 1}).fillna(2)
@@ -150,7 +218,7 @@ def _without_leaks(essays: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _dataset(essays: pd.DataFrame, store: Store) -> Dataset:
     """The essays with the store's texts, as a dataset on disk in the store's folder, which is removed with it."""
-    features = dict(BASIC)
+    features = BASIC | ({FIRST: Value("float64")} if FIRST in essays else {})
     for kind, value in (("traits", "float64"), ("groups", "string")):
         names = [name.removeprefix(f"{kind}.") for name in essays.columns if name.startswith(f"{kind}.")]
         features[kind] = {name: Value(value) for name in names}

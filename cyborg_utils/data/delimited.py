@@ -7,6 +7,7 @@ it is read without quoting (a TSV in which every line is a row) or refused with 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import re
@@ -19,6 +20,7 @@ from typing import Any
 
 from cyborg_utils.core import paths
 from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.data import headers
 
 ENDINGS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -41,7 +43,7 @@ class Dialect:
     quoted: bool = True
     commas: frozenset[int] = frozenset()  # columns of numbers with decimal commas
     skipped: int = 0  # lines before the header
-    heads: int = 0  # rows below the header that are headers too
+    head: headers.Header = headers.Header()
     notes: tuple[tuple[str, str], ...] = ()
 
 
@@ -50,7 +52,6 @@ class Survey:
     """What one reading of a whole file finds."""
 
     names: list[str] = field(default_factory=list)
-    heads: int = 0
     blank: int = 0
     merged: tuple[int, int] = (0, 0)  # first and last line of a cell that swallows what look like rows
     sure: bool = False  # whether other rows tell so
@@ -59,7 +60,7 @@ class Survey:
     commas: frozenset[int] = frozenset()  # columns of numbers with decimal commas
 
 
-def dialect(path: Path, encoding: str, *, delimiter: str = "", quoting: str = "", decimal: str = "") -> Dialect:
+def dialect(path: Path, encoding: str, *, delimiter: str = "", quoting: str = "", decimal: str = "", header: int = 0) -> Dialect:
     """The dialect of a file: as given, else found. Raises CyborgError where quotation marks would make rows merge."""
     with opened(path, encoding) as handle:
         head, letters = [], 0
@@ -75,6 +76,9 @@ def dialect(path: Path, encoding: str, *, delimiter: str = "", quoting: str = ""
     if not delimiter and char != ENDINGS[path.suffix.lower()]:
         notes.append((f"with cells separated by {DELIMITERS.get(char, repr(char))}", "delimiter"))
     quoted = quoting != "none"
+    head, above = _header(path, encoding, char, quoted=quoted, skipped=skipped, row=header)
+    skipped += above
+    notes += [(f"with its header in row {head.row}", "header")] if head.row > 1 and not header else []
     found = _survey(path, encoding, char, quoted=quoted, skipped=skipped, decimal=decimal)
     doubtful = quoting == "" and char == "\t" and (found.broken or found.sure or found.ragged)
     if doubtful and _each_line_is_a_row(path, encoding, char, skipped):
@@ -93,53 +97,41 @@ def dialect(path: Path, encoding: str, *, delimiter: str = "", quoting: str = ""
             "or to csv, if the cell is right."
         )
     notes += [("with decimal commas", "decimal")] if found.commas and not decimal else []
-    notes += [(f"without {found.heads} further header row(s)", "")] if found.heads else []
+    notes += [(f"without {head.more} further header row(s)", "")] if head.more else []
     notes += [(f"without {found.blank} blank row(s)", "")] if found.blank else []
     if twice := sorted({name for name in found.names if found.names.count(name) > 1}):
         shown = ", ".join(repr(name[:40]) for name in twice[:5])
-        notes.append((f"with numbers after column names that stand twice ({shown}), as in {numbered(twice[-1:] * 2)[1]!r}", ""))
-    return Dialect(char, quoted, found.commas, skipped, found.heads, tuple(notes))
+        notes.append(
+            (f"with numbers after column names that stand twice ({shown}), as in {headers.numbered(twice[-1:] * 2)[1]!r}", "")
+        )
+    return Dialect(char, quoted, found.commas, skipped, head, tuple(notes))
 
 
 def rows(path: Path, encoding: str, how: Dialect) -> Iterator[tuple[int, dict[str, Any], str]]:
-    """(number as in a spreadsheet, where the header is row 1; cells by column name; fault or "") of every row not blank."""
+    """(number as in a spreadsheet, where the first row is row 1; cells by column name; fault or "") of every row not blank."""
     with opened(path, encoding) as handle:
         reader = _reader(itertools.islice(handle, how.skipped, None), how.delimiter, how.quoted)
-        names = numbered(_names(reader))
-        number = 1
-        for number, cells in enumerate(reader, start=2):
-            if number - 2 < how.heads or not any(map(str.strip, cells)):
+        names = headers.numbered(_names(reader))
+        number = first = how.head.row
+        more = how.head.more
+        for number, cells in enumerate(reader, start=first + 1):
+            if not any(map(str.strip, cells)):
+                continue
+            if more:
+                more -= 1
                 continue
             fault = "" if len(cells) == len(names) else f"{len(cells)} cells where the header has {len(names)}"
             for column in how.commas:
                 if column < len(cells) and _like(COMMA, cells[column]):
                     cells[column] = cells[column].replace(",", ".")
             yield number, dict(itertools.zip_longest(names, cells[: len(names)])), fault
-    if number == 1:
+    if number == how.head.row:
         raise CyborgError(f"{paths.shown(path)}: the file has no rows. Check that it was downloaded or saved whole.")
 
 
 def opened(path: Path, encoding: str):
     """The file as text, its line ends as they are; broken bytes become surrogates."""
     return path.open(encoding=encoding, errors="surrogateescape", newline="")
-
-
-def numbered(names: list[str]) -> list[str]:
-    """Column names; those that stand twice get numbers (`score (1)`, `score (2)`), so that neither is taken for the other."""
-    often, seen = Counter(names), Counter()
-    taken = []
-    for name in names:
-        seen[name] += 1
-        taken.append(f"{name} ({seen[name]})".strip() if often[name] > 1 else name)
-    return taken if len(set(taken)) == len(names) else [f"{name} [{at}]" for at, name in enumerate(names, start=1)]
-
-
-def header_rows(first: list[list[str]]) -> int:
-    """How many of the first rows below the header are headers too: labels and ids (Qualtrics), points possible (Canvas)."""
-    for at, cells in enumerate(first, start=1):
-        if any(cell.startswith('{"ImportId"') for cell in cells) or any(cell.strip() == "Points Possible" for cell in cells):
-            return at
-    return 0
 
 
 def _names(reader: Iterator[list[str]]) -> list[str]:
@@ -155,18 +147,42 @@ def _like(pattern: re.Pattern, cell: str) -> bool:
 
 
 def _delimiter(head: list[str], usual: str) -> str:
-    """The delimiter that gives the first rows as many cells as the header; `usual` unless it fails and another does better."""
+    """The delimiter that gives the first rows as many cells as the header; `usual` unless it fails and another does better.
 
-    def share(char: str) -> float:
+    Where none does, the header is the first row that has as many cells as most rows: titles may stand above it.
+    """
+
+    def share(char: str, titles: bool) -> float:
         shares = [-1.0]
         for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
             found = list(csv.reader(head, delimiter=char, quoting=quoting))
-            if found and len(found[0]) > 1:
-                shares.append(sum(len(cells) == len(found[0]) for cells in found) / len(found))
+            widths = [len(cells) for cells in found]
+            if titles and (several := Counter(width for width in widths if width > 1).most_common(1)):
+                widths = widths[widths.index(several[0][0]) :]
+            if widths and widths[0] > 1:
+                shares.append(widths.count(widths[0]) / len(widths))
         return max(shares)
 
-    best = max(dict.fromkeys([usual, *DELIMITERS]), key=share)
-    return best if share(usual) < 0.5 and share(best) > 0.8 else usual
+    for titles in (False, True):
+        best = max(dict.fromkeys([usual, *DELIMITERS]), key=lambda char, titles=titles: share(char, titles))
+        if share(usual, titles) >= 0.5 or share(best, titles) > 0.8:
+            return usual if share(usual, titles) >= 0.5 else best
+    return usual
+
+
+def _header(path: Path, encoding: str, delimiter: str, *, quoted: bool, skipped: int, row: int) -> tuple[headers.Header, int]:
+    """The header, in `row` or found, and the number of lines that stand above it."""
+    first, ends = [], []
+    with opened(path, encoding) as handle:
+        reader = _reader(itertools.islice(handle, skipped, None), delimiter, quoted)
+        with contextlib.suppress(csv.Error):  # the survey tells where
+            for cells in itertools.islice(reader, headers.LOOKED_AT + row):
+                first.append([cell.lstrip("\ufeff") for cell in cells])
+                ends.append(reader.line_num)
+    head = headers.find(first, row)
+    if head.row > max(1, len(first)):
+        raise CyborgError(f"{paths.shown(path)}: its header cannot be row {head.row}: it has {len(first)} rows. Set `header`.")
+    return head, ends[head.row - 2] if head.row > 1 else 0
 
 
 def _each_line_is_a_row(path: Path, encoding: str, delimiter: str, skipped: int) -> bool:
@@ -201,7 +217,7 @@ def _survey(path: Path, encoding: str, delimiter: str, *, quoted: bool, skipped:
         reader = _reader(lines, delimiter, quoted)
         try:
             found.names = _names(reader)
-            width, first = len(found.names), []
+            width = len(found.names)
             shapes, kinds = [Counter() for _ in found.names], [Counter() for _ in found.names]
             own, lines.of_row, known = lines.of_row, [], 0
             if len(own) > 1 and (inside := _like_rows(own, found.names, width, delimiter)):
@@ -209,7 +225,6 @@ def _survey(path: Path, encoding: str, delimiter: str, *, quoted: bool, skipped:
                 suspects.append((1 + skipped, reader.line_num + skipped, *inside))
             for number, cells in enumerate(reader):
                 own, lines.of_row = lines.of_row, []
-                first += [cells] if number < 3 else []
                 found.blank += bool(cells) and not any(map(str.strip, cells))
                 several += len(own) > 1
                 if len(own) > 1 and (inside := _like_rows(own, cells, width, delimiter)):
@@ -226,7 +241,6 @@ def _survey(path: Path, encoding: str, delimiter: str, *, quoted: bool, skipped:
         except csv.Error as error:
             found.broken = f"{reader.line_num + skipped}: {error}"
             return found
-    found.heads = header_rows(first)
     found.commas = frozenset(at for at, kind in enumerate(kinds) if decimal != "." and _has_commas(kind, sure=decimal == ","))
     _judge(found, suspects, shapes, several)
     return found

@@ -1,4 +1,4 @@
-"""Corpus files: finding them, reading rows (CSV, TSV, Excel, Parquet, JSON), and interpreting cells."""
+"""Corpus files: finding them, reading rows (CSV, TSV, workbooks, Parquet, JSON), and interpreting cells."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ import pyarrow.parquet
 
 from cyborg_utils.core import atomic, paths
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.data import delimited, encodings, spreadsheets
+from cyborg_utils.data import delimited, encodings, headers, spreadsheets
 
 MISSING = {"", "na", "n/a", "nan", "none", "null"}  # of a group or a score, not of a text
+READING = ("encoding", "delimiter", "quoting", "decimal", "sheet", "header")  # what `layout` finds out unless it is given
 KINDS = [*delimited.ENDINGS, ".parquet", ".jsonl", ".ndjson", ".json", *spreadsheets.ENDINGS]
 
 
 class Row(NamedTuple):
     """One row: its number as the user sees it, its cells by column name, and the reason why it is unreadable, or ""."""
 
-    number: int  # CSV, TSV, Excel: as in a spreadsheet, where the header is row 1; Parquet, JSON: the first is row 1
+    number: int  # CSV, TSV, workbooks: as in a spreadsheet, where the header is mostly row 1; Parquet, JSON: the first is row 1
     cells: dict[str, Any]
     fault: str
 
@@ -160,16 +161,24 @@ class Layout:
     encoding: str = ""
     dialect: delimited.Dialect | None = None
     sheet: str = ""
-    heads: int = 0  # rows below a sheet's header that are headers too
+    head: headers.Header = headers.Header()
     notes: tuple[str, ...] = ()
 
 
 def layout(
-    path: Path, *, encoding: str = "", delimiter: str = "", quoting: str = "", decimal: str = "", sheet: str = ""
+    path: Path,
+    *,
+    encoding: str = "",
+    delimiter: str = "",
+    quoting: str = "",
+    decimal: str = "",
+    sheet: str = "",
+    header: str | int = "",
 ) -> Layout:
     """How to read a file: as given, else as found. One note says what was found that is not the plain case.
 
-    Raises CyborgError for faults of the file as a whole: an unknown kind, no encoding that can be told, merging rows.
+    `header`: the row of the column names, from 1. Raises CyborgError for faults of the file as a whole: an unknown kind, no
+    encoding that can be told, merging rows.
     """
     kind = path.suffix.lower()
     if kind not in KINDS:
@@ -179,36 +188,39 @@ def layout(
             raise CyborgError(f"{paths.shown(path)}: {name} {value[:9]!r} is unknown. Use {' or '.join(map(repr, allowed))}.")
     if delimiter and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
         raise CyborgError(f"{paths.shown(path)}: {delimiter[:9]!r} cannot be its delimiter. Give one character, such as ';'.")
+    if header and not re.fullmatch(r"[1-9]\d{0,5}", str(header)):
+        raise CyborgError(f"{paths.shown(path)}: header {str(header)[:9]!r} must be the number of a row, such as 3.")
+    row = int(header or 0)
     if kind == ".parquet":
         return Layout(kind)
     with _readable(path), path.open("rb") as handle:
         start = handle.read(4)
-    if start == spreadsheets.OLD:
-        raise CyborgError(f"{paths.shown(path)}: an Excel file of before 2007 (.xls). Save it as .xlsx or as CSV (UTF-8).")
-    if kind in spreadsheets.ENDINGS or start == spreadsheets.ZIP:
-        return _sheet(path, sheet)
+    if kind in spreadsheets.ENDINGS or start in spreadsheets.STARTS:
+        return _sheet(path, sheet, row)
     with _as_text(path):
         code = encoding or encodings.encoding_of(path)
         found: list[tuple[str, str]] = [] if encoding or code.startswith("utf-8") else [(f"as {code}", "encoding")]
-        how = None
+        how, head = None, headers.Header()
         if kind in delimited.ENDINGS:
-            how = delimited.dialect(path, code, delimiter=delimiter, quoting=quoting, decimal=decimal)
+            how = delimited.dialect(path, code, delimiter=delimiter, quoting=quoting, decimal=decimal, header=row)
+            head = how.head
             found += how.notes
-    return Layout(kind, code, how, notes=_note(path, found))
+    return Layout(kind, code, how, head=head, notes=_note(path, found))
 
 
-def _sheet(path: Path, sheet: str) -> Layout:
+def _sheet(path: Path, sheet: str, row: int) -> Layout:
     with _readable(path):
         there = spreadsheets.sheets(path)
         if not there or sheet and sheet not in there:
             told = f"no sheet {listed([sheet])} with rows; it has {listed(there)}" if there else "no sheet has rows"
             raise CyborgError(f"{paths.shown(path)}: {told}. Check that it was saved whole, or set `sheet`.")
         chosen = sheet or there[0]
-        heads = spreadsheets.header_rows(path, chosen)
+        head = spreadsheets.header(path, chosen, row)
     found = [(f"from sheet {listed([chosen])} of {len(there)}", "sheet")] if len(there) > 1 and not sheet else []
-    found += [(f"without {heads} further header row(s)", "")] if heads else []
-    found += [("as the Excel workbook that it is", "")] if path.suffix.lower() not in spreadsheets.ENDINGS else []
-    return Layout(spreadsheets.ENDINGS[0], sheet=chosen, heads=heads, notes=_note(path, found))
+    found += [(f"with its header in row {head.row}", "header")] if head.row > 1 and not row else []
+    found += [(f"without {head.more} further header row(s)", "")] if head.more else []
+    found += [("as the workbook that it is", "")] if path.suffix.lower() not in spreadsheets.ENDINGS else []
+    return Layout(spreadsheets.ENDINGS[0], sheet=chosen, head=head, notes=_note(path, found))
 
 
 def _note(path: Path, found: list[tuple[str, str]]) -> tuple[str, ...]:
@@ -230,7 +242,7 @@ def rows(path: Path, how: Layout | None = None) -> Iterator[Row]:
         yield from _parquet(path)
     elif how.sheet:
         with _readable(path):
-            yield from itertools.starmap(Row, spreadsheets.rows(path, how.sheet, how.heads))
+            yield from itertools.starmap(Row, spreadsheets.rows(path, how.sheet, how.head))
     else:
         with _as_text(path):
             if how.dialect:
@@ -288,7 +300,11 @@ def _json(path: Path, how: Layout) -> Iterator[Row]:
 
 
 def _row(number: int, cells: Any) -> Row:
-    return Row(number, cells, "") if isinstance(cells, dict) else Row(number, {}, "the line is not a JSON object")
+    """A row of a JSON object; what stands in an object within it is a column too, named `outer.inner`."""
+    if not isinstance(cells, dict):
+        return Row(number, {}, "the line is not a JSON object")
+    inner = {f"{name}.{key}": each for name, cell in cells.items() if isinstance(cell, dict) for key, each in cell.items()}
+    return Row(number, cells | {name: cell for name, cell in inner.items() if name not in cells}, "")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

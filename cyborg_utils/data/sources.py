@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from cyborg_utils.core import paths
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.data import files, simulated, table
+from cyborg_utils.data import files, own_table, simulated, table
+from cyborg_utils.data.columns import Columns
 
 ELLIPSE_TEST, ELLIPSE_TRAIN = "ELLIPSE_Final_github_test.csv", "ELLIPSE_Final_github_train.csv"
 ELLIPSE_TRAITS = ["Cohesion", "Syntax", "Vocabulary", "Phraseology", "Grammar", "Conventions"]
@@ -50,7 +51,7 @@ def ellipse(settings: dict[str, Any]) -> table.Raw:
     """
     if settings["score"] not in ["Overall", *ELLIPSE_TRAITS]:
         raise CyborgError(f"prepare_data.score: {settings['score']!r} is none of Overall, {', '.join(ELLIPSE_TRAITS)}")
-    columns = table.Columns(
+    columns = Columns(
         id="text_id_kaggle",
         text="full_text",
         score=settings["score"],
@@ -79,7 +80,7 @@ def persuade(settings: dict[str, Any]) -> table.Raw:
             f"{paths.shown(sources[0])}, row 1: no column competition_set, so no official split. "
             f"Use {' and '.join(PERSUADE_DISCOURSE)}, which have it, or set prepare_data.test to a number of essays or a share."
         )
-    columns = table.Columns(
+    columns = Columns(
         id="essay_id_comp",
         text="full_text",
         score=settings["score"],
@@ -99,7 +100,7 @@ def asap2_files(settings: dict[str, Any]) -> list[Path]:
 
 def asap2(settings: dict[str, Any]) -> table.Raw:
     """The two official files with their split (`set`) where `test: 0`; else all essays of the files found, to be split here."""
-    columns = table.Columns(
+    columns = Columns(
         id="essay_id",
         text="full_text",
         score=settings["score"],
@@ -121,5 +122,5 @@ CORPORA = {
     "ellipse": Corpus(ellipse_files, ellipse),
     "persuade": Corpus(persuade_files, persuade),
     "asap2": Corpus(asap2_files, asap2),
-    "table": Corpus(table.sources, table.read),
+    "table": Corpus(own_table.sources, own_table.read),
 }

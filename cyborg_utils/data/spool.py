@@ -21,7 +21,7 @@ import pyarrow as pa
 from cyborg_utils.core import atomic, paths
 
 HEAVY = ("text", "assignment")
-NUMBERS = {"row": pa.int64(), **dict.fromkeys(("score", "second_score", "true_score"), pa.float64())}
+NUMBERS = {"row": pa.int64(), **dict.fromkeys(("score", "first_score", "second_score", "true_score"), pa.float64())}
 BATCH = 1000  # most rows that wait to be written
 LETTERS = 1 << 22  # most characters that wait to be written
 FIRST, SORTED = 64, 1 << 27  # bytes of a key that are compared first, and of all keys at most

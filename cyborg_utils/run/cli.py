@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cyborg_utils.core import config, paths
+from cyborg_utils.core import caches, config, paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 
@@ -22,10 +22,12 @@ READING = {  # how a file is read, where what is found out is wrong
     "encoding": "of the file (default: found out)",
     "quoting": "csv: quotation marks enclose cells; none: they are ordinary characters (default: found out)",
     "decimal": "mark of numbers, . or , (default: found out)",
-    "sheet": "of an Excel workbook (default: the first that has rows)",
+    "sheet": "of a workbook (default: the first that has rows)",
+    "header": "row of the column names (default: found out)",
 }
 AUDIT = "14_audit_scores"  # the notebook behind `cyborg audit`, and which of its parameters are options
-AUDIT_OPTIONS = ("id", "human", "second", "prompt", "groups", "none_is_value", "scale", "machine_scale")
+AUDIT_OPTIONS = ("id", "human", "second", "prompt", "weight", "groups", "none_is_value", "scale", "machine_scale")
+SCORING = ("condition_codes", "combine", "adjudication", "rater", "unscored")  # of the audit: how people's scores are read
 FAILED = 3  # exit code of an audit that breaks a rule of --fail-on; a mistake of the user is 1, an unknown option 2
 
 
@@ -33,6 +35,7 @@ FAILED = 3  # exit code of an audit that breaks a rule of --fail-on; a mistake o
 
 
 def reproduce(options: argparse.Namespace) -> int:
+    caches.check()
     from cyborg_utils.run import workflow
 
     wishes = {name: getattr(options, name) for name in ("profile", "tables", "keep", "cores", "cluster")}
@@ -68,6 +71,8 @@ def audit(options: argparse.Namespace) -> int:
     asked = [rules.parse(rule, options.machine, options.groups) for rule in options.fail_on]
     given = {key: getattr(options, key) for key in AUDIT_OPTIONS}
     given["reading"] = {key: getattr(options, key) for key in READING if getattr(options, key)}
+    given["scoring"] = {key: getattr(options, key) for key in SCORING if getattr(options, key)}
+    given["scoring"] |= {"labels": _labels(options.labels)} if options.labels else {}
     machines.chosen_pairs(options.machine, options.pair)
     machines.load(
         file, machines=options.machine, **given | {"scale": Scale(*options.scale)}
@@ -229,6 +234,13 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--second", default="", help="column of a second human score, if there is one")
     one.add_argument("--prompt", default="", help="column of prompts: agreement is judged within prompts, then pooled")
+    one.add_argument("--rater", default="", help="column of people, where each row is one person's score of an essay")
+    one.add_argument("--combine", choices=["first", "mean"], help="how several people's scores become one (default: first)")
+    one.add_argument("--adjudication", default="", help="column of a score that counts in their place, where it is filled")
+    one.add_argument("--labels", nargs="*", default=[], metavar="WORD=SCORE", help="scores that are words, such as A=6 B=5")
+    one.add_argument("--condition-codes", nargs="*", default=[], help="words that say why there is no score; left out")
+    one.add_argument("--unscored", choices=["drop"], help="drop: essays that lack a human or machine score are left out")
+    one.add_argument("--weight", default="", help="column of sampling weights")
     one.add_argument("--groups", nargs="*", default=[], help="columns that name groups of writers")
     one.add_argument("--none-is-value", action="store_true", help="groups called None, NA or the like are groups, not unknown")
     one.add_argument("--scale", nargs=3, type=float, required=True, metavar=("LOW", "HIGH", "STEP"))
@@ -274,6 +286,18 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _labels(pairs: list[str]) -> dict[str, float]:
+    """Scores by the words that stand for them, from `WORD=SCORE`. Raises CyborgError for another form."""
+    found = {}
+    for pair in pairs:
+        word, _, score = pair.rpartition("=")
+        try:
+            found[word] = float(score)
+        except ValueError:
+            raise CyborgError(f"--labels {pair[:40]!r}: give words with their scores, such as A=6 B=5.") from None
+    return found
+
+
 def _how_to_read(command: argparse.ArgumentParser) -> None:
     """The options `READING` of a command that reads a person's file."""
     for name, told in READING.items():
@@ -283,6 +307,7 @@ def _how_to_read(command: argparse.ArgumentParser) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its code; a mistake of the user ends in one message on standard error and code 1."""
     options = parser().parse_args(arguments)
+    caches.settle()
     try:
         if code := options.does(options):
             sys.exit(code)

@@ -119,8 +119,8 @@ def _execute(path: Path, working: Path, values: dict[str, Any], profile: str, lo
             with tempfile.TemporaryDirectory(prefix="cyborg-", dir="/tmp") as folder:
                 kernels = {"transport": "ipc", "connection_file": f"{folder}/kernel.json", "lock": lock}
                 return papermill.execute_notebook(
-                    path,
-                    working,
+                    _literal(path),
+                    _literal(working),
                     values,
                     kernel_name="python3",
                     cwd=paths.home(),
@@ -146,6 +146,11 @@ def _execute(path: Path, working: Path, values: dict[str, Any], profile: str, lo
             print(f"{working.stem}: the kernel did not start ({error}); once more.", file=sys.stderr, flush=True)
             time.sleep(attempt)
     raise AssertionError("not reached")
+
+
+def _literal(path: Path) -> Path:
+    """A path for papermill, which fills in parameters between braces."""
+    return Path(str(path).replace("{", "{{").replace("}", "}}"))
 
 
 def _cells_begun(working: Path) -> int:

@@ -329,12 +329,15 @@ def _true_variance(sums: np.ndarray, error: ArrayLike) -> np.ndarray:
     return _over(between - total**2 / some - (n - 1) * error, count - squares / some)
 
 
+def two_people(essays: pd.DataFrame) -> pd.DataFrame:
+    """Scores of two people for each essay, (n, 2): columns score and second_score; first_score, where score combines both."""
+    return essays[["first_score" if "first_score" in essays else "score", "second_score"]].set_axis(["first", "second"], axis=1)
+
+
 def qwk_of_people(essays: pd.DataFrame, scale: Scale) -> float:
-    """QWK of two people (columns score, second_score) on the essays that both scored; NaN where there are none."""
-    double = essays.dropna(subset=["second_score"])
-    return (
-        qwk(scale.level(double["score"]), scale.level(double["second_score"]), levels=scale.size) if len(double) else float("nan")
-    )
+    """QWK of `two_people` on the essays that both scored; NaN where there are none."""
+    double = two_people(essays).dropna()
+    return qwk(scale.level(double["first"]), scale.level(double["second"]), levels=scale.size) if len(double) else float("nan")
 
 
 def human_agreement(ratings: ArrayLike, scale: Scale) -> pd.DataFrame:

@@ -29,7 +29,8 @@ def agreement_table(
     of the scores before mean and SD are matched. prmse is NaN where fewer than `metrics.MIN_DOUBLE` essays have a second score.
     """
     h, score, second = human(raters), human(raters, "score"), human(raters, "second_score")
-    rows, ratings = [], np.column_stack([score, second])
+    first = human(raters, "first_score") if "first_score" in raters else score
+    rows, ratings = [], np.column_stack([first, second])
     for key, arm in raters.groupby(ARM, sort=False):
         levels = by_seed(arm, f"{column}_level")
         pooled = across_seeds(h, levels, resamples=resamples, confidence=confidence, seed=seed)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cyborg_utils.core.config import Run
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.stats.metrics import agreement_metrics
+from cyborg_utils.stats.metrics import agreement_metrics, two_people
 
 SPLITS = ("train", "dev", "test")
 
@@ -36,9 +36,9 @@ def length_bands(essays: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 def human_agreement(essays: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """Agreement of the two human scores, on all essays and on the test essays that have both; empty where no essay has."""
-    double = essays.dropna(subset=["second_score"])
+    double = two_people(essays).assign(split=essays["split"]).dropna(subset=["first", "second"])
     parts = {"all": double, "test": double[double["split"] == "test"]} if len(double) else {}
-    rows = [{"essays": name} | agreement_metrics(part["score"], part["second_score"], scale) for name, part in parts.items()]
+    rows = [{"essays": name} | agreement_metrics(part["first"], part["second"], scale) for name, part in parts.items()]
     return pd.DataFrame(rows, columns=["essays", "n", "qwk", "exact", "adjacent", "r", "smd"])
 
 

@@ -44,7 +44,8 @@ def write(profile: str, name: str, frame: pd.DataFrame) -> Path:
 def write_essays(profile: str, essays: pd.DataFrame) -> Path:
     """Write `essays.csv` from a `corpora.frame` with text: numbers with all their digits, word counts instead of the text."""
     listed = essays.assign(words=essays["text"].str.split().str.len())
-    told = [*corpora.COLUMNS, "words", *(name for name in listed if name.startswith(("groups.", "traits.")))]
+    beside = [name for name in listed if name == corpora.FIRST or name.startswith(("groups.", "traits."))]
+    told = [*corpora.COLUMNS, "words", *beside]
     return artefacts.write(file(profile, "essays"), listed[told].to_csv(index=False, lineterminator="\n"))
 
 

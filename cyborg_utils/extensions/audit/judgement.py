@@ -66,14 +66,15 @@ def thresholds(
     Not known: all, with fewer than `FEWEST` essays or constant human scores; the comparison with two people, with fewer than
     `metrics.MIN_DOUBLE` double-scored essays or a second score that is a copy of the first.
     """
-    human, value, second = (essays[name].to_numpy(dtype=float) for name in ("score", "value", "second_score"))
+    human, value = (essays[name].to_numpy(dtype=float) for name in ("score", "value"))
+    first, second = metrics.two_people(essays).to_numpy(dtype=float).T
     level, given = scale.level(human), scale.nearest(value)
     parts, few = judged_parts(essays), too_few(essays)
     double = [part for part in (part & ~np.isnan(second) for part in parts) if part.sum() >= (FEWEST if len(parts) > 1 else 1)]
     alone = few or no_second(essays) or ("" if double else f"no prompt has {FEWEST} double-scored essays")
-    other = scale.level(np.where(np.isnan(second), human, second))
+    one, other = (scale.level(np.where(np.isnan(rating), human, rating)) for rating in (first, second))
     people = (
-        Interval(math.nan, math.nan, math.nan) if alone else _mean_within(level, [other, given], double, metric="qwk", **options)
+        Interval(math.nan, math.nan, math.nan) if alone else _mean_within(one, [other, given], double, metric="qwk", **options)
     )
     group = metrics.Threshold(f"at most {smd_limit:.2f}", metrics.WILLIAMSON, lambda size: size <= smd_limit)
     name, worst = _largest(by_group)
@@ -129,12 +130,12 @@ def no_ground(essays: pd.DataFrame) -> str:
 
 def no_second(essays: pd.DataFrame) -> str:
     """Why nothing can be said about two people, or ""."""
-    double = essays.dropna(subset=["second_score"])
+    double = metrics.two_people(essays).dropna()
     if double.empty:
         return "no second human score"
     if len(double) < metrics.MIN_DOUBLE:
         return f"{count(len(double), 'double-scored essay')}, {metrics.MIN_DOUBLE} are needed"
-    same = (double["score"] == double["second_score"]).all()
+    same = (double["first"] == double["second"]).all()
     return f"the second score equals the first on all {len(double):,} essays: a copy, not a second person" if same else ""
 
 
@@ -208,7 +209,7 @@ def agreement_of_raters(essays: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """`metrics.agreement_metrics` of the machine and, from enough essays, of the second rater, each with the human scores."""
     rows = {"machine": metrics.agreement_metrics(essays["score"], essays["value"], scale)}
     if not no_second(essays):
-        people = metrics.human_agreement(essays[["score", "second_score"]], scale).iloc[0]
+        people = metrics.human_agreement(metrics.two_people(essays), scale).iloc[0]
         rows["second rater"] = people.drop(["first", "second"]).to_dict()
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("rater").reset_index()
 

@@ -28,7 +28,15 @@ def load(file: str | Path, *, machines: Sequence[str], **options: object) -> dic
     """
     if twice := [name for name, count in Counter(machines).items() if count > 1]:
         raise CyborgError(f"machine {files.listed(twice)} is given twice: name each column once.")
-    return {name: predictions.load(file, machine=name, **options) for name in machines}
+    loaded = {name: predictions.load(file, machine=name, **options) for name in machines}
+    both = set.intersection(*(set(essays["essay_id"]) for essays in loaded.values()))  # fewer with `unscored: drop` alone
+    for name, essays in loaded.items():
+        if left := len(essays) - len(both):
+            kept = essays[essays["essay_id"].isin(both)].reset_index(drop=True)
+            told = f"{left:,} essay(s) that {name} scored are left out: another machine did not."
+            kept.attrs["notes"] = [*essays.attrs["notes"], told]
+            loaded[name] = kept
+    return loaded
 
 
 def chosen_pairs(machines: Sequence[str], wished: Sequence[Sequence[str]] = ()) -> list[tuple[str, str]]:

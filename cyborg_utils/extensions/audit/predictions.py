@@ -6,18 +6,22 @@ import itertools
 import json
 import math
 import re
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pandas as pd
 
 from cyborg_utils.core import config, paths, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.data import files
+from cyborg_utils.data import advice, files, human_scores
+from cyborg_utils.data.human_scores import UNSCORED, ScoreReader
+from cyborg_utils.extensions.audit.rows import Rows
 from cyborg_utils.stats import metrics
 from cyborg_utils.stats.fairness import NOT_RECORDED
 from cyborg_utils.study import arms, artefacts, scores
@@ -29,7 +33,7 @@ OWN = (
     "robustness",
     "public_scorers",
 )  # folders of results/ that belong to the package, beside those of the studies
-SHOWN = 5  # faults told in full
+LONGEST = 16  # characters of a score that are remembered for an advice
 PROMPTS = ("prompt", "prompt_id", "prompt_name", "essay_set")  # names of a column of prompts that nobody need point to
 
 
@@ -77,6 +81,13 @@ def _another(name: str, file: Path) -> str:
 
 # ---------------------------------------------------------------- reading
 
+SCORING = ("labels", "condition_codes", "combine", "adjudication", "rater", "unscored")  # how scores are read: see `load`
+WRITE = advice.Lines(
+    lambda words: f"--labels {' '.join(shlex.quote(f'{word}=') + '...' for word in words)} (or --condition-codes)",
+    lambda low, high, step: f"--scale {low:g} {high:g} {step:g}",
+    None,
+)
+
 
 def load(
     file: str | Path,
@@ -88,73 +99,91 @@ def load(
     scale: Scale,
     second: str = "",
     prompt: str = "",
+    weight: str = "",
     machine_scale: Sequence[float] = (),
     none_is_value: bool = False,
     reading: Mapping[str, str] = MappingProxyType({}),
+    scoring: Mapping[str, Any] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Checked predictions, one row an essay: essay_id, score, value, second_score (NaN where there is none), groups.<name>.
 
-    With a column of prompts (`prompt`, else one of `PROMPTS`), also prompt. How the `file` is read is found out
-    (`files.layout`), but for what `reading` says. A human score lies on the scale; a machine's may be any real number, and
-    `machine_scale` (its lowest and highest score) is mapped linearly onto the scale. An empty group or second score is unknown;
-    so is a group called None, NA or the like, unless `none_is_value`. `attrs["notes"]` tells such readings. Nothing is left
-    out: raises CyborgError that names file, row and column of every kind of fault, and where machine scores lie on another
-    scale than that given.
+    With a column of prompts (`prompt`, else one of `PROMPTS`), also prompt; with one of sampling weights (`weight`), also weight.
+    How the `file` is read is found out (`files.layout`), but for what `reading` says. A human score lies on the scale; a
+    machine's may be any real number, and `machine_scale` (its lowest and highest score) is mapped linearly onto the scale. An
+    empty group or second score is unknown; so is a group called None, NA or the like, unless `none_is_value`.
+
+    `scoring` may hold labels and condition_codes (see `human_scores.reader`), and `unscored: drop`, with which essays that lack
+    a human or machine score are left out. It may say how people's scores become one: `combine` is "first" (the default) or
+    "mean" of the columns `human` and `second`, or, with `rater` (a column: each row is one person's score of an essay), of the
+    rows of an essay; a score in the column `adjudication` counts in their place. Then first_score and second_score are those of
+    two people.
+
+    `attrs["notes"]` tells such readings. Nothing else is left out: raises CyborgError that names file, row and column of every
+    kind of fault, and where machine scores lie on another scale than that given.
     """
     path = files.given(str(file))
-    wanted = [name for name in (id, human, machine, second, prompt, *groups) if name]
+    if unknown := sorted(set(scoring) - set(SCORING)):
+        raise CyborgError(f"scoring: unknown {files.listed(unknown)}; it may have {', '.join(SCORING)}.")
+    if scoring.get("combine", "first") not in human_scores.COMBINE or scoring.get("unscored", "drop") != "drop":
+        raise CyborgError("scoring: combine must be mean or first, and unscored, if anything, drop.")
+    adjudication, rater = scoring.get("adjudication", ""), scoring.get("rater", "")
+    wanted = [name for name in (id, human, machine, second, prompt, weight, adjudication, rater, *groups) if name]
     how = files.layout(path, **reading)
     there = files.header(path, how)
     if absent := [name for name in wanted if name not in there]:
         told = f"no column {files.listed(absent)}; there are {files.listed(there)}"
         raise CyborgError(f"{paths.shown(path)}: {told}. Name the columns.")
-    for names, role in (([human, machine, *filter(None, [second])], "score"), (groups, "group")):
+    for names, role in (([human, machine, *filter(None, [second, adjudication])], "score"), (groups, "group")):
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise CyborgError(f"{paths.shown(path)}: column {files.listed(twice)} is given twice as a {role}. Name each once.")
+    if rater and second:
+        raise CyborgError(f"{paths.shown(path)}: with --rater each row is one person's score, so there is no --second column.")
     named, prompt = prompt, prompt or next((name for name in there if name.lower() in PROMPTS and name not in wanted), "")
     wanted = list(dict.fromkeys([*wanted, *filter(None, [prompt])]))
-    rows, faults, seen, unknown = [], [], {}, Counter()
+    reader, table = human_scores.reader(scoring, scale, "--"), Rows(path)
+    unknown, seen = Counter(), Counter()
     for row in files.rows(path, how):
-        found = {"essay_id": files.text(row.cells.get(id)), "score": math.nan, "value": math.nan, "second_score": math.nan}
+        cells = row.cells
         if row.fault:
-            faults.append(f"row {row.number}: {row.fault}")
+            table.faults.append(f"row {row.number}: {row.fault}")
             continue
-        if odd := [(name, reason) for name in wanted if (reason := files.fault(row.cells.get(name)))]:
-            faults += [f"row {row.number}, column {name}: {reason}; save it as UTF-8 text" for name, reason in odd]
+        if odd := [(name, reason) for name in wanted if (reason := files.fault(cells.get(name)))]:
+            table.faults += [f"row {row.number}, column {name}: {reason}; save it as UTF-8 text" for name, reason in odd]
             continue
-        if not found["essay_id"]:
-            faults.append(f"row {row.number}, column {id}: no id")
-        elif (before := seen.setdefault(found["essay_id"], row.number)) != row.number:
-            faults.append(
-                f"row {row.number}, column {id}: {files.printable(found['essay_id'][:40])} stands in row {before} already"
-            )
-        for column, role, needed in ((human, "score", True), (machine, "value", True), (second, "second_score", False)):
-            if column:
-                found[role], fault = _number(row.cells.get(column), scale if role != "value" else None, needed)
-                faults += [f"row {row.number}, column {column}: {fault}"] if fault else []
+        found: dict[str, Any] = {"essay_id": files.text(cells.get(id))}
+        reasons, task = {}, files.text(cells.get(prompt)) if prompt else ""
+        for column, role in ((human, "score"), (second, "second_score"), (adjudication, "resolved")):
+            found[role], reasons[role, column] = reader.read(cells.get(column), task) if column else (math.nan, "")
+        seen.update(files.text(cells.get(column))[:LONGEST] for column in (human, second) if column)
+        found["value"], reasons["value", machine] = _number(cells.get(machine), reader)
+        if reasons["value", machine] not in ("", UNSCORED):
+            seen[files.text(cells.get(machine))[:LONGEST]] += 1
+        if weight:
+            found["weight"], reasons["weight", weight] = _weight(cells.get(weight))
         if prompt:
-            found["prompt"] = files.group(row.cells.get(prompt)) or files.text(row.cells.get(prompt)) or NOT_RECORDED
+            found["prompt"] = files.group(cells.get(prompt)) or files.text(cells.get(prompt)) or NOT_RECORDED
         if named and found["prompt"] == NOT_RECORDED:
-            faults.append(f"row {row.number}, column {prompt}: no prompt")
+            reasons["prompt", prompt] = "no prompt"
         for name in groups:
-            cell = row.cells.get(name)
-            found[f"groups.{name}"] = files.group(cell, () if none_is_value else files.MISSING)
+            found[f"groups.{name}"] = files.group(cells.get(name), () if none_is_value else files.MISSING)
             if found[f"groups.{name}"] is None:
-                unknown[name, files.text(cell)] += 1
-        rows.append(found)
-    if faults:
-        told = "\n".join(f"  {fault}" for fault in faults[:SHOWN])
-        more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-        raise CyborgError(f"{paths.shown(path)}: {len(faults)} fault(s); mend these cells or take the rows out:\n{told}{more}")
-    columns = ["essay_id", "score", "value", "second_score", *["prompt"] * bool(prompt), *(f"groups.{name}" for name in groups)]
-    frame = pd.DataFrame(rows, columns=columns)
-    notes = [*how.notes, *files.unknown_groups(unknown, "use --none-is-value")]
+                unknown[name, files.text(cells.get(name))] += 1
+        table.add(row.number, found, reasons, id, scoring=scoring)
+    table.refuse(advice.scores(seen, scale, WRITE))
+    people = [adjudication or rater or scoring.get("combine", "first") == "mean"]
+    columns = ["essay_id", "score", "value", *["first_score"] * any(people), "second_score", *["weight"] * bool(weight)]
+    columns += [*["prompt"] * bool(prompt), *(f"groups.{name}" for name in groups)]
+    frame = pd.DataFrame(table.people(scoring.get("combine", "first")), columns=columns)
+    if off := [f"{one:g}" for one in frame["score"] if not scale.contains(one)]:
+        told = f"{len(off)} means of people's scores, such as {off[0]}, are off the scale {scale}"
+        raise CyborgError(f"{paths.shown(path)}: {told}.{advice.scores(Counter(off) + seen, scale, WRITE)} Or --combine first.")
+    notes = [*how.notes, *reader.notes, *table.notes, *files.unknown_groups(unknown, "use --none-is-value")]
     if prompt and not named:
         notes.append(f"Column `{prompt}` is read as that of the prompts (`--prompt` names another).")
     if len(machine_scale):
         frame["value"] = _mapped(frame["value"], machine_scale, scale)
         notes.append(f"Machine scores from {_span(machine_scale)} are mapped linearly onto {_span([scale.low, scale.high])}.")
-    for role, column in (("value", machine), ("second_score", second)):
+    for role, column in (("value", machine), ("second_score", second or human)):
         if odd := _other_scale(frame.dropna(subset=[role]), role, scale, machine_scale):
             raise CyborgError(f"{paths.shown(path)}, column {column}: {odd}")
     frame.attrs["notes"] = notes
@@ -211,16 +240,22 @@ def of_study(profile: str, labels: str) -> pd.DataFrame:
     if own.empty:
         raise CyborgError(f"{profile}: no Student with labels {labels!r}; there are {', '.join(raters['labels'].unique())}.")
     chosen = arms.pick(own, seed=own["seed"].min()).assign(value=lambda rows: rows["matched_value"]).sort_values("essay_id")
-    keep = ["essay_id", "score", "value", "second_score", "prompt", *(name for name in chosen if name.startswith("groups."))]
+    beside = [name for name in chosen if name == "first_score" or name.startswith("groups.")]
+    keep = ["essay_id", "score", "value", "second_score", "prompt", *beside]
     return chosen[keep].reset_index(drop=True)
 
 
-def _number(cell: object, scale: Scale | None, needed: bool) -> tuple[float, str]:
-    """A cell as a number, and what is wrong with it; on the scale, where one is given."""
+def _number(cell: object, reader: ScoreReader) -> tuple[float, str]:
+    """A machine's score, any real number or a label, and what is wrong with it."""
+    if (word := files.text(cell)) in reader.labels:
+        return reader.labels[word], ""
     if files.missing(cell):
-        return math.nan, "no score" if needed else ""
-    if math.isnan(number := files.number(cell)):
-        return math.nan, f"{files.text(cell)[:30]!r} is not a finite number"
-    if scale is not None and not scale.contains(number):
-        return math.nan, f"{number:g} is not on the scale {scale}"
-    return number, ""
+        return math.nan, UNSCORED
+    number = files.number(cell)
+    return number, f"{word[:30]!r} is not a finite number" if math.isnan(number) else ""
+
+
+def _weight(cell: object) -> tuple[float, str]:
+    """A sampling weight and what is wrong with it."""
+    number = files.number(cell)
+    return number, "" if number > 0 else f"{files.text(cell)[:30]!r} is not a weight above 0"

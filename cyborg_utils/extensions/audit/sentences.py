@@ -19,7 +19,7 @@ from cyborg_utils.extensions.audit.judgement import (
     no_ground,
     no_second,
 )
-from cyborg_utils.stats import power, true_score
+from cyborg_utils.stats import metrics, power, true_score
 from cyborg_utils.stats.fairness import NOT_RECORDED, SIGNS
 
 FLATTERS = 0.05  # QWK by which pooling must exceed the mean within prompts to be said to flatter
@@ -126,7 +126,7 @@ def true_score_agreement(essays: pd.DataFrame, **options: object) -> str:
     start = "Agreement with the *true* score (PRMSE) is **not known**"
     if why := no_second(essays) or no_ground(essays):
         return f"{start}: {why}."
-    found = true_score.prmse_interval(essays[["score", "second_score"]], essays["value"], **options)
+    found = true_score.prmse_interval(metrics.two_people(essays), essays["value"], **options)
     if not found.value <= 1 or not math.isfinite(found.low):
         return f"{start}: two people's scores tell too little of the true score here (estimate {found.value:.2f})."
     return (

@@ -34,7 +34,6 @@ from cyborg_utils.stats import conformal, selective
 from cyborg_utils.study import artefacts
 
 COLUMNS = ["id", "score", "value", "low", "high", "doubt", "flags"]
-READING = ("encoding", "delimiter", "quoting", "decimal", "sheet")  # of `Columns`: how the file is read
 PART = 512  # essays read, scored and written at a time
 SHOWN = 5  # faults that a message shows in full
 
@@ -51,10 +50,11 @@ class Columns:
     quoting: str = ""
     decimal: str = ""
     sheet: str = ""
+    header: str = ""
 
     def layout(self, file: Path) -> files.Layout:
         """How a file is read; its notes are for the user."""
-        return files.layout(file, **{name: getattr(self, name) for name in READING})
+        return files.layout(file, **{name: getattr(self, name) for name in files.READING})
 
 
 class Scorer:
