@@ -62,7 +62,7 @@ def qwk_by_fraction(
         if seeds is not None:
             dots = seeds[seeds["arm"] == arm]
             ax.plot(dots[n] * aside * np.exp(0.008 * wide), dots[value], ".", ms=3, color=look.color)
-    names = {row[n]: f"\n{row['fraction']:.0%}" for _, row in rest.iterrows()} if "fraction" in rest else {}
+    names = {row[n]: f"\n{100 * row['fraction']:g} %" for _, row in rest.iterrows()} if "fraction" in rest else {}
     counts_axis(ax, places, [f"{place:,.0f}{names.get(place, '')}" for place in places])
     if len(places):
         ax.set_xlim(places[0] / np.exp(0.14 * wide), places[-1] * np.exp(0.14 * wide))
