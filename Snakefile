@@ -51,8 +51,8 @@ def section(name, run=None):
 
 
 def all_cores(wildcards):
-    """Of this machine, for a step with a model. On a cluster the profile says how many instead (`set-threads`)."""
-    return workflow.cores
+    """Of this machine, for a step with a model; shared where several GPUs run several. On a cluster: the profile's `set-threads`."""
+    return max(1, workflow.cores // int(config.get("gpus", 1)))
 
 
 def done(name, runs=()):
@@ -124,7 +124,7 @@ for step, (decides, before, promises) in STEPS_OF_RUN.items():
         resources:
             gpu=1,
         shell:
-            "{EXECUTE} {params.step} {PROFILE} " + OF_RUN + " --done {output} {params.promises}"
+            "{EXECUTE} {params.step} {PROFILE} --gpu " + OF_RUN + " --done {output} {params.promises}"
 
 
 # ---- notebooks of a whole study without a model, and what they read
@@ -180,4 +180,4 @@ rule beyond:
     resources:
         gpu=1,
     shell:
-        "{EXECUTE} {wildcards.beyond} {PROFILE} --done {output}"
+        "{EXECUTE} {wildcards.beyond} {PROFILE} --gpu --done {output}"

@@ -1,12 +1,17 @@
-"""Tokens per second of Teacher training, Teacher scoring and Student training, against the plain way: `make bench`.
+"""Tokens per second of Teacher and Student, in the steady state, against the plain way: `make bench`.
 
-    ours    what the notebooks do: `teacher.finetune`, `Teacher.probabilities`, `student.train`, in the workflow's environment
+    ours    what the notebooks do: `teacher.finetune`, `Teacher.probabilities`, `states.of_essays`, `student.train`, in the
+            workflow's environment
+    before  the same of another commit (`--against main`), in a worktree of its own
     plain   Hugging Face Trainer and `generate()` as most tutorials use them: float32, every text padded to the longest
             allowed, loss over the whole vocabulary, PyTorch's own attention, the system's allocator settings
 
-Both get the same essays, and the same real tokens are counted: padding counts for nobody. Ways alternate within a run, each
-measurement in a process of its own, since the allocator's settings act per process. Model loading and one short step to warm up
-are not timed. Writes results/bench/speed.csv (every measurement), speed.md (medians) and speed.json (hardware, settings).
+All get the same essays, and the same real tokens are counted: padding counts for nobody. Ways alternate within a run, each
+measurement in a process of its own, since the allocator's settings act per process. Loading and one whole update (or batch) to
+warm up are not timed: the first update takes memory from the system, page by page. The share of the machine's peak is that of the
+products that are needed for what is computed (the prompts' common beginning once a batch), against the best product of two large
+matrices. `--agreement` measures instead how long each Teacher and Student takes, from nothing, to an agreement on development
+essays. Writes results/bench/speed.csv (every measurement), speed.md (medians), speed.json; and agreement.csv and agreement.md.
 """
 
 from __future__ import annotations
@@ -25,7 +30,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-TASKS = {"teacher training": 4, "teacher scoring": 8, "student training": 32}  # essays in each measurement
+WARM_UP, UPDATES = 1, 4  # updates that are not timed, and that are
+TASKS = {  # essays in each measurement, and the ways; the plain way of a task without its own is that of another
+    "teacher training": (4 * (WARM_UP + UPDATES), ("plain", "ours")),
+    "teacher training, lora_from 0.5": (4 * (WARM_UP + UPDATES), ("ours",)),
+    "teacher scoring": (8 * (WARM_UP + UPDATES), ("plain", "ours")),
+    "frozen states": (8 * (WARM_UP + UPDATES), ("ours",)),
+    "student training": (16 * (WARM_UP + UPDATES), ("plain", "ours")),
+}
+PLAIN = {"teacher training, lora_from 0.5": "teacher training", "frozen states": "teacher scoring"}
 SETTINGS = {  # of ELLIPSE: params/ellipse.yaml
     "learning_rate": 4.0e-04,
     "lora_rank": 16,
@@ -59,33 +72,54 @@ class Done(Exception):
 
 
 @contextlib.contextmanager
-def stopwatch(trainer: type, warm_up: Callable):
-    """Time one epoch of a Trainer class; yields a list that gets its seconds, and ends the training there.
+def stopwatch(trainer: type, tokens: Callable[[dict], tuple[int, int]]):
+    """Time the updates of a Trainer class after the first; yields a dict that gets seconds, tokens, computed, and ends there.
 
-    The clock starts with the first update, after `warm_up(trainer)`: the first product of a kind sets up threads and kernels.
+    `tokens(inputs)` counts the real tokens of a batch, and those that are computed for them.
     """
-    step, log, seconds, started = trainer.training_step, trainer.log, [], []
+    step, log, found, started, calls = trainer.training_step, trainer.log, {"tokens": 0, "computed": 0}, [], []
 
-    def first(self, *args, **options):
-        if not started:
-            warm_up(self)
-            self.model.zero_grad()
+    def timed(self, model, inputs, *args, **options):
+        calls.append(None)
+        if len(calls) == WARM_UP + 1:
             _wait()
             started.append(time.perf_counter())
-        return step(self, *args, **options)
+        if started:
+            real, computed = tokens(inputs)
+            found["tokens"] += real
+            found["computed"] += computed
+        return step(self, model, inputs, *args, **options)
 
     def last(self, *args, **options):  # Trainer logs at the end of the epoch, after the last update
         _wait()
-        seconds.append(time.perf_counter() - started[0])
+        found["seconds"] = time.perf_counter() - started[0]
         raise Done
 
-    trainer.training_step, trainer.log = first, last
+    trainer.training_step, trainer.log = timed, last
     try:
-        yield seconds
+        yield found
     except Done:
         pass
     finally:
         trainer.training_step, trainer.log = step, log
+
+
+def of_prompts(inputs: dict) -> tuple[int, int]:
+    """Tokens of a batch of prompts; those that all begin with are computed once."""
+    prompts = inputs["prompts"]
+    return sum(map(len, prompts)), sum(map(len, prompts)) - (len(prompts) - 1) * len(os.path.commonprefix(prompts))
+
+
+def of_mask(inputs: dict) -> tuple[int, int]:
+    real = int(inputs["attention_mask"].sum())
+    return real, real
+
+
+def _matrices(model, *, passes: int) -> float:
+    """FLOPs of a token in the layers' matrices: two for each weight and pass; a backward pass with gradients counts as two."""
+    from cyborg_utils.models import lora
+
+    return 2.0 * passes * sum(part.numel() for part in lora.blocks(model).parameters() if part.dim() == 2)
 
 
 def _wait() -> None:
@@ -102,11 +136,11 @@ def _template():
     return prompt.Prompt(prompt.rubric("ellipse", "Overall"), Scale(1, 6))
 
 
-def _teacher_settings(model: str):
+def _teacher_settings(model: str, **own):
     from cyborg_utils.models.teacher import Settings
 
     s = SETTINGS
-    return Settings(model, 1, s["learning_rate"], s["batch_size"], s["lora_rank"], "attention", 0.0, s["teacher_tokens"])
+    return Settings(model, 1, s["learning_rate"], s["batch_size"], s["lora_rank"], "attention", 0.0, s["teacher_tokens"], **own)
 
 
 def _plain_teacher(model: str):
@@ -130,26 +164,32 @@ def _prompts(tokenizer, frame: pd.DataFrame) -> tuple[list[list[int]], int]:
     return prompts, len(longest[0])
 
 
-def teacher_training(way: str, model: str, frame: pd.DataFrame) -> dict[str, float]:
-    from transformers import AutoTokenizer
+def teacher_training(way: str, model: str, frame: pd.DataFrame, lora_from: float = 0.0) -> dict[str, float]:
+    if way != "plain":
+        from transformers import AutoConfig, AutoModelForCausalLM
 
-    from cyborg_utils.models import teacher, weights
+        from cyborg_utils.models import teacher, weights
 
-    if way == "ours":
-        prompts, _ = _prompts(AutoTokenizer.from_pretrained(weights.resolve(model)), frame)
+        settings = _teacher_settings(model, **({"lora_from": lora_from} if lora_from else {}))
+        with tempfile.TemporaryDirectory() as folder, stopwatch(teacher._ScoreTrainer, of_prompts) as found:
+            teacher.finetune(frame, frame[:2], _template(), settings, seed=1, folder=Path(folder))
+        if way == "ours":
+            from cyborg_utils.models import lora, memory
 
-        def warm_up(trainer):
-            trainer.teacher.logits([prompts[0][:40]] * 2).sum().backward()
+            config = AutoConfig.from_pretrained(weights.resolve(model))
+            import torch
 
-        with tempfile.TemporaryDirectory() as folder, stopwatch(teacher._ScoreTrainer, warm_up) as seconds:
-            teacher.finetune(frame, frame[:2], _template(), _teacher_settings(model), seed=1, folder=Path(folder))
-        return {"seconds": seconds[0], "tokens": sum(map(len, prompts))}
+            with torch.device("meta"):
+                shape = AutoModelForCausalLM.from_config(config)
+            own = lora.configuration(shape, rank=settings.lora_rank, targets=settings.lora_targets, share=lora_from)
+            found["flops"] = found["computed"] * memory.of_training(config, own, half=False)[0].flops_per_token
+        return found
     from peft import LoraConfig, get_peft_model
 
     loaded, tokenizer = _plain_teacher(model)
     prompts, longest = _prompts(tokenizer, frame)
     lora = LoraConfig(
-        r=SETTINGS["lora_rank"], lora_alpha=32, target_modules=teacher.LORA_TARGETS["attention"], task_type="CAUSAL_LM"
+        r=SETTINGS["lora_rank"], lora_alpha=32, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"], task_type="CAUSAL_LM"
     )
     loaded = get_peft_model(loaded, lora)
     rows = []
@@ -162,8 +202,7 @@ def teacher_training(way: str, model: str, frame: pd.DataFrame) -> dict[str, flo
                 "labels": [-100] * len(ids) + answer + [-100] * room,
             }
         )
-    seconds = _plain_training(loaded, rows, SETTINGS["batch_size"])
-    return {"seconds": seconds, "tokens": sum(map(len, prompts))}
+    return _plain_training(loaded, rows, SETTINGS["batch_size"])
 
 
 def student_training(way: str, model: str, frame: pd.DataFrame) -> dict[str, float]:
@@ -174,48 +213,34 @@ def student_training(way: str, model: str, frame: pd.DataFrame) -> dict[str, flo
     from cyborg_utils.models import cyborg_data, student, weights
 
     most, batch = SETTINGS["student_tokens"], SETTINGS["student_batch"]
-    tokenizer = AutoTokenizer.from_pretrained(weights.resolve(model))
-    tokens = sum(map(len, tokenizer([*frame["text"]], truncation=True, max_length=most)["input_ids"]))
-    if way == "ours":
+    if way != "plain":
         part = cyborg_data.training_sets(frame.assign(split="train"), Scale(1, 6), "full")[0]
         settings = student.Settings(model, "regression", 1, 1, 1e-4, batch, most)
-
-        def warm_up(trainer):
-            few = {name: torch.ones(2, 8, dtype=torch.long) for name in ("input_ids", "attention_mask")}
-            _forward(trainer.model, few)["output"].sum().backward()
-
-        with tempfile.TemporaryDirectory() as folder, stopwatch(student.LengthTrainer, warm_up) as seconds:
+        with tempfile.TemporaryDirectory() as folder, stopwatch(student.LengthTrainer, of_mask) as found:
             student.train([part], Scale(1, 6), settings, seed=1, folder=Path(folder))
-        return {"seconds": seconds[0], "tokens": tokens}
+        if way == "ours":
+            found["flops"] = found["computed"] * _matrices(student.untrained(settings, Scale(1, 6)).network.encoder, passes=3)
+        return found
+    tokenizer = AutoTokenizer.from_pretrained(weights.resolve(model))
     loaded = AutoModelForSequenceClassification.from_pretrained(weights.resolve(model), num_labels=1, dtype=torch.float32)
     padded = tokenizer([*frame["text"]], truncation=True, max_length=most, padding="max_length")
     rows = [
         {"input_ids": ids, "attention_mask": mask, "labels": float(level)}
         for ids, mask, level in zip(padded["input_ids"], padded["attention_mask"], frame["level"], strict=True)
     ]
-    return {"seconds": _plain_training(loaded, rows, batch), "tokens": tokens}
+    return _plain_training(loaded, rows, batch)
 
 
-def _plain_training(model, rows: list[dict], batch_size: int) -> float:
+def _plain_training(model, rows: list[dict], batch_size: int) -> dict[str, float]:
     import torch
     from transformers import Trainer, TrainingArguments, default_data_collator
 
-    few = {key: torch.tensor([row[key][:40] for row in rows[:2]]) for key in ("input_ids", "attention_mask")}
     options = {"per_device_train_batch_size": batch_size, "num_train_epochs": 1, "logging_strategy": "epoch"}
     cpu = not torch.cuda.is_available()
-
-    def warm_up(trainer):
-        _forward(trainer.model, few).logits.sum().backward()
-
-    with tempfile.TemporaryDirectory() as folder, stopwatch(Trainer, warm_up) as seconds:
+    with tempfile.TemporaryDirectory() as folder, stopwatch(Trainer, of_mask) as found:
         arguments = TrainingArguments(output_dir=folder, save_strategy="no", report_to="none", use_cpu=cpu, **options)
         Trainer(model=model, args=arguments, train_dataset=rows, data_collator=default_data_collator).train()
-    return seconds[0]
-
-
-def _forward(model, few: dict):
-    device = next(model.parameters()).device
-    return model(**{key: value.to(device) for key, value in few.items()})
+    return found
 
 
 def teacher_scoring(way: str, model: str, frame: pd.DataFrame) -> dict[str, float]:
@@ -223,13 +248,17 @@ def teacher_scoring(way: str, model: str, frame: pd.DataFrame) -> dict[str, floa
 
     from cyborg_utils.models import teacher
 
-    if way == "ours":
+    first = len(frame) // (WARM_UP + UPDATES)
+    if way != "plain":
         reader = teacher.load(_teacher_settings(model), _template())
         prompts, _ = _prompts(reader.tokenizer, frame)
-        reader.probabilities([ids[:40] for ids in prompts[:2]])
+        reader.probabilities(prompts[:first])
         started = time.perf_counter()
-        reader.probabilities(prompts)
-        return {"seconds": time.perf_counter() - started, "tokens": sum(map(len, prompts))}
+        reader.probabilities(prompts[first:])
+        seconds = time.perf_counter() - started
+        tokens, computed = of_prompts({"prompts": prompts[first:]})
+        flops = {"flops": computed * _matrices(reader.decoder, passes=1)} if way == "ours" else {}
+        return {"seconds": seconds, "tokens": tokens, "computed": computed} | flops
     loaded, tokenizer = _plain_teacher(model)
     prompts, longest = _prompts(tokenizer, frame)
     batches = [prompts[start : start + SETTINGS["batch_size"]] for start in range(0, len(prompts), SETTINGS["batch_size"])]
@@ -244,12 +273,40 @@ def teacher_scoring(way: str, model: str, frame: pd.DataFrame) -> dict[str, floa
         given = loaded.generate(**inputs, max_new_tokens=answer_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id)
         tokenizer.batch_decode(given[:, length:])
 
-    generate([ids[:40] for ids in prompts[:2]], 40, 2)
-    started = time.perf_counter()
-    for batch in batches:
+    warm = -(-first // SETTINGS["batch_size"])
+    for number, batch in enumerate(batches):
+        if number == warm:
+            _wait()
+            started = time.perf_counter()
         generate(batch, longest, SETTINGS["answer_tokens"])
     _wait()
-    return {"seconds": time.perf_counter() - started, "tokens": sum(map(len, prompts))}
+    tokens = sum(map(len, prompts[warm * SETTINGS["batch_size"] :]))
+    return {"seconds": time.perf_counter() - started, "tokens": tokens, "computed": tokens}
+
+
+def frozen_states(way: str, model: str, frame: pd.DataFrame) -> dict[str, float]:
+    """States of the layers about two thirds up, with the rubric before the essay, as a frozen Teacher has them."""
+    from transformers import AutoConfig
+
+    from cyborg_utils.models import states, weights
+
+    source = weights.resolve(model)
+    config = AutoConfig.from_pretrained(source)
+    layers = tuple(sorted({config.num_hidden_layers * third // 6 for third in (3, 4)}))
+    reading, template = states.Reading(model, layers, SETTINGS["teacher_tokens"], rubric=True), _template()
+    rows, _ = states._encoded(states.AutoTokenizer.from_pretrained(source), frame, reading, template, causal=True)
+    body = states._Body(source, config, layers)
+    first = len(rows) // (WARM_UP + UPDATES)
+    spans = [(len(row) - 1, len(row)) for row in rows]
+    body.means(rows[:first], spans[:first])
+    started = time.perf_counter()
+    for start in range(first, len(rows), first):
+        body.means(rows[start : start + first], spans[start : start + first])
+    _wait()
+    seconds = time.perf_counter() - started
+    batches = [of_prompts({"prompts": rows[start : start + first]}) for start in range(first, len(rows), first)]
+    tokens, computed = map(sum, zip(*batches, strict=True))
+    return {"seconds": seconds, "tokens": tokens, "computed": computed}
 
 
 def matrix_peak() -> dict[str, float]:
@@ -273,20 +330,92 @@ def one(task: str, way: str, model: str, count: int) -> dict[str, float]:
     """What the process of one measurement does."""
     if task == "peak":
         return matrix_peak()
-    work = {"teacher training": teacher_training, "teacher scoring": teacher_scoring, "student training": student_training}
-    return work[task](way, model, essays(count))
+    if task == "agreement":
+        return agreement(way, model)
+    name, _, share = task.partition(", lora_from ")
+    work = {
+        "teacher training": teacher_training,
+        "teacher scoring": teacher_scoring,
+        "frozen states": frozen_states,
+        "student training": student_training,
+    }
+    return work[name](way, model, essays(count), **({"lora_from": float(share)} if share else {}))
+
+
+# ---------------------------------------------------------------- time to an agreement
+
+WAYS = {  # of the demo study: its Teacher in three ways, and a Student on the same human scores and on all
+    "lora": {},
+    "lora_from 0.5, twice the rate": {"lora_from": 0.5, "learning_rate": 2.0},
+    "lora, from U's scores": {"start_at": "human"},
+    "frozen": {},
+    "student human": {},
+    "student full": {},
+}
+AGREED = 0.60  # r with people's scores on development essays
+
+
+def agreement(way: str, model: str) -> dict[str, float]:
+    """Minutes from nothing to `AGREED` and to the best r on the demo study's development essays, evaluation included.
+
+    For a Student they are the minutes of the whole training: it keeps its last epoch.
+    """
+    from cyborg_utils.core import config
+    from cyborg_utils.data import corpora
+    from cyborg_utils.models import cyborg_data, prompt, states, student, teacher
+    from cyborg_utils.models.frozen import Frozen
+    from cyborg_utils.stats import metrics
+
+    study = config.load("demo")
+    data, section = study.section("prepare_data"), study.section("finetune_teacher")
+    dataset = corpora.build(data).dataset
+    frame, run = corpora.frame(dataset, text=True), study.runs[0]
+    u = frame[frame["essay_id"].isin(corpora.draw_human(dataset, run.fraction, run.seed))]
+    dev = frame[frame["split"] == "dev"]
+    template = prompt.Prompt(prompt.rubric(data["corpus"], data["score"], data["options"]), study.scale)
+    own = dict(WAYS[way])
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        if way == "frozen":
+            layers = (15, 20) if "135m" in model else (12, 16, 18)
+            reading = states.Reading(model, layers, section["max_tokens"], rubric=True)
+            both = pd.concat([u, dev])
+            found = np.asarray(states.of_essays(both, reading, template=template, folder=Path(folder)), dtype=np.float32)
+            found = found.reshape(len(both), -1)
+            fitted = Frozen.fit({"states": found[: len(u)]}, u["score"], study.scale)
+            r = [metrics.pearson_r(dev["score"], fitted.guess({"states": found[len(u) :]}))]
+            minutes = [(time.perf_counter() - started) / 60]
+        elif way.startswith("student"):
+            settings = student.Settings.of(study.section("train_student"), model=model, head="regression")
+            part = u if way == "student human" else frame[frame["split"] == "train"]
+            sets = cyborg_data.training_sets(part, study.scale, "full")
+            pupil, _ = student.train(sets, study.scale, settings, seed=run.seed, folder=Path(folder))
+            minutes = [(time.perf_counter() - started) / 60]
+            r = [metrics.pearson_r(dev["score"], pupil.predict(dev["text"])[0])]
+        else:
+            rate = section["learning_rate"] * own.pop("learning_rate", 1.0)
+            settings = teacher.Settings.of(section | own | {"learning_rate": rate, "model": model})
+            curve = teacher.finetune(u, dev, template, settings, seed=run.seed, folder=Path(folder))
+            whole = (time.perf_counter() - started) / 60
+            updates = curve["seconds"].sum() / 60
+            each = (whole - updates) / len(curve)  # loading, lower layers and evaluations, in equal parts
+            minutes, r = [*(curve["seconds"].cumsum() / 60 + each * curve["epoch"])], [*curve["r"]]
+    reached = next((minute for minute, one in zip(minutes, r, strict=True) if one >= AGREED), float("nan"))
+    return {"minutes_to_agreed": reached, "minutes": minutes[-1], "best_r": float(np.nanmax(r))}
 
 
 # ---------------------------------------------------------------- all of them
 
 
-def measure(task: str, way: str, model: str, count: int) -> dict[str, float]:
-    """One measurement in a fresh process, which prints it as its last line."""
+def measure(task: str, way: str, model: str, count: int, *, before: str = "") -> dict[str, float]:
+    """One measurement in a fresh process, which prints it as its last line; `before`: the checkout of the way of that name."""
     from cyborg_utils.run import workflow
 
     environment = workflow.environment()
     if way == "plain":
         environment.pop("GLIBC_TUNABLES", None)
+    if way == "before":
+        environment["PYTHONPATH"] = before
     call = [sys.executable, __file__, "--task", task, "--way", way, "--model", model, "--essays", str(count)]
     done = subprocess.run(call, env=environment | {"TOKENIZERS_PARALLELISM": "false"}, capture_output=True, text=True)
     if done.returncode:
@@ -294,13 +423,34 @@ def measure(task: str, way: str, model: str, count: int) -> dict[str, float]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def summary(rounds: pd.DataFrame) -> pd.DataFrame:
-    """Median tokens a second of each task and way, and their ratio."""
+@contextlib.contextmanager
+def checkout(commit: str):
+    """A worktree of another commit, for as long as it is measured; "" for none."""
+    if not commit:
+        yield ""
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", f"{folder}/before", commit], check=True)
+        try:
+            yield f"{folder}/before"
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", f"{folder}/before"], check=True)
+
+
+def summary(rounds: pd.DataFrame, peak: float) -> pd.DataFrame:
+    """Median tokens a second of each task and way, ours against plain (with its lowest and highest round), share of the peak."""
     speed = rounds.pivot_table(index="task", columns="way", values="tokens_per_second", aggfunc="median", sort=False)
-    each = rounds.pivot(index=["task", "round"], columns="way", values="tokens_per_second")
-    ratio = (each["ours"] / each["plain"]).groupby("task")
-    table = speed[["plain", "ours"]].assign(ratio=speed["ours"] / speed["plain"], lowest=ratio.min(), highest=ratio.max())
-    return table.rename_axis(columns=None).reset_index()
+    each = rounds.pivot(index=["task", "round"], columns="way", values="tokens_per_second").unstack("round")
+    for task, other in PLAIN.items():
+        if task in speed.index and other in speed.index and "plain" in speed:
+            speed.loc[task, "plain"] = speed.loc[other, "plain"]
+            each.loc[task, "plain"] = each.loc[other, "plain"].to_numpy()
+    ratio = each["ours"] / each["plain"]
+    columns = [way for way in ("plain", "before", "ours") if way in speed]
+    table = speed[columns].assign(ratio=speed["ours"] / speed["plain"], lowest=ratio.min(axis=1), highest=ratio.max(axis=1))
+    ours = rounds[rounds["way"] == "ours"]
+    reached = (ours["flops"] / ours["seconds"] / 1e9 / peak).groupby(ours["task"]).median()
+    return table.assign(share=reached).rename_axis(columns=None).reset_index()
 
 
 def main() -> None:
@@ -308,12 +458,16 @@ def main() -> None:
     parser.add_argument("--teacher", default="qwen2.5-coder-0.5b-instruct")
     parser.add_argument("--student", default="all-minilm-l6-v2")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--against", default="", metavar="COMMIT", help="measure this commit too, in turn with the others")
+    parser.add_argument(
+        "--agreement", action="store_true", help="minutes to an agreement on development essays, in place of speed"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="a smaller Teacher, one round, in another folder: does it run at all?"
     )
     for hidden in ("--task", "--way", "--model"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
-    parser.add_argument("--essays", type=int, help=f"essays in each measurement (default: {TASKS})")
+    parser.add_argument("--essays", type=int, help="essays in each measurement (default: five batches)")
     options = parser.parse_args()
     if options.task:
         print("\n" + json.dumps(one(options.task, options.way, options.model, options.essays)))
@@ -323,35 +477,68 @@ def main() -> None:
 
     if options.quick:
         options.teacher, options.rounds = "smollm2-135m-instruct", 1
-    folder = paths.build("bench") if options.quick else paths.results("bench")
+    folder, started = paths.build("bench") if options.quick else paths.results("bench"), time.time()
+    if options.agreement:
+        write_agreement(folder, options.student)
+        return
     models = {task: options.student if task.startswith("student") else options.teacher for task in TASKS}
-    peak, rows, started = measure("peak", "ours", "-", 0), [], time.time()
-    for number in range(1, options.rounds + 1):
-        for task, model in models.items():
-            for way in ("plain", "ours") if number % 2 else ("ours", "plain"):
-                found = measure(task, way, model, options.essays or TASKS[task])
-                rows.append({"task": task, "round": number, "way": way, "model": model, **found})
-                rows[-1]["tokens_per_second"] = found["tokens"] / found["seconds"]
-                print(f"{number}  {task:<17} {way:<6} {rows[-1]['tokens_per_second']:9.0f} tokens/s", flush=True)
+    peak, rows = measure("peak", "ours", "-", 0), []
+    with checkout(options.against) as before:
+        for number in range(1, options.rounds + 1):
+            for task, (count, ways) in TASKS.items():
+                ways = [*ways, *(["before"] if before and "plain" in ways else [])]
+                for way in ways if number % 2 else ways[::-1]:
+                    found = measure(task, way, models[task], options.essays or count, before=before)
+                    rows.append({"task": task, "round": number, "way": way, "model": models[task], "flops": np.nan, **found})
+                    rows[-1]["tokens_per_second"] = found["tokens"] / found["seconds"]
+                    print(f"{number}  {task:<32} {way:<6} {rows[-1]['tokens_per_second']:9.0f} tokens/s", flush=True)
+    from cyborg_utils.core import dtype
+
     rounds = pd.DataFrame(rows)
-    table = summary(rounds)
-    write(folder, rounds, table, peak, models, provenance.hardware())
+    table = summary(rounds, peak[dtype.name()])
+    write(folder, rounds, table, peak, models, provenance.hardware(), options.against)
     print(f"\n{(folder / 'speed.md').read_text(encoding='utf-8')}\n{time.time() - started:.0f} s; {paths.shown(folder)}")
 
 
-def write(folder: Path, rounds: pd.DataFrame, table: pd.DataFrame, peak: dict, models: dict, machine: dict) -> None:
+def write_agreement(folder: Path, student: str) -> None:
+    """agreement.csv and agreement.md, on the demo study."""
+    from cyborg_utils.core import provenance
+    from cyborg_utils.study import artefacts
+
+    rows = []
+    for way in WAYS:
+        model = student if way.startswith("student") else "smollm2-135m-instruct"
+        rows.append({"way": way, "model": model, **measure("agreement", way, model, 0)})
+        print(rows[-1], flush=True)
+        table = pd.DataFrame(rows)
+        artefacts.write(folder / "agreement.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    here = provenance.hardware()
+    text = (
+        f"Minutes from nothing to r = {AGREED:.2f} with people's scores on the demo study's 100 development essays, of the "
+        f"whole training, and the best r. One run each; {here['processor']}, {here['cores']} cores, GPU {here['gpu']}."
+    )
+    artefacts.write(folder / "agreement.md", f"{text}\n\n{table.to_markdown(index=False, floatfmt='.2f')}\n")
+
+
+def write(folder: Path, rounds: pd.DataFrame, table: pd.DataFrame, peak: dict, models: dict, machine: dict, against: str) -> None:
     """speed.csv, speed.md, speed.json."""
     from cyborg_utils.core import provenance
     from cyborg_utils.study import artefacts
 
-    shown = table.assign(ratio=table["ratio"].map("{:.1f}".format), plain=table["plain"].round(), ours=table["ours"].round())
+    ways = [way for way in ("plain", "before", "ours") if way in table]
+    shown = table.assign(ratio=table["ratio"].map("{:.1f}".format), **{way: table[way].round() for way in ways})
     shown["ratio"] += " (" + table["lowest"].map("{:.1f}".format) + "-" + table["highest"].map("{:.1f}".format) + ")"
-    shown = shown.drop(columns=["lowest", "highest"]).rename(columns={"plain": "plain, tokens/s", "ours": "ours, tokens/s"})
+    shown["share"] = table["share"].map(lambda share: "" if np.isnan(share) else f"{share:.0%}")
+    names = {way: f"{way}, tokens/s" for way in ways} | {"share": "ours, of peak"}
+    shown = shown.drop(columns=["lowest", "highest"]).rename(columns=names)
     lines = [
-        "Tokens per second, padding not counted: median of the rounds; ratio with its lowest and highest round.",
-        shown.to_markdown(index=False, floatfmt=".0f"),
+        "Tokens per second in the steady state (after one whole update), padding not counted: median of the rounds; ours against "
+        "plain with its lowest and highest round.",
+        shown.to_markdown(index=False, floatfmt=".0f", missingval=""),
         f"Teacher {models['teacher training']}, Student {models['student training']}. Plain: float32, padded to the longest "
-        f"allowed, Trainer's and generate()'s defaults. {machine['processor']}, {machine['cores']} cores, GPU {machine['gpu']}; "
+        f"allowed, Trainer's and generate()'s defaults; that of lora_from is plain training, that of states plain scoring. "
+        + (f"Before: commit {against}. " if against else "")
+        + f"{machine['processor']}, {machine['cores']} cores, GPU {machine['gpu']}; "
         f"its matrix products reach {peak['bf16']:,.0f} GFLOP/s in bf16, {peak['float32']:,.0f} in float32.",
     ]
     artefacts.write(folder / "speed.csv", rounds.to_csv(index=False, float_format="%.6g", lineterminator="\n"))

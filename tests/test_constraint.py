@@ -119,6 +119,7 @@ def test_the_penalty_knows_of_a_change_at_once():
 
 @pytest.mark.slow
 def test_a_stopped_run_ends_like_an_undisturbed_one(labelled, dev, tiny_models, tmp_path, monkeypatch):
+    monkeypatch.setattr(student.trainer, "WORTH", 0)
     limit = MeanConstraint.on(dev, weight=5.0, groups=["kind"])
     options = {"seed": 3, "constraint": limit}
     student.train([labelled], SCALE, settings(tiny_models, epochs=3), folder=tmp_path / "whole", **options)

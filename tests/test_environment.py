@@ -129,7 +129,8 @@ SOURCES = [file for folder in FOLDERS for file in (CHECKOUT / folder).rglob("*")
 def ours():
     """Import names that code may use: ours, and those that direct dependencies (the extras too) bring."""
     direct = {canonical(requirement.name) for requirement in DIRECT}
-    extra = {canonical(Requirement(line).name) for line in PROJECT["optional-dependencies"]["gpu"]}
+    wanted = [*PROJECT["optional-dependencies"]["gpu"], *PROJECT["optional-dependencies"]["vllm"]]
+    extra = {canonical(Requirement(line).name) for line in wanted}
     brought = {
         name for name, makers in metadata.packages_distributions().items() if {canonical(maker) for maker in makers} & direct
     }

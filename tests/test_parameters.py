@@ -65,7 +65,7 @@ def test_an_editor_finds_the_schema_and_agrees_with_it(profile):
 def test_settings_of_models_have_the_names_of_their_sections():
     names = {made: [field.name for field in dataclasses.fields(made)] for made in (teacher.Settings, student.Settings)}
     expected = ["model", "epochs", "learning_rate", "batch_size", "lora_rank", "lora_targets", "target_sd", "max_tokens"]
-    assert names[teacher.Settings] == [*expected, "quantization", "method", "layers", "rubric"]
+    assert names[teacher.Settings] == [*expected, "quantization", "method", "layers", "rubric", "lora_from", "start_at"]
     expected = ["model", "head", "epochs", "min_steps", "learning_rate", "batch_size", "max_tokens", "layers"]
     assert names[student.Settings] == expected
     assert [field.name for field in dataclasses.fields(cost.Prices)] == [*cost.SOURCES]

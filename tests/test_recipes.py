@@ -25,7 +25,7 @@ def package(tmp_path):
 @pytest.mark.parametrize(
     "file, before, after, expected",
     [
-        ("models/teacher.py", "2 * settings.lora_rank", "4 * settings.lora_rank", {"TEACHER"}),
+        ("models/lora.py", "lora_alpha=2 * rank", "lora_alpha=4 * rank", {"TEACHER"}),
         ("models/student.py", "weight_decay=0.01", "weight_decay=0.02", {"STUDENT"}),
         ("models/trainer.py", "import ", "import this, ", {"STATES", "STUDENT", "TEACHER"}),
         ("models/mean_penalty.py", "means**2", "means**4", {"PENALTY"}),

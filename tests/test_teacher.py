@@ -384,7 +384,6 @@ def test_a_large_model_takes_one_essay_at_a_time_and_learns_the_same(trained, es
     large = teacher.finetune(essays[:16], essays[16:], TEMPLATE, settings, seed=3, folder=tmp_path)
     assert {row[:3] for row in rows if row[3]} == {(1, False, True)}
     assert sum(row[3] for row in rows) == 32
-    # Other batches (lengths are sorted in other pools) and bf16, so alike and not the same.
-    np.testing.assert_allclose(large["train_loss"], curve["train_loss"], rtol=0.2)
+    np.testing.assert_allclose(large["train_loss"], curve["train_loss"], rtol=0.02)  # the same updates, rounded otherwise
     learnt = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert len(learnt) == 2 * 2 * 4 and all(value.abs().max() > 0 for value in learnt.values())

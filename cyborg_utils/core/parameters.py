@@ -109,10 +109,16 @@ class FinetuneTeacher(Section):
     )
     layers: Layers = optional([], "whose mean states a frozen Teacher reads; []: three from half of the way up")
     rubric: bool = optional(True, "a frozen Teacher reads the prompt before the essay; false: the bare essay, in less time")
+    lora_from: float = optional(0.0, "share of the layers, from below, that get no LoRA and are computed only once", ge=0, lt=1)
+    start_at: Literal["model", "human"] = optional("model", 'its own first answers; or "human": U\'s distribution of scores')
 
 
 class LabelEssays(Section):
-    """03: the Teacher scores all essays. It has no parameters of its own."""
+    """03: the Teacher scores all essays."""
+
+    engine: Literal["transformers", "vllm"] = optional(
+        "transformers", 'or "vllm", where it is installed: for many essays on a GPU'
+    )
 
 
 class TrainStudent(Section):
@@ -131,6 +137,7 @@ class TrainStudent(Section):
     batch_size: Count = required("essays an update")
     max_tokens: int = required("of the essay; what stands behind is cut", ge=16)
     layers: Layers = optional([], "whose mean states the frozen heads read; []: from half to two thirds of the way up")
+    keep: Distinct[Labels] = optional([], "of the first model and head, the Students that stay on disk once scored; []: all")
 
 
 class TestSignificance(Section):

@@ -11,6 +11,9 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
+from transformers.utils import is_flash_attn_2_available
+
+from cyborg_utils.core import dtype
 
 NAME = "cyborg_attention"
 
@@ -74,10 +77,19 @@ def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=No
     return mixed.transpose(1, 2).contiguous(), None
 
 
-def name() -> str:
-    """The value of `attn_implementation`: PyTorch's own attention on a GPU, ours without one."""
+def name(*, flash: bool = False) -> str:
+    """The value of `attn_implementation`: PyTorch's own attention on a GPU, ours without one.
+
+    With `flash`, for a model in bf16 that has it, FlashAttention 2 where it is installed (`pip install flash-attn`): unlike
+    PyTorch's it needs no mask where the beginning of the prompts is shared.
+    """
     if torch.cuda.is_available():
-        return "sdpa"
+        return "flash_attention_2" if flash and dtype.dtype() == torch.bfloat16 and is_flash_attn_2_available() else "sdpa"
+    return register()
+
+
+def register() -> str:
+    """Make our attention known to `transformers`; returns its name there."""
     AttentionInterface.register(NAME, attention)
     AttentionMaskInterface.register(NAME, eager_mask)  # additive, with a finite minimum: -inf gives NaN in rows of padding
     return NAME

@@ -27,13 +27,18 @@ class Recipe:
 SHARED = ("models/cpu_attention.py", "models/trainer.py", "core/dtype.py", "core/scale.py")
 TEACHER = Recipe(
     version=1,
-    files=("models/teacher.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="f291168fe7215f62",
+    files=("models/teacher.py", "models/lora.py", "models/memory.py", "models/prompt.py", "models/prompts/*", *SHARED),
+    digest="47d8966fc0c1e9bb",
+)
+UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
+    version=1,
+    files=("models/lower_layers.py",),
+    digest="07c9fee298cacf57",
 )
 STUDENT = Recipe(
     version=2,
     files=("models/student.py", *SHARED),
-    digest="f33c66868f3fb586",
+    digest="0c953cae526a0e7a",
 )
 PENALTY = Recipe(  # on top of STUDENT, for a Student with a mean constraint
     version=2,
@@ -48,14 +53,22 @@ RIDGE = Recipe(
 STATES = Recipe(
     version=1,
     files=("models/states.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="279fefead2d87fcd",
+    digest="fd158e6d8f04d2d7",
 )
 FROZEN = Recipe(  # a ridge regression on states; with them for a Teacher, and with STUDENT for its frozen heads
     version=1,
     files=("models/frozen.py", "models/frozen_teacher.py"),
     digest="3768399b5c154cda",
 )
-RECIPES = {"TEACHER": TEACHER, "STUDENT": STUDENT, "PENALTY": PENALTY, "RIDGE": RIDGE, "STATES": STATES, "FROZEN": FROZEN}
+RECIPES = {
+    "TEACHER": TEACHER,
+    "STUDENT": STUDENT,
+    "PENALTY": PENALTY,
+    "RIDGE": RIDGE,
+    "STATES": STATES,
+    "FROZEN": FROZEN,
+    "UPPER": UPPER,
+}
 
 
 def digest(recipe: Recipe, package: Path) -> str:

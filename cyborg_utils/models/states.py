@@ -31,10 +31,10 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from cyborg_utils.core import atomic, dtype, paths, provenance
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.models import cpu_attention, recipes, trainer, weights
+from cyborg_utils.models import cpu_attention, memory, recipes, trainer, weights
 from cyborg_utils.models.prompt import Prompt, plain_ids
 
-BUDGET = {"cpu": 8192, "cuda": 65536}  # tokens a batch
+BUDGET = {"cpu": 8192}  # tokens a batch; on a GPU see `memory`
 EVERY = 10.0  # seconds of work that a kill can cost
 KEY = 16  # bytes
 
@@ -184,10 +184,15 @@ def _fill(store: _Store, lacking: Sequence[int], keys, rows, spans, body: _Body,
     """Read the `lacking` essays batch by batch and put them into the store every few seconds."""
     bar = tqdm(total=len(lacking), desc=show, unit="essay", mininterval=2)
     waiting, since = [], time.monotonic()
-    batches = trainer.token_batches([len(rows[at]) for at in lacking], BUDGET[body.device.type])
+    budget = memory.token_budget(body.model.config, body.device, cpu=BUDGET["cpu"])
+    batches = trainer.token_batches([len(rows[at]) for at in lacking], budget)
+
+    def means(part: np.ndarray) -> np.ndarray:
+        return body.means([rows[at] for at in part], [spans[at] for at in part])
+
     for number, batch in enumerate(batches, 1):
         places = [lacking[at] for at in batch]
-        waiting.append(([keys[at] for at in places], body.means([rows[at] for at in places], [spans[at] for at in places])))
+        waiting.append(([keys[at] for at in places], trainer.fitting(means, np.array(places))))
         bar.update(len(places))
         if number == len(batches) or time.monotonic() - since > EVERY:
             found, states = zip(*waiting, strict=True)

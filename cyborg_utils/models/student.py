@@ -32,7 +32,7 @@ from cyborg_utils.core import atomic, config, dtype, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.parameters import TrainStudent
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.models import cpu_attention, recipes, states, trainer, weights
+from cyborg_utils.models import cpu_attention, memory, recipes, states, trainer, weights
 from cyborg_utils.models.frozen import Frozen
 from cyborg_utils.models.mean_penalty import ConstrainedTrainer, MeanConstraint
 from cyborg_utils.models.trainer import LengthTrainer, arguments, checkpoint
@@ -142,7 +142,7 @@ class Student:
     @torch.no_grad()
     def _outputs(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
         self.network.to(self.device).eval()
-        budget = 16384 if self.device.type == "cpu" else 131072  # tokens a batch
+        budget = memory.token_budget(self.network.encoder.config, self.device, cpu=16384)
 
         def work(batch: np.ndarray) -> np.ndarray:
             inputs = {key: value.to(self.device) for key, value in self.collate([rows[index] for index in batch]).items()}

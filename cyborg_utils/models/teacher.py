@@ -10,9 +10,11 @@ last position.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import shutil
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -26,22 +28,30 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+from transformers.utils import is_liger_kernel_available
 
 from cyborg_utils.core import atomic, config, dtype, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.parameters import FinetuneTeacher
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.models import cpu_attention, recipes, trainer, weights
+from cyborg_utils.models import cpu_attention, lora, lower_layers, memory, recipes, trainer, weights
 from cyborg_utils.models.prompt import Prompt
-from cyborg_utils.models.trainer import LengthTrainer, arguments, checkpoint
+from cyborg_utils.models.trainer import LengthTrainer, MicroBatches, arguments, checkpoint
 from cyborg_utils.stats import metrics
+from cyborg_utils.stats.probabilities import offset_to_mean
 
 # peft uses a name that transformers will change; the reader of a notebook cannot act on this warning
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
-LORA_TARGETS = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "all-linear": "all-linear"}
+YOUNGER = {
+    "method": "lora",
+    "layers": [],
+    "lora_from": 0.0,
+    "start_at": "model",
+}  # settings that the mark of an older Teacher does not have: they change nothing
 FAILED = 0.2  # QWK on dev up to which a fine-tuning has failed: "slight" agreement (Landis & Koch 1977)
-LARGE = 2e9  # parameters from which activations are recomputed in the backward pass (gradient checkpointing)
+LARGE = 2e9  # parameters from which activations are recomputed in the backward pass on a CPU (gradient checkpointing)
+STARTS = 64  # essays of U on which the answers' start is set
 
 
 # How a Teacher is fine-tuned: the keys of a study's `finetune_teacher` section, but for how many attempts there are
@@ -55,6 +65,9 @@ class Teacher:
         self.model, self.tokenizer, self.prompt, self.max_tokens = model, tokenizer, template, max_tokens
         self.answer_ids = torch.tensor(template.answer_ids(tokenizer), device=model.device)
         self.reads = torch.tensor(template.reads(tokenizer), device=model.device)
+        self.bias: np.ndarray | None = None  # added to the answer logits, (K,) or (traits, K); see `offset_to_mean`
+        self.lower: lower_layers.LowerStates | None = None  # the decoder begins with these instead of token ids
+        self.half = False  # in autocast: LoRA's weights are float32, its products bf16
 
     def encode(self, essays: Sequence[str], assignments: Sequence[str]) -> tuple[list[list[int]], list[int]]:
         """Prompts as token ids, and the number of tokens cut from each essay."""
@@ -65,24 +78,43 @@ class Teacher:
 
         Prompts are padded on the right. In a causal model a token cannot see what follows it, so no mask is needed.
         """
-        base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
-        decoder, head, device = base.get_decoder(), base.get_output_embeddings(), self.model.device
+        decoder, head, device = self.decoder, self.base.get_output_embeddings(), self.model.device
         shared = len(commonprefix(list(prompts))) if share_prefix and len(prompts) > 1 else 0
         shared = min(shared, min(map(len, prompts)) - 1 - int(self.reads.max()))
         tails = [ids[shared:] for ids in prompts]
-        padded = trainer.pad(tails, 0).to(device)
-        if shared:
-            cache = decoder(input_ids=torch.tensor([prompts[0][:shared]], device=device), use_cache=True).past_key_values
-            cache.batch_repeat_interleave(len(prompts))
-            hidden = decoder(input_ids=padded, past_key_values=cache, use_cache=True).last_hidden_state
-        else:
-            hidden = decoder(input_ids=padded, use_cache=False).last_hidden_state
+        hidden = self.hidden(decoder, prompts, shared)
         last = torch.tensor([len(ids) - 1 for ids in tails], device=device)
         hidden = hidden[torch.arange(len(prompts), device=device)[:, None], last[:, None] - self.reads].float()
         hidden = hidden if self.prompt.traits else hidden[:, 0]
         # float32, because bf16 has steps of 0.125 at the usual size of logits: 13 % of a probability.
         bias = None if head.bias is None else head.bias[self.answer_ids].float()
-        return functional.linear(hidden, head.weight[self.answer_ids].float(), bias)
+        logits = functional.linear(hidden, head.weight[self.answer_ids].float(), bias)
+        return logits if self.bias is None else logits + torch.as_tensor(self.bias, dtype=logits.dtype, device=device)
+
+    @property
+    def base(self):
+        """The causal language model itself, without the adapter around it."""
+        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+    @property
+    def decoder(self):
+        """Its layers, without the output layer."""
+        return self.base.get_decoder()
+
+    def hidden(self, decoder, prompts: Sequence[list[int]], shared: int) -> torch.Tensor:
+        """Last hidden states of prompts after the `shared` tokens with which all begin, (prompts, longest rest, width)."""
+        with dtype.autocast(self.model.device) if self.half else contextlib.nullcontext():
+            if not shared:
+                return decoder(**self._given(prompts, 0), use_cache=False).last_hidden_state
+            cache = decoder(**self._given(prompts[:1], 0, shared), use_cache=True).past_key_values
+            cache.batch_repeat_interleave(len(prompts))
+            return decoder(**self._given(prompts, shared), past_key_values=cache, use_cache=True).last_hidden_state
+
+    def _given(self, prompts: Sequence[list[int]], start: int, end: int | None = None) -> dict[str, torch.Tensor]:
+        """The decoder's input for tokens `start` to `end`: their ids, or what its lower layers make of them."""
+        if self.lower is not None:
+            return {"inputs_embeds": self.lower.rows(prompts, start, end)}
+        return {"input_ids": trainer.pad([ids[start:end] for ids in prompts], 0).to(self.model.device)}
 
     @torch.no_grad()
     def probabilities(
@@ -93,7 +125,7 @@ class Teacher:
         With a `folder`, finished parts are kept there under `mark`, so that an interrupted call can resume.
         """
         self.model.eval()
-        budget = 8192 if self.model.device.type == "cpu" else 65536  # tokens a batch
+        budget = memory.token_budget(self.base.config, self.model.device, cpu=8192)
 
         def work(batch: np.ndarray) -> np.ndarray:
             return self.logits([prompts[index] for index in batch]).softmax(-1).cpu().numpy()
@@ -116,7 +148,7 @@ def load(settings: Settings, template: Prompt, *, adapter: Path | None = None) -
     options: dict[str, Any] = {
         "dtype": dtype.dtype(),
         "device_map": {"": 0} if cuda else None,
-        "attn_implementation": cpu_attention.name(),
+        "attn_implementation": cpu_attention.name(flash=True),
         "use_safetensors": True,
         "trust_remote_code": False,
     }
@@ -131,7 +163,10 @@ def load(settings: Settings, template: Prompt, *, adapter: Path | None = None) -
         weights.check(adapter, "Remove this folder and fine-tune the Teacher again (notebook 02).")
         model = PeftModel.from_pretrained(model, weights.plain(adapter, "adapter_model"))
         model = model.merge_and_unload() if settings.quantization == "none" else model
-    return Teacher(model, tokenizer, template, max_tokens=settings.max_tokens)
+    teacher = Teacher(model, tokenizer, template, max_tokens=settings.max_tokens)
+    if adapter is not None:
+        teacher.bias = bias_of(adapter)
+    return teacher
 
 
 def tokenizer_of(settings: Settings):
@@ -169,19 +204,20 @@ def measures(probabilities: np.ndarray, levels: np.ndarray, scale: Scale) -> dic
     }
 
 
-class _ScoreTrainer(LengthTrainer):
+class _ScoreTrainer(MicroBatches, LengthTrainer):
     """Trainer whose loss is cross-entropy on the answer token, and whose evaluation is agreement on dev."""
 
-    def __init__(self, *, teacher: Teacher, share_prefix: bool, **options) -> None:
+    def __init__(self, *, teacher: Teacher, merge: bool, **options) -> None:
         super().__init__(model=teacher.model, **options)
-        self.teacher, self.share_prefix = teacher, share_prefix
+        self.teacher, self.merge = teacher, merge
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        logits = self.teacher.logits(inputs["prompts"], share_prefix=self.share_prefix)
+        logits = self.teacher.logits(inputs["prompts"], share_prefix=not self.args.activation_checkpointing)
         return functional.cross_entropy(logits.flatten(0, -2), inputs["targets"].to(logits.device).flatten(0, -2))
 
     def evaluate(self, *args, **kwargs):
-        probabilities = self.teacher.probabilities([row["ids"] for row in self.eval_dataset])
+        with lora.merged(self.model) if self.merge else contextlib.nullcontext():
+            probabilities = self.teacher.probabilities([row["ids"] for row in self.eval_dataset])
         found = measures(probabilities, np.array([row["level"] for row in self.eval_dataset]), self.teacher.prompt.scale)
         found = {f"eval_{key}": value for key, value in found.items()}
         self.log(found)
@@ -220,7 +256,9 @@ def finetune(
         own = seed + 1000 * (attempt - 1)
         told = {"rubric": template.rubric} | ({"traits": template.traits} if template.traits else {})
         told |= ({} if template.chat else {"chat": False}) | ({"template": template.template} if template.template else {})
-        mark = provenance.fingerprint(asdict(settings) | told | {"seed": own, "recipe": recipes.TEACHER.version}, data=data)
+        told |= {"upper_recipe": recipes.UPPER.version} if settings.lora_from else {}
+        known = {name: value for name, value in asdict(settings).items() if (name, value) not in YOUNGER.items()}
+        mark = provenance.fingerprint(known | told | {"seed": own, "recipe": recipes.TEACHER.version}, data=data)
         failed = folder / f"failed_{mark}.csv"  # the next attempt replaces the adapter, and the last one's is kept
         curve = (
             pd.read_csv(failed)
@@ -232,6 +270,7 @@ def finetune(
             break
         if attempt < last:
             atomic.write(failed, curve.to_csv(index=False))
+    shutil.rmtree(folder / "lower", ignore_errors=True)
     found = pd.concat(curves, ignore_index=True)
     found["best"] &= found["attempt"] == found["attempt"].max()
     return found[["attempt", *found.columns.drop("attempt")]]
@@ -255,29 +294,29 @@ def _attempt(
     large = teacher.model.num_parameters() > LARGE
     if settings.quantization == "nf4" and large:  # frozen below, and not upcast: float32 activations would take twice the memory
         teacher.model.enable_input_require_grads()
-    lora = LoraConfig(
-        r=settings.lora_rank,
-        lora_alpha=2 * settings.lora_rank,
-        target_modules=LORA_TARGETS[settings.lora_targets],
-        task_type="CAUSAL_LM",
-    )
-    teacher.model = get_peft_model(teacher.model, lora)
+    adapted = lora.configuration(teacher.model, rank=settings.lora_rank, targets=settings.lora_targets, share=settings.lora_from)
+    teacher.model = get_peft_model(teacher.model, adapted)
     prompts, _ = teacher.encode(train["text"], train["assignment"])
     dev_prompts, _ = teacher.encode(dev["text"], dev["assignment"])
-    rows = [
-        {"ids": ids, "target": target}
-        for ids, target in zip(prompts, targets(_levels(train, template), template.scale.size, settings.target_sd), strict=True)
-    ]
+    if settings.lora_from:
+        lower_layers.enter(teacher, settings, [*prompts, *dev_prompts], folder / "lower")
+    goals = targets(_levels(train, template), template.scale.size, settings.target_sd)
+    if settings.start_at == "human":
+        teacher.bias = offset_to_mean(teacher.probabilities(prompts[:STARTS]), goals)
+    if lora.is_half(teacher.model.device):
+        lora.compute_in_half(teacher.model)
+        teacher.half = True
+    rows = [{"ids": ids, "target": target} for ids, target in zip(prompts, goals, strict=True)]
     steps = -(-len(rows) // settings.batch_size) * settings.epochs
-    micro = 1 if large else settings.batch_size
+    budget, checkpointing = _at_once(teacher, adapted, max(map(len, prompts)), large=large)
     options = arguments(
         checkpoints,
         seed=seed,
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=settings.batch_size // micro,
-        activation_checkpointing=large,
+        per_device_train_batch_size=settings.batch_size,
+        activation_checkpointing=checkpointing,
+        use_liger_kernel=teacher.half and is_liger_kernel_available(),
         lr_scheduler_type="cosine",
         warmup_steps=max(1, steps // 10),
         weight_decay=0.0,
@@ -289,7 +328,8 @@ def _attempt(
     )
     trainer = _ScoreTrainer(
         teacher=teacher,
-        share_prefix=not large,
+        merge=(teacher.half or settings.lora_from > 0) and settings.quantization == "none",
+        budget=budget,
         args=options,
         train_dataset=rows,
         eval_dataset=[{"ids": ids, "level": level} for ids, level in zip(dev_prompts, _levels(dev, template), strict=True)],
@@ -301,12 +341,32 @@ def _attempt(
         trainer.evaluate()  # zero-shot: the adapter is saved as initialised, which changes nothing
     curve = _curve(trainer.state.log_history)
     said = {"settings": asdict(settings), "seed": seed, "mark": mark, "rubric": template.rubric}
+    said |= {} if teacher.bias is None else {"bias": teacher.bias.tolist()}
     with atomic.folder(adapter) as temporary:
         teacher.model.save_pretrained(temporary)
         curve.to_csv(temporary / "curve.csv", index=False)
         provenance.write_json(temporary / "teacher.json", said)
     shutil.rmtree(checkpoints)
     return curve
+
+
+def _at_once(teacher: Teacher, adapted: LoraConfig, longest: int, *, large: bool) -> tuple[int, bool]:
+    """Tokens of a micro-batch, and whether activations are recomputed in the backward pass (gradient checkpointing).
+
+    Without a GPU a model of up to `LARGE` parameters takes the whole batch, and a larger one an essay at a time, recomputed.
+    """
+    device = teacher.model.device
+    if device.type != "cuda":
+        return (0, True) if large else (sys.maxsize, False)
+    saved = memory.of_training(teacher.base.config, adapted, half=teacher.half)
+    return memory.micro_batch(*saved, memory.free(device), longest)
+
+
+def bias_of(adapter: Path) -> np.ndarray | None:
+    """What a fine-tuned Teacher adds to its answer logits; None where nothing."""
+    file = adapter / "teacher.json"
+    found = json.loads(file.read_text(encoding="utf-8")).get("bias") if file.is_file() else None
+    return None if found is None else np.array(found)
 
 
 def _levels(frame: pd.DataFrame, template: Prompt) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cyborg_utils.models import frozen_teacher, teacher
+from cyborg_utils.models import frozen_teacher, teacher, vllm_scorer
 from cyborg_utils.models.prompt import Prompt
 
 
@@ -29,10 +29,14 @@ def fit(
     return teacher.finetune(train, dev, template, settings, seed=seed, folder=folder, attempts=attempts)
 
 
-def score(folder: Path, essays: pd.DataFrame, template: Prompt) -> pd.DataFrame:
-    """The scores that the Teacher in `folder/adapter` gives essays (`teacher.score`); an interrupted call resumes."""
+def score(folder: Path, essays: pd.DataFrame, template: Prompt, *, engine: str = "transformers") -> pd.DataFrame:
+    """The scores that the Teacher in `folder/adapter` gives essays (`teacher.score`); an interrupted call resumes.
+
+    `engine`: "vllm" for a fine-tuned Teacher through vLLM.
+    """
     settings, _, mark = teacher.saved(folder / "adapter")
     if settings.method == "frozen":
         return frozen_teacher.load(folder / "adapter", template, settings).score(essays)
-    reader = teacher.load(settings, template, adapter=folder / "adapter")
+    load = vllm_scorer.load if engine == "vllm" else teacher.load
+    reader = load(settings, template, adapter=folder / "adapter")
     return teacher.score(reader, essays, folder=folder / "parts", mark=mark)

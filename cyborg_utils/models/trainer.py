@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,41 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from cyborg_utils.core import atomic
 from cyborg_utils.models import weights
+
+WORTH = 120.0  # seconds of training that a checkpoint must save to be written
+
+
+class _Worth(TrainerCallback):
+    """Leaves out the checkpoint of an epoch where less than `WORTH` seconds of work would be lost without it.
+
+    A study of hundreds of short trainings would write terabytes of them.
+    """
+
+    def on_train_begin(self, args, state, control, **_):
+        self.since = time.monotonic()
+
+    def on_epoch_end(self, args, state, control, **_):
+        if control.should_save and time.monotonic() - self.since < WORTH:
+            control.should_save = False
+        elif control.should_save:
+            self.since = time.monotonic()
 
 
 class LengthTrainer(Trainer):
     """Trainer with batches of similar length (of the data set's `ids`). It logs the seconds of each epoch's updates.
 
-    The log is part of a checkpoint, so it holds all seconds of a run that was stopped and resumed.
+    The log is part of a checkpoint, so it holds all seconds of a run that was stopped and resumed. An epoch is saved where that
+    is worth it (`_Worth`), and always where the best one is loaded at the end.
     """
+
+    def __init__(self, *args, **options) -> None:
+        super().__init__(*args, **options)
+        if not self.args.load_best_model_at_end:
+            self.add_callback(_Worth())
 
     def get_train_dataloader(self):
         lengths = [len(row["ids"]) for row in self.train_dataset]
@@ -45,6 +70,58 @@ class LengthTrainer(Trainer):
     def _save_checkpoint(self, *args, **kwargs) -> None:
         super()._save_checkpoint(*args, **kwargs)
         atomic.sync(Path(self.args.output_dir))
+
+
+class MicroBatches:
+    """Trainer whose batch goes through the model in parts that fit into memory; the update is that of the whole batch.
+
+    `budget` is how many tokens a part may have, padding included and the beginning that all prompts share counted once. Where the
+    device's memory is too small all the same, the update begins anew with half of it, and at last with activations recomputed.
+    """
+
+    def __init__(self, *args, budget: int, **options) -> None:
+        super().__init__(*args, **options)
+        self.budget = budget
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        while True:
+            parts = self._parts(inputs)
+            try:
+                if len(parts) == 1:
+                    return super().training_step(model, inputs, num_items_in_batch)
+                return sum(self._part(model, part, len(part["prompts"]) / len(inputs["prompts"])) for part in parts)
+            except torch.OutOfMemoryError:
+                if len(parts) == len(inputs["prompts"]) and self.args.activation_checkpointing:
+                    raise
+            model.zero_grad()
+            torch.cuda.empty_cache()
+            if len(parts) == len(inputs["prompts"]):
+                self.args.activation_checkpointing = True
+                model.activation_checkpointing_enable()
+            self.budget = min(self.budget, self._tokens(inputs)) // 2
+
+    def _part(self, model, inputs: dict[str, Any], share: float) -> torch.Tensor:
+        model.train()
+        loss = self.compute_loss(model, inputs) * share
+        self.accelerator.backward(loss)
+        return loss.detach()
+
+    def _parts(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
+        shared = self._shared(inputs)
+        batches = token_batches([len(ids) - shared for ids in inputs["prompts"]], max(0, self.budget - shared))
+        if len(batches) == 1:
+            return [inputs]
+        return [
+            {"prompts": [inputs["prompts"][at] for at in part], "targets": inputs["targets"][torch.from_numpy(part)]}
+            for part in batches
+        ]
+
+    def _shared(self, inputs: dict[str, Any]) -> int:
+        return 0 if self.args.activation_checkpointing else len(commonprefix(inputs["prompts"]))
+
+    def _tokens(self, inputs: dict[str, Any]) -> int:
+        shared = self._shared(inputs)
+        return shared + len(inputs["prompts"]) * (max(map(len, inputs["prompts"])) - shared)
 
 
 def arguments(checkpoints: Path, *, seed: int, **options: Any) -> TrainingArguments:
@@ -159,7 +236,7 @@ def in_parts(
         else:
             done, started = [], time.monotonic()
             for batch in group:
-                done.append(_fitting(work, batch))
+                done.append(fitting(work, batch))
                 bar.update(len(batch))
             part = np.concatenate(done)
             if file is not None:
@@ -171,7 +248,7 @@ def in_parts(
     return np.stack([rows[index] for index in range(len(rows))])
 
 
-def _fitting(work: Callable[[np.ndarray], np.ndarray], batch: np.ndarray) -> np.ndarray:
+def fitting(work: Callable[[np.ndarray], np.ndarray], batch: np.ndarray) -> np.ndarray:
     """`work` on a batch, in halves where the device's memory is too small for the whole."""
     try:
         return work(batch)
@@ -179,7 +256,7 @@ def _fitting(work: Callable[[np.ndarray], np.ndarray], batch: np.ndarray) -> np.
         if len(batch) == 1:
             raise
     torch.cuda.empty_cache()
-    return np.concatenate([_fitting(work, part) for part in np.array_split(batch, 2)])
+    return np.concatenate([fitting(work, part) for part in np.array_split(batch, 2)])
 
 
 def seconds(folder: Path) -> float:

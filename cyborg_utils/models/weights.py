@@ -18,6 +18,7 @@ import struct
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,12 @@ def check(folder: Path, advice: str) -> None:
     """Raises CyborgError with the advice where a file of weights is truncated (`cut_short`)."""
     if name := cut_short(folder):
         raise CyborgError(f"{paths.shown(folder / name)}: this file of weights was cut short. {advice}")
+
+
+def discard(folder: Path, kept: Iterable[str]) -> None:
+    """Remove the models in the subfolders of `folder`, but for those named."""
+    for other in sorted({file.parent for file in folder.glob("*/*.safetensors")} - {folder / name for name in kept}):
+        shutil.rmtree(other)
 
 
 def _size_told(file: Path) -> int:

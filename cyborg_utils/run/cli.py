@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from cyborg_utils.core import caches, config, paths
@@ -46,15 +47,23 @@ def reproduce(options: argparse.Namespace) -> int:
     return 0
 
 
+def plan(options: argparse.Namespace) -> int:
+    from cyborg_utils.study import plan as made
+
+    print(made.text(options.profile, *made.of(options.profile, gpu=options.gpu)))
+    return 0
+
+
 def run(options: argparse.Namespace) -> int:
-    from cyborg_utils.run import execute
+    from cyborg_utils.run import devices, execute
 
     if (options.fraction is None) != (options.seed is None):
         raise CyborgError("--fraction and --seed go together.")
     of_run = None if options.seed is None else config.Run(options.fraction, options.seed)
     promises = {"promised": options.promise, "watched": options.watch, "done": options.done}
     started = time.time()
-    copy = execute.execute(options.notebook, options.profile, of_run, **promises)
+    with devices.own() if options.gpu else nullcontext():
+        copy = execute.execute(options.notebook, options.profile, of_run, **promises)
     print(f"{copy.stem}: {time.time() - started:.0f} s, {paths.shown(copy)}", flush=True)
     return 0
 
@@ -204,6 +213,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--cores", default="all", help="how many cores it may use (default: all)")
     one.add_argument("--cluster", default="", help="run its steps as jobs of a cluster: a profile of profiles/, or a folder")
 
+    does = "tell what a study will need, in memory and minutes, before it starts"
+    one = command(plan, does, "cyborg plan persuade --gpu h100", profile="demo")
+    one.add_argument("--gpu", default="", help="a GPU by its data sheet (h100, a100, 4090, ...) in place of this machine")
+
     one = command(run, "execute one notebook of a study", "cyborg run 02_finetune_teacher demo --fraction 0.1 --seed 1")
     one.add_argument("notebook", help="its name, e.g. 02_finetune_teacher")
     one.add_argument("profile", help="a study: a file in params/")
@@ -211,6 +224,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=int, help="seed, for a notebook of one run")
     one.add_argument("--promise", action="append", default=[], help="a file or folder that must be there afterwards")
     one.add_argument("--watch", action="append", default=[], help="a file or folder whose loss redoes the step, if there is one")
+    one.add_argument("--gpu", action="store_true", help="take one GPU of several that a study runs on (CYBORG_GPUS)")
     one.add_argument("--done", type=Path, help="file to write after success (Snakemake's output)")
 
     example = "cyborg audit predictions.csv --id id --human score --machine machine --groups gender ell --scale 1 6 1"

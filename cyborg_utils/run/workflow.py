@@ -15,7 +15,7 @@ import yaml
 
 from cyborg_utils.core import atomic, config, paths, provenance
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.run import freshness
+from cyborg_utils.run import devices, freshness
 from cyborg_utils.run.lock import locked
 from cyborg_utils.study import artefacts, summary
 
@@ -56,7 +56,8 @@ def command(
 ) -> list[str]:
     """The Snakemake call. With `keep` it leaves out the steps that are `freshness.kept`, and the notebooks `freshness.left_out`.
 
-    On this machine steps with a model run one at a time. With `cluster` the profile says how many run at once, and where.
+    On this machine as many steps with a model run at once as it has GPUs, else one. With `cluster` the profile says how many, and
+    where.
 
     Snakemake takes no lock: `run` holds one of its own, which a killed run cannot leave behind. Every step is a target: otherwise
     a step in the middle that is no longer done would stay so while the last one is done.
@@ -67,9 +68,11 @@ def command(
     targets = [f"done/{step}.json" for step in steps(config.load(profile), tables=tables) if step not in known]
     call = [sys.executable, "-m", "snakemake", *targets]
     call += ["html/index.html", "--snakefile", str(snakefile), "--directory", str(paths.build(profile))]
+    gpus = 1 if cluster else max(1, len(devices.visible()))
     wishes = [*(["tables=1"] if tables else []), *([f"keep={','.join(known)}"] if known else [])]
+    wishes += [f"gpus={gpus}"] if gpus > 1 else []
     call += ["--config", f"profile={profile}", *wishes]
-    call += cluster_options(cluster, profile) if cluster else ["--cores", cores, "--resources", "gpu=1"]
+    call += cluster_options(cluster, profile) if cluster else ["--cores", cores, "--resources", f"gpu={gpus}"]
     call += ["--rerun-incomplete", "--nolock", "--rerun-triggers", "mtime", "params", "input", "--scheduler", "greedy"]
     if dry_run:
         return [*call, "--dry-run", "--quiet", "host"]
@@ -107,7 +110,7 @@ def run(profile: str, *, tables: bool = False, keep: bool = False, cores: str = 
         before = _stamps(profile)
         call = command(profile, tables=tables, keep=keep, cores=cores, cluster=cluster)
         # Snakemake inherits the lock: if this process is killed, the study counts as running until Snakemake has ended too.
-        process = subprocess.Popen(call, env=environment(), pass_fds=[handle])
+        process = subprocess.Popen(call, env=environment() | ({} if cluster else devices.shared_out()), pass_fds=[handle])
         signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
         try:
             code = process.wait()

@@ -1,10 +1,11 @@
-"""How good probabilities of levels are: ranked probability score and expected calibration error. Arrays in, numbers out."""
+"""Probabilities of levels: ranked probability score, expected calibration error, a given mean. Arrays in, numbers out."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
+from scipy.special import softmax
 
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.stats.bootstrap import Interval
@@ -50,3 +51,18 @@ def _checked(p: ArrayLike, level: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     if ((level < 0) | (level >= p.shape[1])).any() or not np.allclose(p.sum(axis=1), 1, atol=1e-3):
         raise CyborgError("levels must be 0 .. K-1, and the probabilities of each essay must sum to 1")
     return p, level
+
+
+def offset_to_mean(p: np.ndarray, goals: np.ndarray) -> np.ndarray:
+    """What to add to answer logits so that the mean of the probabilities `p` (n, K) is that of the targets `goals` (m, K).
+
+    With traits, (n, traits, K), each has its own. One essay's weight is spread over all levels, so that none is impossible.
+    """
+    wanted = (goals.sum(axis=0) + 1 / goals.shape[-1]) / (len(goals) + 1)
+    bias = np.zeros(wanted.shape)
+    for _ in range(200):
+        step = np.log(wanted) - np.log(softmax(np.log(np.clip(p, 1e-12, None)) + bias, axis=-1).mean(axis=0))
+        bias += step
+        if np.abs(step).max() < 1e-6:
+            break
+    return bias - bias.mean(axis=-1, keepdims=True)
