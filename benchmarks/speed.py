@@ -160,8 +160,9 @@ def _prompts(tokenizer, frame: pd.DataFrame) -> tuple[list[list[int]], int]:
     """Prompts as token ids and the longest that can occur: the frame around a whole essay of `teacher_tokens`."""
     template, most = _template(), SETTINGS["teacher_tokens"]
     prompts, _ = template.encode(tokenizer, [*frame["text"]], [*frame["assignment"]], max_tokens=most)
-    longest, _ = template.encode(tokenizer, ["word " * 2 * most], [max(frame["assignment"], key=len)], max_tokens=most)
-    return prompts, len(longest[0])
+    tasks = sorted(set(frame["assignment"]))
+    longest, _ = template.encode(tokenizer, ["word " * 2 * most] * len(tasks), tasks, max_tokens=most)
+    return prompts, max(map(len, longest))
 
 
 def teacher_training(way: str, model: str, frame: pd.DataFrame, lora_from: float = 0.0) -> dict[str, float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from transformers import AutoTokenizer
 
 from cyborg_utils.stats import metrics
 
@@ -143,3 +144,59 @@ def test_corpus_measures_who_knows_more_on_the_same_test_essays(monkeypatch, tmp
     qwk = table.groupby(["scorer", "labels"], dropna=False)["qwk"].mean()
     assert qwk["Teacher", "human"] > qwk["Student", "cyborg"] > qwk["Student", "human"]
     assert qwk["Student", "full"] > qwk["Student", "human"] > qwk["words", "human"] and qwk["statistics", "human"] == 0
+
+
+# ---------------------------------------------------------------- speed, on tiny models
+
+
+@pytest.mark.parametrize(
+    "task, kind",
+    [
+        ("teacher training", "llama"),
+        ("teacher training, lora_from 0.5", "llama"),
+        ("teacher scoring", "llama"),
+        ("frozen states", "llama"),
+        ("student training", "bert"),
+    ],
+)
+def test_the_first_update_is_not_timed(task, kind, tiny_models, monkeypatch):
+    bench = script("speed")
+    monkeypatch.setitem(bench.SETTINGS, "teacher_tokens", 60)
+    monkeypatch.setitem(bench.SETTINGS, "student_tokens", 60)
+    size = 4 if kind == "llama" else 16
+    found = bench.one(task, "ours", str(tiny_models[kind]), 3 * size)
+    assert found["seconds"] > 0 and found["tokens"] >= found["computed"] > 0
+    frame = bench.essays(3 * size)
+    if kind == "llama":
+        tokenizer = AutoTokenizer.from_pretrained(tiny_models[kind])
+        prompts, _ = bench._prompts(tokenizer, frame)
+        assert found["tokens"] < sum(map(len, prompts)) and found["computed"] < 0.8 * found["tokens"]  # the rubric is read once
+    if task == "teacher training, lora_from 0.5":
+        whole = bench.one("teacher training", "ours", str(tiny_models[kind]), 3 * size)
+        assert 0 < found["flops"] < 0.8 * whole["flops"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "task, kind", [("teacher training", "llama"), ("teacher scoring", "llama"), ("student training", "bert")]
+)
+def test_the_plain_way_counts_the_same_tokens(task, kind, tiny_models, monkeypatch):
+    bench = script("speed")
+    monkeypatch.setitem(bench.SETTINGS, "teacher_tokens", 60)
+    monkeypatch.setitem(bench.SETTINGS, "student_tokens", 60)
+    size = 4 if kind == "llama" else 16
+    found = bench.one(task, "plain", str(tiny_models[kind]), 5 * size)
+    assert found["seconds"] > 0 and found["computed"] == found["tokens"] > 0
+
+
+def test_the_table_of_speeds_compares_within_a_round():
+    bench = script("speed")
+    rows = []
+    for number, plain, ours in ((1, 100, 300), (2, 120, 240), (3, 110, 275)):
+        for task, way, speed in (("teacher training", "plain", plain), ("teacher training", "ours", ours)):
+            rows.append({"task": task, "round": number, "way": way, "tokens_per_second": speed, "flops": 4e9, "seconds": 1.0})
+        rows.append(rows[-1] | {"task": "teacher training, lora_from 0.5", "tokens_per_second": 2 * ours})
+    table = bench.summary(pd.DataFrame(rows), peak=10.0).set_index("task")
+    first, second = table.loc["teacher training"], table.loc["teacher training, lora_from 0.5"]
+    assert (first["plain"], first["ours"], first["lowest"], first["highest"]) == (110, 275, 2.0, 3.0)
+    assert second["plain"] == 110 and second["highest"] == 6.0 and first["share"] == pytest.approx(0.4)

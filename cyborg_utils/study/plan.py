@@ -225,7 +225,7 @@ def _student_rows(study: config.Study, corpus: Corpus, machine: Machine, rows: l
             reads = Reads(int(min(limit, 1.3 * corpus.words)), limit)
         else:
             reads = _reads(tokenizer([*corpus.sample["text"]], truncation=True, max_length=limit)["input_ids"])
-        most[name] = needs.student_memory(shape, reads, section["batch_size"])
+        most[name] = needs.student_memory(shape, reads, section["batch_size"], machine)
         speeds[name] = needs.student_speed(shape, reads, section["batch_size"], machine)
     for fraction in (*study.fractions, *([1.0] if study.full_runs else [])):
         runs = [run for run in (*study.runs, *study.full_runs) if run.fraction == fraction]
