@@ -28,7 +28,7 @@ SHARED = ("models/cpu_attention.py", "models/trainer.py", "core/dtype.py", "core
 TEACHER = Recipe(
     version=1,
     files=("models/teacher.py", "models/lora.py", "models/memory.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="47d8966fc0c1e9bb",
+    digest="e8ca5be2149531c3",
 )
 UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
     version=1,

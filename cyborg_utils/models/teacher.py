@@ -43,12 +43,8 @@ from cyborg_utils.stats.probabilities import offset_to_mean
 # peft uses a name that transformers will change; the reader of a notebook cannot act on this warning
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
-YOUNGER = {
-    "method": "lora",
-    "layers": [],
-    "lora_from": 0.0,
-    "start_at": "model",
-}  # settings that the mark of an older Teacher does not have: they change nothing
+# Settings that the mark of an older Teacher does not have; with these values they change nothing
+YOUNGER = {"method": "lora", "layers": [], "rubric": True, "lora_from": 0.0, "start_at": "model"}
 FAILED = 0.2  # QWK on dev up to which a fine-tuning has failed: "slight" agreement (Landis & Koch 1977)
 LARGE = 2e9  # parameters from which activations are recomputed in the backward pass on a CPU (gradient checkpointing)
 STARTS = 64  # essays of U on which the answers' start is set
