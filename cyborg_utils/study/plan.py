@@ -242,7 +242,9 @@ def _student_rows(study: config.Study, corpus: Corpus, machine: Machine, rows: l
                     steps, epochs = student.schedule(size, settings)
                     updates += steps * epochs * len(trained)
                     seconds += len(trained) * train * steps * epochs
-                seconds += len(section["heads"]) * read * (corpus.dev + corpus.test)
+                seconds += len(trained) * read * (corpus.dev + corpus.test)
+            if trained != section["heads"] and fraction == study.fractions[0]:  # states, read once for all runs
+                seconds += read * (corpus.train + corpus.dev + corpus.test) / len(runs)
         seconds += sum(0.004 * sum(sizes) for sizes in sets.values() if len(sizes) == 1)  # ridge
         rows.append(
             {"step": f"Students {fraction:.0%}", "runs": len(runs), "work": f"{students} Students, {updates:,} updates"}
