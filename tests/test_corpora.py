@@ -11,7 +11,7 @@ import pytest
 
 from cyborg_utils.core import config, paths
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.data import corpora, sources, splits, table
+from cyborg_utils.data import corpora, row_faults, sources, splits
 
 PLACES = [folder / sub / sources.ELLIPSE_TEST for folder in paths.data_folders() for sub in ("ellipse", "")]
 REAL_ELLIPSE = next((path for path in PLACES if path.is_file()), None)
@@ -326,7 +326,7 @@ def test_the_real_ellipse_file_is_read_whole_and_split_as_the_study_says():
     flat = corpora.frame(prepared.dataset)
     assert flat["split"].value_counts().to_dict() == {"train": 1800, "test": 500, "dev": 271}
     assert flat["score"].value_counts().to_dict() == {3: 949, 3.5: 518, 2.5: 447, 4: 360, 2: 217, 4.5: 55, 5: 12, 1.5: 11, 1: 2}
-    assert flat["essay_id"].is_unique and flat["essay_id"].str.fullmatch(table.ROUNDED_ID.pattern).sum() == 13
+    assert flat["essay_id"].is_unique and flat["essay_id"].str.fullmatch(row_faults.ROUNDED_ID.pattern).sum() == 13
     assert flat["groups.economically_disadvantaged"].isna().sum() == 1
     assert flat["groups.race_ethnicity"].value_counts()["American Indian/Alaskan Native"] == 4  # tiny groups are kept
     assert (flat["groups.grade_level"] == "9").sum() == 6

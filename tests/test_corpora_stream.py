@@ -29,7 +29,7 @@ def own(data: Path) -> dict:
     rows += [{"no": f"s{i}", "body": sign, "score": 3, "sex": "M"} for i, sign in enumerate(["?!", " ...  ", "?!", "…"])]
     rows += [{"no": "e1", "body": "again", "score": 3, "sex": "M"}, {"no": "bad", "body": " ", "score": 3, "sex": "M"}]
     samples.write_csv(data / "own.csv", rows)
-    return samples.settings("table", groups=["gender"], options=samples.OWN)
+    return samples.settings("table", groups=["gender"], options=samples.OWN | {"near_duplicates": 0})
 
 
 def alike(data: Path) -> dict:
@@ -40,7 +40,7 @@ def alike(data: Path) -> dict:
             "The same beginning. " * (i % 7 * 20) + " ".join(f"word{(i * 37) % 11}" for _ in range(i % 5)) + f" end {i % 150}"
         )
     samples.write_csv(data / "own.csv", rows)
-    return samples.settings("table", options={**samples.OWN, "groups": {}}, dev=20, test=0.3)
+    return samples.settings("table", options={**samples.OWN, "groups": {}, "near_duplicates": 0}, dev=20, test=0.3)
 
 
 def official(data: Path) -> dict:

@@ -23,7 +23,7 @@ OF_THE_DEMO = [file.stem for file in paths.notebooks() if file.stem[3:] in DEMO.
 @pytest.mark.parametrize("notebook", ["00_overview", *OF_THE_DEMO])
 def test_a_notebook_opened_by_hand_is_that_of_the_demo(notebook):
     """What its parameters cell says is what the study `demo` gives it."""
-    own, (run,) = config.parameters(paths.notebook(notebook)), DEMO.runs
+    own, run = config.parameters(paths.notebook(notebook)), DEMO.runs[0]
     assert own == config.compose(notebook, "demo", run if "fraction" in own else None)
 
 
