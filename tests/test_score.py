@@ -96,7 +96,7 @@ def test_flags_are_beside_a_score_never_in_its_place(scorer, tmp_path):
     frame = pd.DataFrame(
         {"id": [f"e{at}" for at in range(5)], "text": texts, "task": "Write of a house that has no doors at all"}
     )
-    frame.loc[4, "text"] = frame["task"][0] + ". " + NEW["text"][0]
+    frame.loc[4, "text"] = frame["task"][0] + ". " + " ".join(NEW["text"][0].split()[:40])
     frame.to_parquet(tmp_path / "new.parquet")
     counts = predict.score_file(tmp_path / "new.parquet", tmp_path / "out.csv", scorer, predict.Columns(prompt="task"))
     found = read(tmp_path / "out.csv")
