@@ -51,7 +51,7 @@ class Corpus(NamedTuple):
     features: machines.Features
 
 
-def load(name: str, *, size: int, teacher: states.Reading, folder: Path | None) -> Corpus:
+def load(name: str, *, size: int, teacher: states.Reading) -> Corpus:
     """`simulated-<seed>`, or a study of params/ (its corpus must be at hand)."""
     if name.startswith("simulated"):
         frame = pd.DataFrame(simulated.essays(size, int(name.partition("-")[2] or 1)))
@@ -62,9 +62,9 @@ def load(name: str, *, size: int, teacher: states.Reading, folder: Path | None) 
         frame, scale = corpora.frame(corpora.build(data).dataset, text=True), study.scale
         rubric = prompt.rubric(data["corpus"], data["score"], data["options"])
     frame["assignment"] = frame["assignment"].fillna("")
-    given = tables.Essays(frame.assign(copy=np.arange(len(frame))), scale, name)
+    given = tables.Essays(frame.assign(copy=np.arange(len(frame))), scale, name)  # all scored: every word of the corpus counts
     plan = plans.Plan(teacher, plans.STUDENT, 0)
-    return Corpus(name, given.frame, scale, machines.features(given, plan, rubric=rubric, folder=folder or paths.build(name, "states")))
+    return Corpus(name, given.frame, scale, machines.features(given, plan, rubric=rubric))
 
 
 def drawn(corpus: Corpus, draw: int, *, share: float = SHARE) -> tables.Essays:
@@ -223,12 +223,11 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--size", type=int, default=1000, help="simulated essays")
     parser.add_argument("--teacher", default=plans.LARGE, help="whose states; for ELLIPSE those of benchmarks/frozen.py are used again")
-    parser.add_argument("--states", type=Path, help="folder of states (default: build/<corpus>/states)")
     parser.add_argument("--folder", type=Path, default=paths.results("promises"))
     options = parser.parse_args()
-    teacher = next((one for one in plans.TEACHERS if one.model == options.teacher), None) or plans.reading_of(options.teacher)
+    teacher = states.Reading(options.teacher, (), 448, rubric=True)
     for name in options.corpora:
-        corpus = load(name, size=options.size, teacher=teacher, folder=options.states)
+        corpus = load(name, size=options.size, teacher=teacher)
         files = [options.folder / f"{name}.csv", options.folder / f"{name}_slips.csv"]
         rows, planted = (pd.read_csv(file) if file.is_file() else pd.DataFrame() for file in files)
         done = set(planted["draw"]) if len(planted) else set()

@@ -7,7 +7,7 @@ their card). No essay's text is part of any of it. States of essays stay in buil
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,17 @@ import pandas as pd
 
 from cyborg_utils.core import atomic, paths, provenance
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.extensions.labelling import fine_tuning, machines, page, words
+from cyborg_utils.extensions.labelling import machines, page, students, words
 from cyborg_utils.extensions.labelling import plan as plans
 from cyborg_utils.extensions.labelling import report as reports
 from cyborg_utils.extensions.labelling.essays import Essays
 from cyborg_utils.extensions.labelling.machines import STUDENT, TEACHER
 from cyborg_utils.extensions.labelling.report import Report, Settings
-from cyborg_utils.extensions.scoring import advisory_flags, bundle
-from cyborg_utils.models import frozen_student, states
+from cyborg_utils.extensions.scoring import advisory_flags
+from cyborg_utils.models import states, student
 from cyborg_utils.stats import conformal
 
-SCORES, PAGE, CYBORG, PUPIL = "scores.csv", "page.html", "cyborg_data", "student"
+SCORES, PAGE, CYBORG, PUPIL, TUNED = "scores.csv", "page.html", "cyborg_data", "student", "student_fine_tuned"
 WHO = ("human", "machine", "person")  # gave the score; may leave it; should give one
 
 
@@ -39,7 +39,7 @@ class Task:
     minutes: float = 30.0
     rubric: str = ""
     teacher: str = ""
-    student: states.Reading = plans.STUDENT
+    student: student.Settings = plans.STUDENT
     fine_tune: bool = False
     settings: Settings = field(default_factory=Settings)
 
@@ -51,28 +51,28 @@ def label(essays: Essays, out: Path, task: Task = Task(), *, name: str) -> Repor
     """
     started, build = time.monotonic(), paths.build(name)
     check_folder(out)
-    teachers = (plans.reading_of(task.teacher),) if task.teacher else plans.TEACHERS
-    options = {"minutes": task.minutes, "rubric": task.rubric, "teachers": teachers, "student": task.student}
+    teachers = (states.Reading(task.teacher, (), 448, rubric=True),) if task.teacher else plans.TEACHERS
+    options = {"minutes": task.minutes, "rubric": task.rubric, "teachers": teachers, "pupil": task.student}
     plan = plans.make(essays, **options, file=build / "plan.json")
     print(plan.told(len(essays.frame)), flush=True)
-    features = machines.features(essays, plan, rubric=task.rubric, folder=build / "states")
+    features = machines.features(essays, plan, rubric=task.rubric)
     report = reports.make(essays, features, task.settings)
-    tuned = None
+    pupils = {PUPIL: students.frozen(report, task.student, folder=build / "students")}
     if task.fine_tune:
-        tuned = fine_tuning.compare(report, features, folder=build / "students")
-    table = scores(report, plan)
+        pupils[TUNED] = students.fine_tuned(report, features, task.student, folder=build / "students")
+    table, told = scores(report, plan), " ".join(one.told for one in pupils.values()).strip()
+    done = [plan.told(len(essays.frame)).replace("\n", ";"), f"{time.monotonic() - started:.0f} seconds in all, {machine()}"]
     with atomic.folder(out) as making:
         table.to_csv(making / SCORES, index=False, lineterminator="\n")
         if Path(essays.source).suffix.lower() in (".xlsx", ".xlsm"):
             table.to_excel(making / "scores.xlsx", index=False)
-        save_student(report, plan, making / PUPIL, out / PUPIL, name=name)
+        for folder, pupil in pupils.items():
+            pupil.save(report, making / folder, name=name)
+            facts = {"folder": out / folder, "own": report.agreement.set_index("system").loc[STUDENT], "plan": plan, "told": pupil.told}
+            (making / folder / "README.md").write_text(_filled("student.md.j2", report, **facts), encoding="utf-8")
         save_cyborg_data(report, plan, making / CYBORG)
-        if tuned and tuned.student is not None:
-            fine_tuning.save(tuned, report, making / "student_fine_tuned", name=name)
-        done = [plan.told(len(essays.frame)).replace("\n", ";"), f"{time.monotonic() - started:.0f} seconds in all, {machine()}"]
-        (making / PAGE).write_text(
-            page.render(report, files=contents(out, tuned), done=done, fine_tuned=tuned.told if tuned else ""), encoding="utf-8"
-        )
+        text = page.render(report, files=contents(out, pupils), done=done, fine_tuned=told)
+        (making / PAGE).write_text(text, encoding="utf-8")
     return report
 
 
@@ -125,25 +125,12 @@ def flags(report: Report, plan: plans.Plan) -> list[str]:
     """Advisory flags of each essay beside all others, and of human scores that should be read again."""
     texts, tasks = report.essays.frame["text"], report.essays.frame["assignment"]
     corpus = advisory_flags.Corpus.of(texts.tolist(), [task for task in tasks if len(task.split()) >= advisory_flags.RUN])
-    unread = states.unread(texts, plan.teacher or plan.student)
+    reading = plan.teacher or states.Reading(plan.student.model, (), plan.student.max_tokens)
+    unread = states.unread(texts, reading)
     found = [corpus.flags(corpus.measure(text), cut=share) for text, share in zip(texts, unread, strict=True)]
     for row in report.suspects.itertuples():
         found[report.essays.scored[row.place]]["suspect"] = f"Teacher {row.teacher:.1f}, Student {row.student:.1f}"
     return [advisory_flags.as_text(one) for one in found]
-
-
-def save_student(report: Report, plan: plans.Plan, folder: Path, told: Path, *, name: str) -> None:
-    """The Student on Cyborg Data, ready for `cyborg score`, with its card. Its errors are those on the scored essays, cross-fitted."""
-    essays = report.essays
-    scored = essays.frame.iloc[essays.scored]
-    mark = provenance.fingerprint({"name": name}, data=[scored["essay_id"].tolist(), scored["score"].tolist(), len(essays.frame)])
-    frozen_student.FrozenStudent(report.cross.final[STUDENT].scorer, plan.student).save(folder, mark)
-    rows = pd.DataFrame({"score": scored["score"].to_numpy(), "value": report.cross.guess[STUDENT]})
-    corpus = advisory_flags.Corpus.of(essays.frame["text"].tolist())
-    release = bundle.Name("label", plan.student.model, "regression", "cyborg-soft")
-    bundle.write_one(folder, name, release, mark, rows, corpus)
-    facts = {"folder": paths.shown(told), "own": report.agreement.set_index("system").loc[STUDENT], "plan": plan}
-    (folder / "README.md").write_text(_filled("student.md.j2", report, **facts), encoding="utf-8")
 
 
 def save_cyborg_data(report: Report, plan: plans.Plan, folder: Path) -> None:
@@ -164,16 +151,11 @@ def save_cyborg_data(report: Report, plan: plans.Plan, folder: Path) -> None:
     (folder / "README.md").write_text(_filled("cyborg_data.md.j2", report, **facts), encoding="utf-8")
 
 
-def contents(out: Path, tuned: Any = None) -> dict[str, str]:
+def contents(out: Path, pupils: Iterable[str]) -> dict[str, str]:
     """What the folder holds, by file."""
-    found = {
-        SCORES: "every essay with score, interval, flags, and who should score it",
-        f"{PUPIL}/": f"the Student, for new essays: cyborg score ESSAYS.csv --student {paths.shown(out / PUPIL)} -o SCORES.csv",
-        f"{CYBORG}/": "the scores that the Student learned from, with a data card",
-    }
-    return found | (
-        {"student_fine_tuned/": "the fine-tuned Student, used in the same way"} if tuned and tuned.student is not None else {}
-    )
+    found = {SCORES: "every essay with score, interval, flags, and who should score it"}
+    found |= {f"{one}/": f"for new essays: cyborg score ESSAYS.csv --student {out / one} -o SCORES.csv" for one in pupils}
+    return found | {f"{CYBORG}/": "the scores that the Student learned from, with a data card"}
 
 
 def machine() -> str:

@@ -1,7 +1,7 @@
 """Teacher, Student and their rivals on frozen features, each fitted in a second, and judged on scored essays by cross-fitting.
 
     teacher                states of a language model that reads rubric and essay, text statistics, words; learns from people
-    student                states of a small encoder, text statistics; learns from people and from the Teacher: Cyborg Data
+    student                states of a small encoder, length; learns from people and from the Teacher: Cyborg Data
     student, human scores  the same Student on the human scores alone
     without                text statistics and words: what the same human scores buy without any language model
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,12 +23,12 @@ from tqdm.auto import tqdm
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.extensions.labelling import plan as plans
 from cyborg_utils.extensions.labelling.essays import Essays
-from cyborg_utils.models import baseline, states
+from cyborg_utils.models import baseline, states, student
 from cyborg_utils.models.frozen import Frozen
-from cyborg_utils.models.frozen_student import BLOCKS
 from cyborg_utils.stats.calibration import MeanSdMatch
 
 TEACHER, STUDENT, HUMAN, WITHOUT = "teacher", "student", "student, human scores", "without"
+BLOCKS = ("states", "length")  # of the Student (`student.features`)
 RIVALS = {TEACHER: ("teacher", "statistics", "words"), HUMAN: BLOCKS, WITHOUT: ("statistics", "words")}  # those of human scores
 FOLDS = 10
 ALONE = 20  # scored essays up to which each is a fold of its own
@@ -37,19 +36,17 @@ PART = 4096  # essays that are scored at a time
 Features = Mapping[str, Any]  # block -> (essays, width), an array or a sparse matrix
 
 
-def features(essays: Essays, plan: plans.Plan, *, rubric: str = "", folder: Path) -> Features:
-    """Feature blocks of all essays. States are computed once, kept under `folder`, and an interrupted call resumes.
+def features(essays: Essays, plan: plans.Plan, *, rubric: str = "") -> Features:
+    """Feature blocks of all essays. Each is read once by a model, whoever asks, and an interrupted call resumes (`models.states`).
 
     Words are counted on all essays, scored or not; those that are in no scored essay have no weight and are left out.
     """
     template, texts = plans.template_of(essays.scale, rubric), essays.frame["text"]
-    found: dict[str, Any] = {}
-    for name, reading in (("teacher", plan.teacher), ("student", plan.student)):
-        if reading is not None:
-            options = {"template": template, "folder": folder, "show": f"{name.capitalize()} reads"}
-            given = states.of_essays(essays.frame, reading, **options)
-            found[name] = given.reshape(len(given), -1).astype(np.float32)
-    found.setdefault("teacher", found["student"])  # without a language model the encoder is all that there is
+    found: dict[str, Any] = student.features(student.untrained(plan.student, essays.scale), essays.frame)
+    found["teacher"] = found["states"]  # without a language model the encoder is all that there is
+    if plan.teacher is not None:
+        given = states.of_essays(essays.frame, plan.teacher, template=template, show="Teacher reads")
+        found["teacher"] = given.reshape(len(given), -1).astype(np.float32)
     found["statistics"] = baseline.statistics(texts)
     often = 5 if len(texts) >= 500 else 2 if len(texts) >= 20 else 1
     words = TfidfVectorizer(
@@ -103,12 +100,13 @@ class CrossFitted:
     labels: np.ndarray
 
 
-def cut(essays: Essays, *, folds: int = FOLDS, seed: int = 1) -> np.ndarray:
-    """The fold of each scored essay, (n,): at random within the order of scores; copies of a text stay together."""
+def cut(essays: Essays, *, folds: int = FOLDS, seed: int = 1, alone: int = ALONE) -> np.ndarray:
+    """The fold of each scored essay, (n,): at random within the order of scores; copies of a text stay together, and up to
+    `alone` texts are a fold each."""
     rows = essays.frame.iloc[essays.scored]
     by_text = rows.groupby("copy")["score"].mean()
     order = np.lexsort((np.random.default_rng(seed).random(len(by_text)), by_text.to_numpy()))
-    count = len(by_text) if len(by_text) <= ALONE else min(folds, len(by_text))
+    count = len(by_text) if len(by_text) <= alone else min(folds, len(by_text))
     number = np.empty(len(by_text), dtype=int)
     number[order] = np.arange(len(by_text)) % count
     return number[by_text.index.get_indexer(rows["copy"])]

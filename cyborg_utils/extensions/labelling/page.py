@@ -115,7 +115,7 @@ def tables(report: Report) -> dict[str, Markup]:
 def figures(report: Report) -> dict[str, tuple[Figure, str]]:
     """The page's figures with their alt texts; one that has nothing to show is left out."""
     scale, own = report.essays.scale, report.own
-    agreement = words.named(report.agreement).rename(columns={"system": "arm"})
+    agreement = report.agreement.assign(arm=report.agreement["system"].map(words.DRAWN))
     found = {
         "agreement": forest_plots.arm_forest(
             agreement, xlabel="QWK with human scores (scored essays, cross-fitted)", title="Agreement with people"

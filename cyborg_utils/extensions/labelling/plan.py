@@ -12,23 +12,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
-
 from cyborg_utils.core import provenance
-from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.extensions.labelling.essays import Essays
-from cyborg_utils.models import prompt, states
+from cyborg_utils.models import prompt, states, student
 
-STUDENT = states.Reading("all-minilm-l6-v2", (3, 4), 512)
-LARGE, SMALL = "qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct"
-# Layers: the middle ones of the large model do best on ELLIPSE (results/frozen); of the small one the same share of its depth.
-TEACHERS = (
-    states.Reading(LARGE, (12, 16, 18), 448, rubric=True),
-    states.Reading(LARGE, (12, 16, 18), 224, rubric=True),
-    states.Reading(SMALL, (15, 20, 22), 448, rubric=True),
-    states.Reading(SMALL, (15, 20, 22), 224, rubric=True),
+STUDENT = student.Settings(
+    epochs=3, min_steps=150, learning_rate=1.0e-4, batch_size=16, max_tokens=512, model="all-minilm-l6-v2", head="frozen"
 )
+LARGE, SMALL = "qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct"
+TEACHERS = tuple(states.Reading(model, (), tokens, rubric=True) for model in (LARGE, SMALL) for tokens in (448, 224))
 SAMPLE = 200  # essays whose tokens are counted; the rest are taken to be like them
 NOTHING = "no language model"
 MOST_ANSWERS = 52  # levels that a prompt can name
@@ -50,7 +43,7 @@ class Plan:
     """What is read by which model. `candidates`: all that were measured, the best first."""
 
     teacher: states.Reading | None
-    student: states.Reading
+    student: student.Settings
     minutes: float
     candidates: tuple[Candidate, ...] = ()
 
@@ -73,7 +66,7 @@ def make(
     minutes: float,
     rubric: str = "",
     teachers: Sequence[states.Reading] = TEACHERS,
-    student: states.Reading = STUDENT,
+    pupil: student.Settings = STUDENT,
     file: Path | None = None,
 ) -> Plan:
     """Measure candidates until one fits into `minutes`. With a `file`, a plan for the same essays and minutes is kept and used
@@ -81,23 +74,25 @@ def make(
     mark = provenance.fingerprint(
         {"minutes": minutes, "rubric": rubric}, data=essays.frame[["essay_id", "text"]].to_numpy().tolist()
     )
-    settings = {"mark": mark, "teachers": [asdict(one) for one in teachers], "student": asdict(student)}
+    settings = {"mark": mark, "teachers": [asdict(one) for one in teachers], "student": asdict(pupil)}
     settings = json.loads(json.dumps(settings))
     if file and file.is_file() and (kept := json.loads(file.read_text(encoding="utf-8")))["settings"] == settings:
         candidates = tuple(Candidate(_reading(reading), seconds) for reading, seconds in kept["candidates"])
-        return Plan(_reading(kept["teacher"]), student, minutes, candidates)
+        return Plan(_reading(kept["teacher"]), pupil, minutes, candidates)
     some = essays.frame.sample(min(SAMPLE, len(essays.frame)), random_state=1)
     template, share = template_of(essays.scale, rubric), len(essays.frame) / len(some)
-    own = _seconds(student, some, template) * share
+    encoder = states.Reading(pupil.model, tuple(pupil.layers), pupil.max_tokens)
+    own, pace = share * states.tokens(some, encoder) / states.pace(encoder), {}
     found: list[Candidate] = []
-    pace: dict[str, float] = {}
     for reading in teachers:
-        found.append(Candidate(reading, own + share * _seconds(reading, some, template, pace)))
+        pace[reading.model] = pace.get(reading.model) or states.pace(reading)
+        seconds = share * states.tokens(some, reading, template=template) / pace[reading.model]
+        found.append(Candidate(reading, own + seconds))
         if found[-1].seconds <= 60 * minutes:
             break
     else:
         found.append(Candidate(None, own))
-    plan = Plan(found[-1].reading, student, minutes, tuple(found))
+    plan = Plan(found[-1].reading, pupil, minutes, tuple(found))
     if file:
         rows = [(asdict(one.reading) if one.reading else None, one.seconds) for one in found]
         teacher = asdict(plan.teacher) if plan.teacher else None
@@ -111,27 +106,8 @@ def template_of(scale: Scale, rubric: str = "") -> prompt.Prompt:
     return prompt.Prompt(rubric or prompt.rubric("generic", "score"), named)
 
 
-def reading_of(model: str, *, max_tokens: int = 448, rubric: bool = True) -> states.Reading:
-    """How any other model is read: layers at half, two thirds and three quarters of its depth. CyborgError for an unknown one."""
-    try:
-        depth = states.depth(model)
-    except (OSError, ValueError) as error:
-        raise CyborgError(f"model {model!r}: not readable ({str(error).splitlines()[0][:200]}). Name another one.") from error
-    layers = sorted({max(1, round(share * depth)) for share in (1 / 2, 2 / 3, 3 / 4)})
-    return states.Reading(model, tuple(layers), max_tokens, rubric)
-
-
 def _reading(content: dict | None) -> states.Reading | None:
     return states.Reading(**content | {"layers": tuple(content["layers"])}) if content else None
-
-
-def _seconds(reading: states.Reading, essays: pd.DataFrame, template: prompt.Prompt, pace: dict | None = None) -> float:
-    """Seconds of a pass over these essays. `pace`: by model, measured once."""
-    reader = states.Reader(reading, template=template)
-    key = f"{reading.model} {reading.layers}"
-    known = pace if pace is not None else {}
-    known[key] = known.get(key) or reader.pace()
-    return reader.tokens(essays) / known[key]
 
 
 def _minutes(seconds: float) -> str:

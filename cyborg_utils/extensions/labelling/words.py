@@ -12,6 +12,7 @@ from cyborg_utils.extensions.labelling.promises import FALSE_SUSPECTS, LEAST_SHA
 from cyborg_utils.extensions.labelling.report import CONDITION, NAMES, Report
 from cyborg_utils.stats import conformal
 
+DRAWN = {TEACHER: "Teacher", STUDENT: "Student", HUMAN: "Student, human scores only", WITHOUT: "no language model"}
 SHORT = {TEACHER: "the Teacher", STUDENT: "the Student", HUMAN: "the Student on human scores alone", WITHOUT: "ridge"}
 
 
@@ -93,6 +94,8 @@ def groups(report: Report) -> str:
     by = judged.groupby("verdict")
     named = {verdict: ", ".join(f"{row.attribute} {row.group}" for row in part.itertuples()) for verdict, part in by}
     found = f"treated differently: **{named['biased']}**" if "biased" in named else "none is shown to be treated differently"
+    alike = f", and not: {named['not biased']}" if "not biased" in named else ", and none to be treated alike"
+    found += alike
     open_ = [name for verdict in ("undecided", "too few") for name in named.get(verdict, "").split(", ") if name]
     rest = f" Too few essays to tell: {', '.join(open_)}." if open_ else ""
     return f"Groups of writers: {found} (|SMD| above {report.settings.smd_limit:g}).{rest}"
