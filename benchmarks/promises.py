@@ -14,7 +14,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path[:] = [one for one in sys.path if Path(one).resolve() != Path(__file__).resolve().parent]  # coverage.py here is not `coverage`
+sys.path[:] = [
+    one for one in sys.path if Path(one).resolve() != Path(__file__).resolve().parent
+]  # coverage.py here is not `coverage`
 
 import argparse
 from collections.abc import Iterator
@@ -37,9 +39,13 @@ from cyborg_utils.study import artefacts
 
 SHARE = 0.10  # of the essays that keep their score
 SLIPS = 0.05  # of these that are changed
-WISHES = (("adjacent", 0.95), ("adjacent", 0.90), ("exact", 0.50), ("error", 0.60))  # kind and value; an error in steps of the scale
+WISHES = (
+    ("adjacent", 0.95),
+    ("adjacent", 0.90),
+    ("exact", 0.50),
+    ("error", 0.60),
+)  # kind and value; an error in steps of the scale
 COLUMNS = ["corpus", "draw", "promise", "case", "stated", "kept", "value", "size"]
-FORECASTS = 10  # draws of which the learning curve is checked
 
 
 class Corpus(NamedTuple):
@@ -71,10 +77,10 @@ def drawn(corpus: Corpus, draw: int, *, share: float = SHARE) -> tables.Essays:
     return tables.hidden(corpus.essays, corpus.scale, corpus.name, share=share, seed=draw)
 
 
-def check(corpus: Corpus, draw: int, *, forecast: bool) -> Iterator[dict[str, Any]]:
+def check(corpus: Corpus, draw: int, *, forecast: bool, folds: int = machines.FOLDS) -> Iterator[dict[str, Any]]:
     """Rows of `COLUMNS` without corpus and draw: was each promise kept (None: nothing was promised)?"""
     some, true = drawn(corpus, draw), corpus.essays["score"].to_numpy()
-    settings = report.Settings(resamples=1000, draws=3 if forecast else 0, seed=draw)
+    settings = report.Settings(resamples=1000, folds=folds, draws=3 if forecast else 0, seed=draw)
     page = report.make(some, corpus.features, settings)
     blank, scale = some.blank, corpus.scale
     hidden = true[blank]
@@ -86,7 +92,11 @@ def check(corpus: Corpus, draw: int, *, forecast: bool) -> Iterator[dict[str, An
         yield _guarantee(page, hidden, wish)
     whole = corpus.essays
     for row in page.means.to_dict("records"):
-        inside = np.full(len(whole), True) if row["group"] == "all" else (whole[f"groups.{row['attribute']}"].astype(str) == row["group"])
+        inside = (
+            np.full(len(whole), True)
+            if row["group"] == "all"
+            else (whole[f"groups.{row['attribute']}"].astype(str) == row["group"])
+        )
         target = true[inside].mean()
         narrower = (row["high"] - row["low"]) / (row["alone_high"] - row["alone_low"])
         case = "all" if row["group"] == "all" else "groups"
@@ -124,7 +134,14 @@ def _single(page: report.Report, hidden: np.ndarray) -> Iterator[dict[str, Any]]
         width = page.own.width(confidence)
         low, high = conformal.interval(page.own.line.apply(page.blank_guess[page.settings.by]), width, page.essays.scale)
         held = float(np.mean((hidden >= low - 1e-9) & (hidden <= high + 1e-9)))
-        yield {"promise": "interval of an essay", "case": f"{confidence:.0%}", "stated": confidence, "kept": held, "value": held, "size": 2 * width}
+        yield {
+            "promise": "interval of an essay",
+            "case": f"{confidence:.0%}",
+            "stated": confidence,
+            "kept": held,
+            "value": held,
+            "size": 2 * width,
+        }
 
 
 def _guarantee(page: report.Report, hidden: np.ndarray, wish: promises.Wish) -> dict[str, Any]:
@@ -135,10 +152,17 @@ def _guarantee(page: report.Report, hidden: np.ndarray, wish: promises.Wish) -> 
     loss = selective.RISKS[wish.risk](scale.level(hidden) - level)
     kept = None if not found.made.share or not taken.any() else bool(loss[taken].mean() <= wish.target + 1e-12)
     value = float(loss[taken].mean()) if kept is not None else np.nan
-    return {"promise": "guarantee", "case": wish.words, "stated": page.settings.sure, "kept": kept, "value": value, "size": float(taken.mean())}
+    return {
+        "promise": "guarantee",
+        "case": wish.words,
+        "stated": page.settings.sure,
+        "kept": kept,
+        "value": value,
+        "size": float(taken.mean()),
+    }
 
 
-def slips(corpus: Corpus, draw: int) -> dict[str, Any]:
+def slips(corpus: Corpus, draw: int, *, folds: int = machines.FOLDS) -> dict[str, Any]:
     """Suspects among planted slips: hits, listed and planted are counted, precision and recall follow from their sums."""
     some, rng, scale = drawn(corpus, draw), np.random.default_rng([draw, 1]), corpus.scale
     scored, frame = some.scored, some.frame.copy()
@@ -147,7 +171,7 @@ def slips(corpus: Corpus, draw: int) -> dict[str, Any]:
         far = scale.scores[np.abs(scale.scores - frame["score"].iloc[place]) >= (scale.high - scale.low) / 3]
         frame.iloc[place, frame.columns.get_loc("score")] = rng.choice(far)
     slipped = tables.Essays(frame, scale, corpus.name)
-    cross = machines.cross_fit(slipped, corpus.features, seed=draw, show="Slips")
+    cross = machines.cross_fit(slipped, corpus.features, folds=folds, seed=draw, show="Slips")
     judged = {name: promises.Judged.of(name, cross, slipped) for name in (TEACHER, STUDENT)}
     listed = scored[promises.suspects(judged, cross)["place"].to_numpy(dtype=int)]
     hits = len(np.intersect1d(listed, changed))
@@ -163,7 +187,9 @@ def _qwk(page: report.Report, hidden: np.ndarray, name: str) -> float:
     return metrics.qwk(scale.level(hidden), scale.nearest(_value(page, name)), levels=scale.size)
 
 
-def _row(promise: str, case: str, stated: float, low: float, high: float, true: float, size: float | None = None) -> dict[str, Any]:
+def _row(
+    promise: str, case: str, stated: float, low: float, high: float, true: float, size: float | None = None
+) -> dict[str, Any]:
     kept = None if np.isnan([low, high, true]).any() else bool(low - 1e-9 <= true <= high + 1e-9)
     width = high - low if size is None else size
     return {"promise": promise, "case": case, "stated": stated, "kept": kept, "value": true, "size": width}
@@ -188,15 +214,21 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
 def slip_summary(rows: pd.DataFrame) -> pd.DataFrame:
     """Precision and recall of suspects, from the sums over draws: corpus, draws, planted, listed, precision, recall."""
-    sums = rows.groupby("corpus", sort=False).agg(draws=("draw", "size"), planted=("planted", "sum"), listed=("listed", "sum"), hits=("hits", "sum"))
+    sums = rows.groupby("corpus", sort=False).agg(
+        draws=("draw", "size"), planted=("planted", "sum"), listed=("listed", "sum"), hits=("hits", "sum")
+    )
     sums = sums.assign(precision=sums["hits"] / sums["listed"], recall=sums["hits"] / sums["planted"])
     return sums.drop(columns="hits").reset_index()
 
 
 def write(folder: Path, settings: dict[str, Any]) -> str:
     """promises.md and promises.json from the files of all corpora."""
-    rows = pd.concat([pd.read_csv(file) for file in sorted(folder.glob("*.csv")) if not file.stem.endswith("_slips")], ignore_index=True)
-    rows["kept"] = rows["kept"].map({"True": 1.0, "False": 0.0, True: 1.0, False: 0.0}).fillna(pd.to_numeric(rows["kept"], errors="coerce"))
+    rows = pd.concat(
+        [pd.read_csv(file) for file in sorted(folder.glob("*.csv")) if not file.stem.endswith("_slips")], ignore_index=True
+    )
+    rows["kept"] = (
+        rows["kept"].map({"True": 1.0, "False": 0.0, True: 1.0, False: 0.0}).fillna(pd.to_numeric(rows["kept"], errors="coerce"))
+    )
     table = summary(rows)
     shown = table.assign(
         stated=table["stated"].map("{:.0%}".format),
@@ -221,21 +253,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpora", nargs="+", help="simulated-1, simulated-2, ..., or a study")
     parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument("--forecasts", type=int, default=10, help="draws of which the learning curve is checked")
+    parser.add_argument("--folds", type=int, default=machines.FOLDS)
     parser.add_argument("--size", type=int, default=1000, help="simulated essays")
-    parser.add_argument("--teacher", default=plans.LARGE, help="whose states; for ELLIPSE those of benchmarks/frozen.py are used again")
+    parser.add_argument(
+        "--teacher", default=plans.LARGE, help="whose states, or none: the Student's encoder alone; for ELLIPSE those of benchmarks/frozen.py are used again"
+    )
     parser.add_argument("--folder", type=Path, default=paths.results("promises"))
     options = parser.parse_args()
-    teacher = states.Reading(options.teacher, (), 448, rubric=True)
+    teacher = states.Reading(options.teacher, (), 448, rubric=True) if options.teacher != "none" else None
     for name in options.corpora:
         corpus = load(name, size=options.size, teacher=teacher)
         files = [options.folder / f"{name}.csv", options.folder / f"{name}_slips.csv"]
         rows, planted = (pd.read_csv(file) if file.is_file() else pd.DataFrame() for file in files)
         done = set(planted["draw"]) if len(planted) else set()
         for draw in tqdm([draw for draw in range(1, options.draws + 1) if draw not in done], desc=name, unit="draw"):
-            found = pd.DataFrame(check(corpus, draw, forecast=draw <= FORECASTS)).assign(corpus=name, draw=draw)[COLUMNS]
+            found = pd.DataFrame(check(corpus, draw, forecast=draw <= options.forecasts, folds=options.folds)).assign(corpus=name, draw=draw)[COLUMNS]
             kept = rows[rows["draw"] != draw] if len(rows) else rows  # of a draw that was stopped half way
             rows = pd.concat([kept, found], ignore_index=True)
-            planted = pd.concat([planted, pd.DataFrame([{"corpus": name, "draw": draw} | slips(corpus, draw)])], ignore_index=True)
+            planted = pd.concat(
+                [planted, pd.DataFrame([{"corpus": name, "draw": draw} | slips(corpus, draw, folds=options.folds)])], ignore_index=True
+            )
             for file, table in zip(files, (rows, planted), strict=True):
                 artefacts.write(file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     print(write(options.folder, vars(options) | {"share": SHARE, "slips": SLIPS}))

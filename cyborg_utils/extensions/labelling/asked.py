@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from cyborg_utils.core import config, paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data import corpora, files
 from cyborg_utils.extensions.labelling import essays as tables
-from cyborg_utils.extensions.labelling import words
+from cyborg_utils.extensions.labelling import plan, words
 from cyborg_utils.extensions.labelling.essays import Essays
 from cyborg_utils.extensions.labelling.label import PAGE, SCORES, Task
 from cyborg_utils.extensions.labelling.report import Report, Settings
@@ -77,7 +78,8 @@ def of_section(section: Mapping[str, Any], rubric: str = "") -> Task:
     settings = Settings(
         promise=(section["promise"], section["promised"]), **{ours: section[theirs] for ours, theirs in names.items()}
     )
-    return Task(section["minutes"], rubric, section["teacher"], fine_tune=section["fine_tune"], settings=settings)
+    pupil = replace(plan.STUDENT, model=section["encoder"]) if section["encoder"] else plan.STUDENT
+    return Task(section["minutes"], rubric, section["teacher"], pupil, section["fine_tune"], settings)
 
 
 def folder_name(file: Path) -> str:

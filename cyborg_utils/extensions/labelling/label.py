@@ -51,7 +51,7 @@ def label(essays: Essays, out: Path, task: Task = Task(), *, name: str) -> Repor
     """
     started, build = time.monotonic(), paths.build(name)
     check_folder(out)
-    teachers = (states.Reading(task.teacher, (), 448, rubric=True),) if task.teacher else plans.TEACHERS
+    teachers = (plans.fixed(task.teacher),) if task.teacher else plans.TEACHERS
     options = {"minutes": task.minutes, "rubric": task.rubric, "teachers": teachers, "pupil": task.student}
     plan = plans.make(essays, **options, file=build / "plan.json")
     print(plan.told(len(essays.frame)), flush=True)
@@ -68,7 +68,12 @@ def label(essays: Essays, out: Path, task: Task = Task(), *, name: str) -> Repor
             table.to_excel(making / "scores.xlsx", index=False)
         for folder, pupil in pupils.items():
             pupil.save(report, making / folder, name=name)
-            facts = {"folder": out / folder, "own": report.agreement.set_index("system").loc[STUDENT], "plan": plan, "told": pupil.told}
+            facts = {
+                "folder": out / folder,
+                "own": report.agreement.set_index("system").loc[STUDENT],
+                "plan": plan,
+                "told": pupil.told,
+            }
             (making / folder / "README.md").write_text(_filled("student.md.j2", report, **facts), encoding="utf-8")
         save_cyborg_data(report, plan, making / CYBORG)
         text = page.render(report, files=contents(out, pupils), done=done, fine_tuned=told)

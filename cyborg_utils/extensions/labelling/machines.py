@@ -78,9 +78,7 @@ class Machine(NamedTuple):
     def guess(self, features: Features, places: np.ndarray) -> np.ndarray:
         """The best guesses in the sense of least squares, (places,), in score units."""
         parts = np.array_split(places, max(1, -(-len(places) // PART)))
-        return np.concatenate(
-            [self.scorer.guess({name: features[name][at] for name in self.scorer.blocks}) for at in parts]
-        )
+        return np.concatenate([self.scorer.guess({name: features[name][at] for name in self.scorer.blocks}) for at in parts])
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,6 @@ def tables(report: Report) -> dict[str, Markup]:
                 "difference": "+.3f",
                 "low": "+.3f",
                 "high": "+.3f",
-                "p_holm": ".2g",
                 "equivalence": "",
             },
         ),

@@ -100,6 +100,11 @@ def make(
     return plan
 
 
+def fixed(model: str) -> states.Reading:
+    """The only candidate, where a person names a Teacher."""
+    return states.Reading(model, (), 448, rubric=True)
+
+
 def template_of(scale: Scale, rubric: str = "") -> prompt.Prompt:
     """The Teacher's prompt. It names at most `MOST_ANSWERS` scores: of a longer scale (0 to 100) eleven, evenly spaced."""
     named = scale if scale.size <= MOST_ANSWERS else Scale(scale.low, scale.high, (scale.high - scale.low) / 10)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from cyborg_utils.extensions.labelling import machines, promises
 from cyborg_utils.extensions.labelling.essays import Essays, first_to_score
 from cyborg_utils.extensions.labelling.machines import HUMAN, STUDENT, TEACHER, WITHOUT, CrossFitted, Features
 from cyborg_utils.extensions.labelling.promises import Guarantee, Judged, Wish
-from cyborg_utils.stats import comparisons, fairness, learning_curve, metrics
+from cyborg_utils.stats import comparisons, conformal, fairness, learning_curve, metrics, selective
 
 NAMES = {
     TEACHER: "Teacher (language model)",
@@ -48,7 +48,7 @@ class Settings(NamedTuple):
 @dataclass(frozen=True)
 class Report:
     """Everything that the page says. `agreement`: system, n, qwk, low, high, exact, adjacent, r, rmse; `differences`:
-    `comparisons.compare`; `groups`: `fairness.smd_by_group`; `forecast`: n, qwk, low, high; `following`: places to score next."""
+    system, baseline, difference, low, high, equivalence; `groups`: `fairness.smd_by_group`; `forecast`: n, qwk, low, high; `following`: places to score next."""
 
     essays: Essays
     settings: Settings
@@ -83,7 +83,7 @@ def make(essays: Essays, features: Features, settings: Settings = Settings()) ->
     level = essays.scale.level(judged[TEACHER].score)
     how = {"resamples": settings.resamples, "confidence": settings.confidence, "seed": settings.seed}
     given = {name: one.level for name, one in judged.items()}
-    differences = comparisons.compare(level, given, scale=essays.scale, margin=MARGIN, pairs=list(PAIRS), **how)
+    differences = pd.DataFrame([_contrast(level, given, *pair, **how) for pair in PAIRS])
     return Report(
         essays,
         settings,
@@ -102,11 +102,50 @@ def make(essays: Essays, features: Features, settings: Settings = Settings()) ->
     )
 
 
+def against(report: Report, true: np.ndarray) -> pd.DataFrame:
+    """What was promised, beside the removed scores `true` of all essays: promise, low, high, truth, kept.
+
+    Of the guarantee `high` is the loss that was allowed and `truth` the one on the essays left to the machine (NaN: nothing was
+    promised); of the interval of an essay `low` is the share of essays stated, and `truth` the share held.
+    """
+    essays, own, by, scale = report.essays, report.own, report.settings.by, report.essays.scale
+    blank, guess, rows = essays.blank, report.blank_guess[by], []
+    hidden, value = true[blank], report.cross.final[by].match.apply(guess)
+    level = scale.nearest(value)
+    agreed = report.agreement.set_index("system").loc[by]
+    rows.append(("QWK", agreed["low"], agreed["high"], metrics.qwk(scale.level(hidden), level, levels=scale.size)))
+    whole = report.groups.iloc[0]
+    rows.append(("SMD", whole["smd_low"], whole["smd_high"], metrics.smd(hidden, value)))
+    low, high = conformal.interval(own.line.apply(guess), own.width(report.settings.interval), scale)
+    held = float(np.mean((hidden >= low - 1e-9) & (hidden <= high + 1e-9)))
+    rows.append(("interval of an essay", report.settings.interval, 1.0, held))
+    wish = report.guarantee.wish
+    taken = own.doubt(guess, level, wish.risk) <= report.guarantee.made.threshold
+    loss = selective.RISKS[wish.risk](scale.level(hidden) - level)
+    rows.append(("guarantee", 0.0, wish.target, loss[taken].mean() if taken.any() else np.nan))
+    for row in report.means.itertuples():
+        inside = np.full(len(true), True)
+        if row.attribute != "all":
+            inside = (essays.frame[f"groups.{row.attribute}"].astype(str) == row.group).to_numpy()
+        rows.append((f"mean, {row.attribute} {row.group}".replace("all all", "all"), row.low, row.high, true[inside].mean()))
+    table = pd.DataFrame(rows, columns=["promise", "low", "high", "truth"])
+    kept = table["truth"].between(table["low"] - 1e-9, table["high"] + 1e-9)
+    return table.assign(kept=kept.where(table["truth"].notna(), None))
+
+
 def _agreement(level: np.ndarray, cross: CrossFitted, essays: Essays, given: dict[str, np.ndarray], **how) -> pd.DataFrame:
     table = comparisons.intervals(level, given, scale=essays.scale, **how)
     score = essays.frame["score"].to_numpy()[essays.scored]
     rest = [metrics.agreement_metrics(score, cross.value[name], essays.scale) for name in table["system"]]
     return table.assign(**{name: [one[name] for one in rest] for name in ("exact", "adjacent", "r", "rmse", "smd")})
+
+
+def _contrast(level: np.ndarray, given: dict[str, np.ndarray], system: str, baseline: str, **how) -> dict[str, Any]:
+    """A difference in QWK on the same essays, with its paired interval, and whether it is within `MARGIN`."""
+    found = comparisons.contrast(level, {1: given[system]}, {1: given[baseline]}, margin=MARGIN, **how)
+    shown = {name: found[name] for name in ("difference", "low", "high")}
+    alike = comparisons.equivalence(found["tost_low"], found["tost_high"], margin=MARGIN)
+    return {"system": system, "baseline": baseline, **shown, "equivalence": alike}
 
 
 def _groups(essays: Essays, cross: CrossFitted, settings: Settings) -> pd.DataFrame:

@@ -67,7 +67,9 @@ def fine_tuned(report: Report, features: Features, settings: student.Settings, *
         tuned[held] = MeanSdMatch.fit(target=score[~held], values=raw[~held]).apply(raw[held])
     level, how = scale.level(score), {"seed": seed, "resamples": report.settings.resamples}
     gain = paired_bootstrap(level, scale.nearest(tuned), scale.nearest(plain), **how)
-    worth = "**It was worth it**" if gain.low > 0 else "**It was not worth it**" if gain.high < 0 else "**Not shown to be worth it**"
+    worth = (
+        "**It was worth it**" if gain.low > 0 else "**It was not worth it**" if gain.high < 0 else "**Not shown to be worth it**"
+    )
     told = (
         f"Fine-tuning the Student: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] QWK against the frozen one "
         f"({FOLDS} folds, both on the same Cyborg Data). {worth}."
