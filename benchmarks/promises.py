@@ -1,25 +1,22 @@
-"""Does the page of `cyborg label` keep its promises? `benchmarks/promises.py simulated ellipse`.
+"""Does the page of `cyborg label` keep its promises? `benchmarks/promises.py`.
 
-A corpus that is scored throughout loses 90 % of its scores, at random and many times. What the page then promises, from the tenth that is left, is
-compared with the removed scores: intervals of agreement, of gaps by group, of single essays and of means, the guarantee, the
-forecast of the learning curve. In a second pass slips are planted into the scores that are left, each at least a third of the
-scale away, and the suspects are compared with them.
+    .venv/bin/python -P benchmarks/promises.py simulated-1 simulated-2 ellipse     # -P: benchmarks/coverage.py is not the package
 
-Writes results/promises/<corpus>.csv (one row a draw and promise, after every draw), promises.md and promises.json. A stopped run goes on.
-The states of all essays are computed once. One core: a draw takes about 20 seconds (1,000 simulated essays) or a minute (ELLIPSE).
+A corpus that is scored throughout loses 90 % of its scores, at random and many times. What the page then promises, from the tenth
+that is left, is compared with the removed scores: intervals of agreement, of gaps by group, of single essays and of means, the
+guarantee, the forecast of the learning curve. In a second pass slips are planted into the scores that are left, each at least a
+third of the scale away, and the suspects are compared with them.
+
+Writes results/promises/<corpus>.csv (one row a draw and promise, after every draw), promises.md and promises.json. A stopped run
+goes on. The states of all essays are computed once. One core: a draw takes about 20 seconds (1,000 simulated essays) or a minute
+(ELLIPSE).
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path[:] = [
-    one for one in sys.path if Path(one).resolve() != Path(__file__).resolve().parent
-]  # coverage.py here is not `coverage`
-
 import argparse
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -199,8 +196,9 @@ def _row(
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a corpus, promise and case: stated, kept (share of draws and groups, with its standard error over draws), promised (share of draws in
-    which anything was promised), value and size (means). `holds`: kept is not below what is stated by more than two standard errors."""
+    """One row a corpus, promise and case: stated, kept (share of draws and groups, with its standard error over draws), promised
+    (share of draws in which anything was promised), value and size (means). `holds`: kept is not below what is stated by more
+    than two standard errors."""
     found = []
     for key, part in rows.groupby(["corpus", "promise", "case", "stated"], sort=False):
         made = part.dropna(subset=["kept"])
@@ -238,11 +236,12 @@ def write(folder: Path, settings: dict[str, Any]) -> str:
     ).drop(columns="error")
     planted = pd.concat([pd.read_csv(file) for file in sorted(folder.glob("*_slips.csv"))], ignore_index=True)
     text = (
-        "What the page of `cyborg label` promises from a random tenth of the scores, against the removed scores. kept: share of the draws "
-        "(and groups) in which it was true, ± standard error over draws; promised: share of draws in which anything was promised. size: width of the interval; of a "
-        "guarantee the share of essays left to the machine; of a mean the interval's width over that of the human scores alone; of a forecast its error.\n\n"
-        f"{shown.to_markdown(index=False, floatfmt='.3g')}\n\nSuspects among planted slips ({SLIPS:.0%} of the scores left, each at least a "
-        f"third of the scale away):\n\n{slip_summary(planted).to_markdown(index=False, floatfmt='.3g')}\n"
+        "What the page of `cyborg label` promises from a random tenth of the scores, against the removed scores. kept: share of "
+        "the draws (and groups) in which it was true, ± standard error over draws; promised: share of draws in which anything "
+        "was promised. size: width of the interval; of a guarantee the share of essays left to the machine; of a mean the "
+        "interval's width over that of the human scores alone; of a forecast its error.\n\n"
+        f"{shown.to_markdown(index=False, floatfmt='.3g')}\n\nSuspects among planted slips ({SLIPS:.0%} of the scores left, "
+        f"each at least a third of the scale away):\n\n{slip_summary(planted).to_markdown(index=False, floatfmt='.3g')}\n"
     )
     artefacts.write(folder / "promises.md", text)
     provenance.write_json(folder / "promises.json", provenance.record(settings, measured={"rows": len(rows)}))
@@ -257,7 +256,9 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=machines.FOLDS)
     parser.add_argument("--size", type=int, default=1000, help="simulated essays")
     parser.add_argument(
-        "--teacher", default=plans.LARGE, help="whose states, or none: the Student's encoder alone; for ELLIPSE those of benchmarks/frozen.py are used again"
+        "--teacher",
+        default=plans.LARGE,
+        help="whose states, or none: the Student's encoder alone; for ELLIPSE those of benchmarks/frozen.py are used again",
     )
     parser.add_argument("--folder", type=Path, default=paths.results("promises"))
     options = parser.parse_args()
@@ -268,12 +269,12 @@ def main() -> None:
         rows, planted = (pd.read_csv(file) if file.is_file() else pd.DataFrame() for file in files)
         done = set(planted["draw"]) if len(planted) else set()
         for draw in tqdm([draw for draw in range(1, options.draws + 1) if draw not in done], desc=name, unit="draw"):
-            found = pd.DataFrame(check(corpus, draw, forecast=draw <= options.forecasts, folds=options.folds)).assign(corpus=name, draw=draw)[COLUMNS]
+            made = check(corpus, draw, forecast=draw <= options.forecasts, folds=options.folds)
+            found = pd.DataFrame(made).assign(corpus=name, draw=draw)[COLUMNS]
             kept = rows[rows["draw"] != draw] if len(rows) else rows  # of a draw that was stopped half way
             rows = pd.concat([kept, found], ignore_index=True)
-            planted = pd.concat(
-                [planted, pd.DataFrame([{"corpus": name, "draw": draw} | slips(corpus, draw, folds=options.folds)])], ignore_index=True
-            )
+            hits = {"corpus": name, "draw": draw} | slips(corpus, draw, folds=options.folds)
+            planted = pd.concat([planted, pd.DataFrame([hits])], ignore_index=True)
             for file, table in zip(files, (rows, planted), strict=True):
                 artefacts.write(file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     print(write(options.folder, vars(options) | {"share": SHARE, "slips": SLIPS}))

@@ -115,8 +115,8 @@ class Frozen:
 
 
 def ridge(features: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-    """Ridge regression on centred features (n, d): weights (d,), the penalty of `PENALTIES` with the least leave-one-out error, and the
-    leave-one-out predictions (n,).
+    """Ridge regression on centred features (n, d): weights (d,), the penalty of `PENALTIES` with the least leave-one-out error,
+    and the leave-one-out predictions (n,).
 
     It is scikit-learn's `RidgeCV` (a test compares them), with one decomposition for all penalties, of the smaller of the two
     Gram matrices. The intercept is not penalised: it adds 1/n to every leverage.
@@ -133,7 +133,10 @@ def ridge(features: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, float, n
         fitted = along @ (shrunk * (along.T @ apart)[:, None])
         error = (apart[:, None] - fitted) / (1 - 1 / n - (along**2) @ shrunk)
     best = int((error**2).mean(axis=0).argmin())
-    weights = features.T @ (turn @ (shrunk[:, best] * (turn.T @ apart))) if n <= width else turn @ (shrunk[:, best] * (along.T @ apart))
+    if n <= width:
+        weights = features.T @ (turn @ (shrunk[:, best] * (turn.T @ apart)))
+    else:
+        weights = turn @ (shrunk[:, best] * (along.T @ apart))
     return weights, float(PENALTIES[best]), value - error[:, best]
 
 

@@ -154,7 +154,7 @@ def _key(row: Sequence[int], span: tuple[int, int]) -> bytes:
 
 
 def tokens(essays: pd.DataFrame, reading: Reading, *, template: Prompt | None = None) -> int:
-    """Tokens that a pass over essays computes. What stands before every essay, the rubric, counts once: it is computed once a batch."""
+    """Tokens that a pass over essays computes. What stands before every essay (the rubric, computed once a batch) counts once."""
     source = weights.resolve(reading.model)
     config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
@@ -168,6 +168,7 @@ def pace(reading: Reading, *, width: int = 256, rows: int = 4) -> float:
     source = weights.resolve(reading.model)
     config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     body = _Body(source, config, middle(config, reading.layers, count=3))
+    width = min(width, reading.max_tokens)
     ids = np.random.default_rng(0).integers(0, min(1000, config.vocab_size), (rows, width)).tolist()
     body.means(ids[:1], [(0, width)])
     started = time.monotonic()

@@ -163,7 +163,8 @@ def enough_scores(
 def more_scores(
     measured: pd.DataFrame, forecast: pd.DataFrame, *, title: str = "Would more human scores help?"
 ) -> tuple[Figure, str]:
-    """QWK by the number of human scores, measured (n, qwk, low, high, fitted), and where the fitted curve leads (n, qwk, low, high).
+    """QWK by the number of human scores, measured (n, qwk, low, high, fitted), and where the fitted curve leads (n, qwk, low,
+    high).
 
     The first row of `forecast` is the number that there is; what lies beyond is extrapolated and drawn hollow.
     """

@@ -49,8 +49,8 @@ class Columns:
 
 @dataclass(frozen=True)
 class Essays:
-    """`frame`, one row an essay: essay_id, text, assignment, score (NaN: blank), copy (essays that belong together share a number),
-    groups.<name>. `without`: rows that get no score (row, column, reason, essay_id)."""
+    """`frame`, one row an essay: essay_id, text, assignment, score (NaN: blank), copy (essays that belong together share a
+    number), groups.<name>. `without`: rows that get no score (row, column, reason, essay_id)."""
 
     frame: pd.DataFrame
     scale: Scale

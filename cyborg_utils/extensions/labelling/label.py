@@ -1,7 +1,8 @@
 """From a table with some scores to scores with known quality: `cyborg label marks.xlsx`.
 
-What is left in the folder: scores.csv (.xlsx where the table was one), page.html, student/ (for `cyborg score`), cyborg_data/ (the training scores with
-their card). No essay's text is part of any of it. States of essays stay in build/, so that a second call reads no essay twice.
+What is left in the folder: scores.csv (.xlsx where the table was one), page.html, student/ (for `cyborg score`), cyborg_data/
+(the training scores with their card). No essay's text is part of any of it. States of essays stay in build/, so that a second
+call reads no essay twice.
 """
 
 from __future__ import annotations
@@ -90,9 +91,9 @@ def check_folder(out: Path) -> None:
 def scores(report: Report, plan: plans.Plan) -> pd.DataFrame:
     """One row an essay: id, score, who, low, high, doubt, flags, human, teacher, student, next.
 
-    score: the person's, else the machine's; who: `WHO`; low to high: the interval; doubt: the expected loss by the errors on the scored
-    essays (`promises.Wish.risk`); teacher and student: real-valued, with people's mean and SD, of scored essays cross-fitted; next: the
-    order in which people should score blank essays.
+    score: the person's, else the machine's; who: `WHO`; low to high: the interval; doubt: the expected loss by the errors on the
+    scored essays (`promises.Wish.risk`); teacher and student: real-valued, with people's mean and SD, of scored essays
+    cross-fitted; next: the order in which people should score blank essays.
     """
     essays, cross, own, settings = report.essays, report.cross, report.own, report.settings
     scored, blank, scale = essays.scored, essays.blank, essays.scale
@@ -139,7 +140,8 @@ def flags(report: Report, plan: plans.Plan) -> list[str]:
 
 
 def save_cyborg_data(report: Report, plan: plans.Plan, folder: Path) -> None:
-    """The scores that the Student learned from, by id, with their card: id, source (human, teacher), value, score (the nearest)."""
+    """The scores that the Student learned from, by id, with their card: id, source (human, teacher), value,
+    score (the nearest)."""
     folder.mkdir()
     essays, human = report.essays, report.essays.frame["score"]
     value = human.copy()

@@ -37,7 +37,8 @@ Features = Mapping[str, Any]  # block -> (essays, width), an array or a sparse m
 
 
 def features(essays: Essays, plan: plans.Plan, *, rubric: str = "") -> Features:
-    """Feature blocks of all essays. Each is read once by a model, whoever asks, and an interrupted call resumes (`models.states`).
+    """Feature blocks of all essays. Each is read once by a model, whoever asks, and an interrupted call resumes
+    (`models.states`).
 
     Words are counted on all essays, scored or not; those that are in no scored essay have no weight and are left out.
     """

@@ -1,7 +1,8 @@
 """How long may it take? The plan follows from a quick measurement of this machine, and is told before anything long begins.
 
-The Teacher's one pass over all essays is nearly all of the work. Candidates stand from the best to the cheapest: a larger model, more
-tokens of an essay. The first that fits into the time is taken. The last has no language model at all beside the Student's encoder.
+The Teacher's one pass over all essays is nearly all of the work. Candidates stand from the best to the cheapest: a larger model,
+more tokens of an essay. The first that fits into the time is taken. The last has no language model at all beside the Student's
+encoder.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What can be promised of scores that nobody has checked, from the scored essays: intervals, a guarantee, means, suspects.
 
-All of it rests on cross-fitted guesses (`machines.CrossFitted`), and on one condition: the scored essays are like the others, best a
-random sample of them. `unlike` looks for signs against it. benchmarks/promises.py checks every promise against removed scores.
+All of it rests on cross-fitted guesses (`machines.CrossFitted`), and on one condition: the scored essays are like the others,
+best a random sample of them. `unlike` looks for signs against it. benchmarks/promises.py checks every promise against removed
+scores.
 """
 
 from __future__ import annotations
@@ -79,8 +80,8 @@ class Judged:
 
 @dataclass(frozen=True)
 class Guarantee:
-    """`made`: the machine scores essays with a doubt up to its threshold. `needed`: scored essays from which it could be made at all,
-    with not one error among them."""
+    """`made`: the machine scores essays with a doubt up to its threshold. `needed`: scored essays from which it could be made at
+    all, with not one error among them."""
 
     wish: Wish
     sure: float
@@ -108,9 +109,9 @@ def guarantee(judged: Judged, guess: ArrayLike, wish: Wish, *, sure: float, seed
 def suspects(judged: dict[str, Judged], cross: CrossFitted, *, level: float = FALSE_SUSPECTS) -> pd.DataFrame:
     """Human scores that Teacher and Student, neither of which learned from them, both contradict: place, teacher, student, p.
 
-    Each error is measured in a robust SD (the median absolute deviation, which slips do not widen, but never below that of scores rounded
-    to the scale); where both have one sign, p is the tail of the smaller of the two. Listed are those that Benjamini and Hochberg's
-    procedure keeps at a false discovery rate `level` (1995), the surest first.
+    Each error is measured in a robust SD (the median absolute deviation, which slips do not widen, but never below that of scores
+    rounded to the scale); where both have one sign, p is the tail of the smaller of the two. Listed are those that Benjamini and
+    Hochberg's procedure keeps at a false discovery rate `level` (1995), the surest first.
     """
     apart = np.column_stack([judged[name].line.residuals for name in (TEACHER, STUDENT)])
     centred = apart - np.median(apart, axis=0)
@@ -155,8 +156,8 @@ def means(essays: Essays, cross: CrossFitted, *, confidence: float, min_group: i
 
 
 def unlike(essays: Essays) -> pd.DataFrame:
-    """Are the scored essays like the blank ones? Kolmogorov-Smirnov's test on each text statistic: statistic, p, p_holm, scored and
-    blank (medians). Empty where there is no blank essay."""
+    """Are the scored essays like the blank ones? Kolmogorov-Smirnov's test on each text statistic: statistic, p, p_holm, scored
+    and blank (medians). Empty where there is no blank essay."""
     if not len(essays.blank):
         return pd.DataFrame(columns=["statistic", "p", "p_holm", "scored", "blank"])
     found = baseline.statistics(essays.frame["text"])

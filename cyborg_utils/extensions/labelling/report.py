@@ -1,4 +1,5 @@
-"""How good are the scores? The tables of the page, each from the scored essays alone, by machines that did not learn from them."""
+"""How good are the scores? The tables of the page, each from the scored essays alone, by machines that did not learn
+from them."""
 
 from __future__ import annotations
 
@@ -45,10 +46,14 @@ class Settings(NamedTuple):
     seed: int = 1
 
 
+DEFAULT = Settings()
+
+
 @dataclass(frozen=True)
 class Report:
     """Everything that the page says. `agreement`: system, n, qwk, low, high, exact, adjacent, r, rmse; `differences`:
-    system, baseline, difference, low, high, equivalence; `groups`: `fairness.smd_by_group`; `forecast`: n, qwk, low, high; `following`: places to score next."""
+    system, baseline, difference, low, high, equivalence; `groups`: `fairness.smd_by_group`; `forecast`: n, qwk, low, high;
+    `following`: places to score next."""
 
     essays: Essays
     settings: Settings
@@ -72,7 +77,7 @@ class Report:
         return self.judged[self.settings.by]
 
 
-def make(essays: Essays, features: Features, settings: Settings = Settings()) -> Report:
+def make(essays: Essays, features: Features, settings: Settings = DEFAULT) -> Report:
     """Fit, judge and promise. Nothing is chosen by what is found: the machine that scores is `settings.by`."""
     if settings.by not in (TEACHER, STUDENT):
         raise CyborgError(f"by {settings.by!r}: the scores are {TEACHER}'s or {STUDENT}'s.")

@@ -48,8 +48,8 @@ def frozen(report: Report, settings: student.Settings, *, folder: Path) -> Pupil
 
 
 def fine_tuned(report: Report, features: Features, settings: student.Settings, *, folder: Path) -> Pupil:
-    """The frozen Student as a start, then all of it trained, without each of `FOLDS` folds and on everything, and whether that was
-    worth it. Finished trainings in `folder` are not repeated."""
+    """The frozen Student as a start, then all of it trained, without each of `FOLDS` folds and on everything, and whether that
+    was worth it. Finished trainings in `folder` are not repeated."""
     essays, scale, seed = report.essays, report.essays.scale, report.settings.seed
     scored, score, settings = essays.scored, report.own.score, replace(settings, head="frozen-then-tuned")
     fold = cut(essays, folds=FOLDS, seed=seed, alone=FOLDS)
@@ -78,8 +78,8 @@ def fine_tuned(report: Report, features: Features, settings: student.Settings, *
 
 
 def training_set(report: Report, places: np.ndarray, score: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """A Student's training set, as `cyborg_data.training_sets` makes them: human scores of the essays at `places`, and labels of the
-    blank ones."""
+    """A Student's training set, as `cyborg_data.training_sets` makes them: human scores of the essays at `places`, and labels of
+    the blank ones."""
     blank = report.essays.blank
     rows = report.essays.frame[["essay_id", "text"]].iloc[np.r_[places, blank]].reset_index(drop=True)
     return rows.assign(source=np.repeat(["human", "teacher"], [len(places), len(blank)]), value=np.r_[score, labels])

@@ -21,7 +21,8 @@ def summary(report: Report) -> str:
     essays, own = report.essays, report.agreement.set_index("system").loc[report.settings.by]
     return (
         f"{len(essays.scored):,} of {len(essays.frame):,} essays had a human score. The other {len(essays.blank):,} got one from "
-        f"{SHORT[report.settings.by]}, which agrees with people at QWK {_interval(own, 'qwk')} on essays that it did not learn from."
+        f"{SHORT[report.settings.by]}, which agrees with people at QWK {_interval(own, 'qwk')} on essays that it did not "
+        f"learn from."
     )
 
 
@@ -52,7 +53,8 @@ def guarantee(report: Report) -> str:
     if found.n < found.needed:
         least = math.ceil(found.needed / LEAST_SHARE)
         return (
-            f"Guarantee: **none yet**. To promise {aim} with {sure} takes {found.needed} human scores even if not one is missed, and "
+            f"Guarantee: **none yet**. To promise {aim} with {sure} takes {found.needed} human scores even if not one is "
+            f"missed, and "
             f"{least} for the surer half of the essays; there are {found.n}."
         )
     return (
@@ -81,7 +83,8 @@ def rivals(report: Report) -> str:
     brings = "brings more than" if against["low"] > 0 else "is worse than" if against["high"] < 0 else "is not shown to beat"
     stands = "stands below" if lost["high"] < 0 else "stands above" if lost["low"] > 0 else "is not shown to differ from"
     return (
-        f"The Teacher {brings} the same human scores without a language model ({_difference(against)}). The Student {stands} its Teacher "
+        f"The Teacher {brings} the same human scores without a language model ({_difference(against)}). The Student {stands} "
+        f"its Teacher "
         f"({_difference(lost)}); it needs no language model for new essays."
     )
 
@@ -90,7 +93,10 @@ def groups(report: Report) -> str:
     """Which groups of writers are treated differently."""
     judged = report.groups[report.groups["attribute"] != "all"]
     if judged.empty:
-        return "Groups of writers: **nothing is known about them**. Name columns with --groups; without them do not use the scores for decisions."
+        return (
+            "Groups of writers: **nothing is known about them**. Name columns with --groups; without them do not use the scores "
+            "for decisions about people."
+        )
     by = judged.groupby("verdict")
     named = {verdict: ", ".join(f"{row.attribute} {row.group}" for row in part.itertuples()) for verdict, part in by}
     found = f"treated differently: **{named['biased']}**" if "biased" in named else "none is shown to be treated differently"
@@ -108,7 +114,8 @@ def sample(report: Report) -> str:
         return ""
     each = ", ".join(f"{row.statistic} (median {row.scored:.2f}, others {row.blank:.2f})" for row in found.itertuples())
     return (
-        f"**The scored essays are not like the others**: {each}. Guarantee, intervals and means hold for essays like the scored ones, so "
+        f"**The scored essays are not like the others**: {each}. Guarantee, intervals and means hold for essays like the "
+        f"scored ones, so "
         "here they need not hold. Score some more, drawn at random (see below)."
     )
 
@@ -122,8 +129,10 @@ def width(report: Report) -> str:
     low, high = conformal.expected_range(n, report.settings.interval)
     trivial = conformal.trivial(report.own.score, report.settings.interval, scale)[0]
     return (
-        f"The {report.settings.interval:.0%} interval of a single essay is its best guess ± {size:.2f} points; with {n:,} scored essays its "
-        f"true coverage lies between {low:.0%} and {high:.0%}. Without a machine, always {trivial[0]:g} to {trivial[1]:g} would do."
+        f"The {report.settings.interval:.0%} interval of a single essay is its best guess ± {size:.2f} points; with {n:,} "
+        f"scored essays its "
+        f"true coverage lies between {low:.0%} and {high:.0%}. Without a machine, always {trivial[0]:g} to {trivial[1]:g} "
+        f"would do."
     )
 
 
@@ -135,7 +144,10 @@ def more(report: Report) -> str:
     now, later = rows[0], rows[1:]
     told = "; ".join(f"with {row['n']:,} about {row['qwk']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for row in later)
     told = told or "there are no more essays to score"
-    return f"By the Teacher's learning curve, QWK {now['qwk']:.3f} with {now['n']:,} human scores; {told}. Beyond what there is, it is extrapolated."
+    return (
+        f"By the Teacher's learning curve, QWK {now['qwk']:.3f} with {now['n']:,} human scores; {told}. Beyond what there "
+        f"is, it is extrapolated."
+    )
 
 
 def suspected(report: Report) -> str:
@@ -145,7 +157,8 @@ def suspected(report: Report) -> str:
             "No human score is contradicted by Teacher and Student with confidence. A slip of one level cannot be seen like this."
         )
     return (
-        f"{count} human score(s) are contradicted by Teacher and Student, neither of which learned from them. Read these essays again: about "
+        f"{count} human score(s) are contradicted by Teacher and Student, neither of which learned from them. Read these "
+        f"essays again: about "
         f"{1 - FALSE_SUSPECTS:.0%} of such a list are expected to be out of the ordinary, by the rater or by the writer."
     )
 
@@ -155,7 +168,8 @@ def following(report: Report) -> str:
     if not len(ids):
         return "Every essay has a human score."
     return (
-        f"Drawn at random over all lengths, so that every promise still holds with them: {files.listed(ids, most=100)}. Score these, put the scores into "
+        f"Drawn at random over all lengths, so that every promise still holds with them: {files.listed(ids, most=100)}. Score "
+        f"these, put the scores into "
         "the table, and run the command again; no essay is read twice."
     )
 
@@ -166,7 +180,10 @@ def means(report: Report) -> str:
         return "Too few scored essays for a mean."
     saved = (row["alone_high"] - row["alone_low"]) / (row["high"] - row["low"]) if row["high"] > row["low"] else 1
     bought = f" As many human scores alone would leave an interval {saved:.2f} times as wide." if saved > 1.02 else ""
-    return f"People would give these {row['n']:,.0f} essays a mean of {row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}].{bought}"
+    return (
+        f"People would give these {row['n']:,.0f} essays a mean of {row['mean']:.2f} [{row['low']:.2f}, "
+        f"{row['high']:.2f}].{bought}"
+    )
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
