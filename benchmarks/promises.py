@@ -198,7 +198,7 @@ def _row(
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a corpus, promise and case: stated, kept (share of draws and groups, with its standard error over draws), promised
     (share of draws in which anything was promised), value and size (means). `holds`: kept is not below what is stated by more
-    than two standard errors."""
+    than two standard errors; with few draws that refutes little."""
     found = []
     for key, part in rows.groupby(["corpus", "promise", "case", "stated"], sort=False):
         made = part.dropna(subset=["kept"])
@@ -232,7 +232,7 @@ def write(folder: Path, settings: dict[str, Any]) -> str:
         stated=table["stated"].map("{:.0%}".format),
         promised=table["promised"].map("{:.0%}".format),
         kept=[f"{row.kept:.1%} ± {row.error:.1%}" if row.kept == row.kept else "" for row in table.itertuples()],
-        holds=table["holds"].map({True: "yes", False: "no"}).fillna("nothing promised"),
+        holds=table["holds"].map({True: "not refuted", False: "too low"}).fillna("nothing promised"),
     ).drop(columns="error")
     planted = pd.concat([pd.read_csv(file) for file in sorted(folder.glob("*_slips.csv"))], ignore_index=True)
     text = (
