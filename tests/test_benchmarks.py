@@ -200,3 +200,17 @@ def test_the_table_of_speeds_compares_within_a_round():
     first, second = table.loc["teacher training"], table.loc["teacher training, lora_from 0.5"]
     assert (first["plain"], first["ours"], first["lowest"], first["highest"]) == (110, 275, 2.0, 3.0)
     assert second["plain"] == 110 and second["highest"] == 6.0 and first["share"] == pytest.approx(0.4)
+
+
+def test_promises_are_counted_draw_by_draw():
+    made = script("promises")
+    rows = [("c", 1, "mean", "groups", 0.95, kept, 1.0, 0.2) for kept in (True, True, False, None)]
+    rows += [("c", draw, "mean", "groups", 0.95, True, 1.0, 0.2) for draw in range(2, 12)]
+    rows += [("c", draw, "guarantee", "exact", 0.95, None, np.nan, 0.0) for draw in range(1, 12)]
+    frame = pd.DataFrame(rows, columns=made.COLUMNS).astype({"kept": float})
+    means, guarantee = made.summary(frame).to_dict("records")
+    assert means["kept"] == pytest.approx((2 / 3 + 10) / 11) and means["promised"] == pytest.approx(13 / 14) and means["holds"]
+    assert guarantee["promised"] == 0 and guarantee["holds"] is None
+    planted = pd.DataFrame({"corpus": "c", "draw": [1, 2], "hits": [1, 2], "listed": [2, 2], "planted": [4, 2]})
+    found = made.slip_summary(planted).iloc[0]
+    assert found["precision"] == 0.75 and found["recall"] == 0.5

@@ -332,6 +332,29 @@ class ScoreEssays(Section):
     analysis_seed: AnalysisSeed = optional(1, "of the essays made bad on purpose")
 
 
+class LabelYourEssays(Section):
+    """15: a table in which some essays are scored; the same as `cyborg label`."""
+
+    beyond_paper = True
+    share: Share = optional(0.10, "share of the essays that keep their score, where all of them have one")
+    minutes: Positive = optional(30.0, "how long reading all essays may take; the Teacher follows from it")
+    teacher: str = optional("", "a language model in place of the plan's: a name, a folder, or a hub id @ revision")
+    encoder: str = optional("", "an encoder in place of the default one")
+    by: Literal["teacher", "student"] = optional("teacher", "whose scores the essays get")
+    promise: Literal["adjacent", "exact", "error"] = optional("adjacent", "what must hold for essays that no person scores")
+    promised: Positive = optional(0.95, "of them: a share, or a mean error in points")
+    sure: Confidence = optional(0.95, "confidence of that promise")
+    interval: Confidence = optional(0.90, "of the interval of a single essay")
+    fine_tune: bool = optional(False, "also fine-tune the Student, and say whether it was worth it")
+    following: int = optional(20, "how many essays to name that people should score next", ge=0)
+    draws: int = optional(3, "of the learning curve; 0 leaves it out", ge=0)
+    smd_limit: SmdLimit = 0.10
+    min_group: MinGroup = 10
+    resamples: Resamples = optional(2000, "of every interval")
+    confidence: Confidence = 0.95
+    analysis_seed: AnalysisSeed = 1
+
+
 class AttackScorer(Section):
     """13: essays written to deceive the Student."""
 
@@ -393,6 +416,7 @@ class StudyFile(Section):
     cost: Cost = left_out("its notebook is executed only where it is given")
     score_essays: ScoreEssays = left_out("its notebook is executed only where it is given")
     repeat_draws: RepeatDraws = left_out("its notebook is executed only where it is given")
+    label_your_essays: LabelYourEssays = left_out("its notebook is executed only where it is given")
 
 
 SECTIONS: dict[str, type[Section]] = {

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
-from sklearn.linear_model import RidgeCV
+from scipy import linalg, optimize, sparse, stats
 
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
@@ -44,13 +43,13 @@ class Block:
         features, value = np.asarray(features, dtype=float), np.asarray(value, dtype=float)
         centre, spread = features.mean(axis=0), features.std(axis=0)
         spread[spread < 1e-9 * np.maximum(1, np.abs(centre))] = np.inf
-        ridge = RidgeCV(alphas=PENALTIES, scoring="neg_mean_squared_error", store_cv_results=True)
-        ridge.fit((features - centre) / spread, value)
-        left_out = ridge.cv_results_[:, int(np.flatnonzero(ridge.alpha_ == PENALTIES)[0])]
-        return cls(centre, spread, ridge.coef_, float(ridge.intercept_), float(ridge.alpha_)), left_out
+        weights, penalty, left_out = ridge((features - centre) / spread, value)
+        return cls(centre, spread, weights, float(value.mean()), penalty), left_out
 
-    def value(self, features: ArrayLike) -> np.ndarray:
-        return self.intercept + (np.asarray(features, dtype=float) - self.centre) / self.spread @ self.weights
+    def value(self, features: ArrayLike | sparse.sparray | sparse.spmatrix) -> np.ndarray:
+        scaled = self.weights / self.spread
+        features = features if sparse.issparse(features) else np.asarray(features)
+        return self.intercept - self.centre @ scaled + features @ scaled
 
 
 @dataclass(frozen=True)
@@ -113,6 +112,32 @@ class Frozen:
         """`probabilities` from best guesses (n,)."""
         edges = np.r_[-np.inf, self.scale.scores[:-1] + self.scale.step / 2, np.inf]
         return np.diff(stats.norm.cdf((edges - np.asarray(guess)[:, None]) / max(self.error, 1e-9)), axis=1)
+
+
+def ridge(features: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+    """Ridge regression on centred features (n, d): weights (d,), the penalty of `PENALTIES` with the least leave-one-out error,
+    and the leave-one-out predictions (n,).
+
+    It is scikit-learn's `RidgeCV` (a test compares them), with one decomposition for all penalties, of the smaller of the two
+    Gram matrices. The intercept is not penalised: it adds 1/n to every leverage.
+    """
+    n, width = features.shape
+    apart = value - value.mean()
+    if n <= width:
+        size, turn = linalg.eigh(features @ features.T, overwrite_a=True)
+        shrunk = 1 / (np.maximum(size, 0)[:, None] + PENALTIES)  # (n, penalties)
+        error = turn @ (shrunk * (turn.T @ apart)[:, None]) / ((turn**2) @ shrunk - 1 / (n * PENALTIES))
+    else:
+        size, turn = linalg.eigh(features.T @ features, overwrite_a=True)
+        shrunk, along = 1 / (np.maximum(size, 0)[:, None] + PENALTIES), features @ turn
+        fitted = along @ (shrunk * (along.T @ apart)[:, None])
+        error = (apart[:, None] - fitted) / (1 - 1 / n - (along**2) @ shrunk)
+    best = int((error**2).mean(axis=0).argmin())
+    if n <= width:
+        weights = features.T @ (turn @ (shrunk[:, best] * (turn.T @ apart)))
+    else:
+        weights = turn @ (shrunk[:, best] * (along.T @ apart))
+    return weights, float(PENALTIES[best]), value - error[:, best]
 
 
 def _stacked(guesses: np.ndarray, score: np.ndarray) -> np.ndarray:

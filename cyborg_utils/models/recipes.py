@@ -38,7 +38,7 @@ UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
 STUDENT = Recipe(
     version=2,
     files=("models/student.py", *SHARED),
-    digest="0c953cae526a0e7a",
+    digest="37d517f80b20f9f7",
 )
 PENALTY = Recipe(  # on top of STUDENT, for a Student with a mean constraint
     version=2,
@@ -53,12 +53,12 @@ RIDGE = Recipe(
 STATES = Recipe(
     version=1,
     files=("models/states.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="fd158e6d8f04d2d7",
+    digest="b229b332e2a22c7d",
 )
 FROZEN = Recipe(  # a ridge regression on states; with them for a Teacher, and with STUDENT for its frozen heads
     version=1,
     files=("models/frozen.py", "models/frozen_teacher.py"),
-    digest="3768399b5c154cda",
+    digest="7bb55d301e2bd380",
 )
 RECIPES = {
     "TEACHER": TEACHER,

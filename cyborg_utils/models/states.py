@@ -153,6 +153,37 @@ def _key(row: Sequence[int], span: tuple[int, int]) -> bytes:
     return hashlib.blake2b(np.array([*span, *row], dtype=np.int64).tobytes(), digest_size=KEY).digest()
 
 
+def tokens(essays: pd.DataFrame, reading: Reading, *, template: Prompt | None = None) -> int:
+    """Tokens that a pass over essays computes. What stands before every essay (the rubric, computed once a batch) counts once."""
+    source = weights.resolve(reading.model)
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    rows, spans = _encoded(tokenizer, essays, reading, template, causal=_is_causal(config))
+    shared = min(len(commonprefix(rows)), *(start for start, _ in spans)) if len(rows) > 1 else 0
+    return sum(map(len, rows)) - shared * (len(rows) - 1)
+
+
+def pace(reading: Reading, *, width: int = 256, rows: int = 4) -> float:
+    """Tokens a second of a reading on this machine now, from one batch of so many rows and tokens, after one that warms up."""
+    source = weights.resolve(reading.model)
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    body = _Body(source, config, middle(config, reading.layers, count=3))
+    width = min(width, reading.max_tokens)
+    ids = np.random.default_rng(0).integers(0, min(1000, config.vocab_size), (rows, width)).tolist()
+    body.means(ids[:1], [(0, width)])
+    started = time.monotonic()
+    body.means(ids, [(0, width)] * rows)
+    return rows * width / (time.monotonic() - started)
+
+
+def unread(texts: Sequence[str], reading: Reading) -> np.ndarray:
+    """The share of each text's tokens that stand behind a reading's limit, (n,)."""
+    tokenizer = AutoTokenizer.from_pretrained(weights.resolve(reading.model), trust_remote_code=False)
+    rows = tokenizer(list(texts), split_special_tokens=True, verbose=False)["input_ids"]
+    lengths = np.array([len(row) for row in rows])
+    return np.maximum(0, lengths - reading.max_tokens) / np.maximum(1, lengths)
+
+
 def seconds(folder: Path) -> dict[str, float]:
     """Seconds of every finished pass under `folder`, by model and layers."""
     records = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*/record.json"))]

@@ -270,17 +270,22 @@ def _values(part: pd.DataFrame) -> np.ndarray:
     return part[[name for name in part if name == "value" or name.startswith("value.")]].to_numpy(dtype=float)
 
 
+def features(student: Student, essays: pd.DataFrame) -> dict[str, np.ndarray]:
+    """What the frozen heads see of essays (columns essay_id, text): states (n, hidden) and length (n, 1), float64."""
+    order = np.argsort(essays["essay_id"].to_numpy(), kind="stable")
+    reading = states.Reading(student.settings.model, student.network.layers, student.max_tokens)
+    means = states.of_essays(essays.iloc[order].assign(assignment=""), reading, show="The encoder's states")
+    found = np.empty((len(essays), means.shape[2]))
+    found[order] = np.asarray(means, dtype=np.float64).mean(axis=1)
+    return {"states": found, "length": np.log([[len(row)] for row in student.encode(essays["text"])[0]])}
+
+
 def _start(student: Student, part: pd.DataFrame) -> pd.DataFrame:
     """Put ridge regressions on the encoder's states in place of the top layer: one row of a curve, with their leave-one-out loss.
 
     The states of a set of essays are computed once, whoever scored them and whichever Student asks.
     """
-    since, order = time.monotonic(), np.argsort(part["essay_id"].to_numpy(), kind="stable")
-    reading = states.Reading(student.settings.model, student.network.layers, student.max_tokens)
-    means = states.of_essays(part.iloc[order].assign(assignment=""), reading, show="The encoder's states")
-    features = np.empty((len(part), means.shape[2]))
-    features[order] = np.asarray(means, dtype=np.float64).mean(axis=1)
-    blocks = {"states": features, "length": np.log([[len(row)] for row in student.encode(part["text"])[0]])}
+    since, blocks = time.monotonic(), features(student, part)
     top, losses = student.network.top, []
     for at, score in enumerate(_values(part).T):
         ridge = Frozen.fit(blocks, score, student.scale)

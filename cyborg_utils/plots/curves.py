@@ -159,6 +159,33 @@ def enough_scores(
     return figure, f"QWK of {who} on human scores alone: {points}. Within {enough['margin']:g} of all: {ends}."
 
 
+@styled
+def more_scores(
+    measured: pd.DataFrame, forecast: pd.DataFrame, *, title: str = "Would more human scores help?"
+) -> tuple[Figure, str]:
+    """QWK by the number of human scores, measured (n, qwk, low, high, fitted), and where the fitted curve leads (n, qwk, low,
+    high).
+
+    The first row of `forecast` is the number that there is; what lies beyond is extrapolated and drawn hollow.
+    """
+    figure, ax = plt.subplots(figsize=(DOUBLE * 0.75, 2.6))
+    look, ahead = LOOKS["teacher"], LOOKS["cyborg"]
+    for part, own, fill in ((measured, look, look.color), (forecast, ahead, "white")):
+        spread = np.clip([part["qwk"] - part["low"], part["high"] - part["qwk"]], 0, None)
+        words = "measured, cross-fitted" if part is measured else "by the fitted curve"
+        ax.errorbar(part["n"], part["qwk"], spread, fmt="o", ms=4.5, lw=0.9, color=own.color, mfc=fill, label=words)
+    line = pd.concat([measured[["n", "fitted"]].rename(columns={"fitted": "qwk"}), forecast[["n", "qwk"]]]).sort_values("n")
+    ax.plot(line["n"], line["qwk"], color=look.color, lw=1)
+    ax.axvline(forecast["n"].iloc[0], color=FAINT, lw=0.8, ls=":")
+    counts_axis(ax, line["n"].to_numpy(), [f"{n:,.0f}" for n in line["n"]])
+    ax.yaxis.set_major_locator(ticks(6))
+    ax.set(xlabel="Human scores that the Teacher learns from", ylabel="QWK", title=title)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    told = "; ".join(f"{row.n:.0f} {estimate(row.qwk, row.low, row.high, '.3f')}" for row in measured.itertuples())
+    later = "; ".join(f"{row.n:.0f} {estimate(row.qwk, row.low, row.high, '.3f')}" for row in forecast.itertuples())
+    return figure, f"QWK by the number of human scores: {told}. By the fitted curve: {later}."
+
+
 def _apart(measured: pd.DataFrame, least: float = 0.1) -> pd.DataFrame:
     """The rows whose numbers can be named below a logarithmic axis: from the largest down, none nearer than this share of it."""
     kept, span = [], max(np.log(measured["n"].max() / measured["n"].min()), 1e-9)

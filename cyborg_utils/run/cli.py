@@ -26,6 +26,7 @@ READING = {  # how a file is read, where what is found out is wrong
     "sheet": "of a workbook (default: the first that has rows)",
     "header": "row of the column names (default: found out)",
 }
+LABEL_COLUMNS = {"id": "essay ids", "text": "essay texts", "score": "human scores", "prompt": "prompts, or their texts"}
 AUDIT = "14_audit_scores"  # the notebook behind `cyborg audit`, and which of its parameters are options
 AUDIT_OPTIONS = ("id", "human", "second", "prompt", "weight", "groups", "none_is_value", "scale", "machine_scale")
 SCORING = ("condition_codes", "combine", "adjudication", "rater", "unscored")  # of the audit: how people's scores are read
@@ -121,6 +122,28 @@ def score(options: argparse.Namespace) -> int:
     print(f"{counts['essays']:,} essays scored, {counts['unlike']:,} unlike the training essays{f' ({rest})' if rest else ''}")
     print(f"low to high: ±{scorer.width:.2f} around the least-squares value, for {scorer.confidence:.0%} of essays like these")
     print(paths.shown(out))
+    return 0
+
+
+def label(options: argparse.Namespace) -> int:
+    from cyborg_utils.data import files
+    from cyborg_utils.extensions.labelling import asked
+    from cyborg_utils.extensions.labelling import label as labels
+
+    here = Path(options.file)
+    study = options.file if not here.is_file() and options.file in config.profiles() else ""
+    if study:
+        essays, task = asked.of_study(study), asked.task_of_study(study)
+    else:
+        file = here.resolve() if here.is_file() else files.given(options.file)
+        reading = {key: getattr(options, key) for key in READING if getattr(options, key)}
+        essays, task = asked.of_file(file, vars(options), reading), asked.task(vars(options))
+    out = Path(options.out or f"{study or here.stem}_labelled")
+    labels.check_folder(out)
+    for note in essays.notes:
+        print(note)
+    report = labels.label(essays, out, task, name=study or asked.folder_name(here))
+    print(asked.told(report, out))
     return 0
 
 
@@ -266,6 +289,25 @@ def parser() -> argparse.ArgumentParser:
     fails = 'end with exit code 3 where a rule holds: "smd>0.1", "qwk<0.7", "surely smd[ell=Yes]>0.1" ...'
     one.add_argument("--fail-on", nargs="+", default=[], metavar="RULE", help=fails)
     one.add_argument("--json", action="store_true", help="print the result as JSON, nothing else")
+    _how_to_read(one)
+
+    does = "score the essays of a table in which some are scored, and say on one page how good the scores are"
+    one = command(label, does, "cyborg label marks.xlsx --scale 1 6 1 --groups gender --minutes 30")
+    one.add_argument("file", help="essays, some with a score: CSV, TSV, Excel, Parquet or JSON; or a study, a file in params/")
+    one.add_argument("-o", "--out", default="", help="folder to write (default: the file's name with _labelled, here)")
+    for role, told in LABEL_COLUMNS.items():
+        one.add_argument(f"--{role}", default="", help=f"column of {told} (default: found out)")
+    one.add_argument("--groups", nargs="*", default=[], help="columns that name groups of writers")
+    one.add_argument("--scale", nargs=3, type=float, default=[], metavar=("LOW", "HIGH", "STEP"), help="(default: as the scores)")
+    one.add_argument("--rubric", default="", help="a text file: what the Teacher is told about the scale")
+    one.add_argument("--minutes", type=float, default=30.0, help="how long it may take (default: 30)")
+    one.add_argument("--teacher", default="", help="another language model: a name, a folder, or a hub id @ revision")
+    one.add_argument("--by", default="teacher", choices=["teacher", "student"], help="whose scores the essays get")
+    wish = "what must hold for essays that no person scores: adjacent 0.95, exact 0.6, or error 0.5 (default: adjacent 0.95)"
+    one.add_argument("--promise", nargs=2, default=["adjacent", "0.95"], metavar=("KIND", "VALUE"), help=wish)
+    one.add_argument("--sure", type=float, default=0.95, help="confidence of that promise (default: 0.95)")
+    one.add_argument("--following", type=int, default=20, help="how many essays to name that people should score next")
+    one.add_argument("--fine-tune", action="store_true", help="also fine-tune the Student, and say whether it was worth it")
     _how_to_read(one)
 
     example = "cyborg score essays.csv --student build/ellipse/students/u10_s1/all-minilm-l6-v2-regression-cyborg -o scores.csv"

@@ -31,6 +31,7 @@ RISKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # loss of an essay, fr
     FAR_OFF: lambda apart: (np.abs(apart) > 1).astype(float),
     "not exact": lambda apart: (apart != 0).astype(float),
     "squared error": lambda apart: np.square(apart).astype(float),  # in levels
+    "absolute error": lambda apart: np.abs(apart).astype(float),  # in levels
 }
 STEP = 0.05  # between the shares of essays that are tried
 EXPECTED = "expected loss"

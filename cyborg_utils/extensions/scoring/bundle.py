@@ -100,12 +100,13 @@ def write(profile: str) -> list[Name]:
         folder = name.folder(profile)
         mark = json.loads((folder / "student.json").read_text(encoding="utf-8"))["mark"]
         if len(rows):
-            _write(folder, profile, name, mark, rows, corpus)
+            write_one(folder, profile, name, mark, rows, corpus)
             written.append(name)
     return written
 
 
-def _write(folder: Path, profile: str, name: Name, mark: str, dev: pd.DataFrame, corpus: Corpus) -> None:
+def write_one(folder: Path, profile: str, name: Name, mark: str, dev: pd.DataFrame, corpus: Corpus) -> None:
+    """Write `scoring.json` beside one Student; `dev`: score and value of essays that it did not learn from."""
     line = LeastSquares.fit(target=dev["score"], values=dev["value"])
     content = {"profile": profile, "name": vars(name), "mark": mark, "match": vars(match_on_dev(dev, head=name.head))}
     content["line"] = vars(line) | {"residuals": np.sort(line.residuals).round(6)}  # in no order that tells the essays

@@ -1,0 +1,105 @@
+"""What a person asked for on the command line, or in a study's file -> essays and a task; and what is told at the end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cyborg_utils.core import config, paths
+from cyborg_utils.core.errors import CyborgError
+from cyborg_utils.data import corpora, files
+from cyborg_utils.extensions.labelling import essays as tables
+from cyborg_utils.extensions.labelling import plan, words
+from cyborg_utils.extensions.labelling.essays import Essays
+from cyborg_utils.extensions.labelling.label import PAGE, SCORES, Task
+from cyborg_utils.extensions.labelling.report import Report, Settings
+from cyborg_utils.models import prompt
+
+SECTION = "label_your_essays"  # of a study file
+
+
+def of_file(file: Path, options: Mapping[str, Any], reading: Mapping[str, Any]) -> Essays:
+    """The essays of a table, by the options of the command line."""
+    columns = tables.Columns(**{name: options[name] for name in vars(tables.Columns())})
+    return tables.read(file, columns, scale=options["scale"], reading=reading)
+
+
+def task(options: Mapping[str, Any]) -> Task:
+    """The task, by the options of the command line. Raises CyborgError for one that makes no sense."""
+    kind, value = options["promise"]
+    if (number := files.number(value)) != number:
+        raise CyborgError(f"--promise {kind} {value}: {value!r} is not a number. Give, for example, adjacent 0.95.")
+    for name, good in (
+        ("sure", 0.5 < options["sure"] < 1),
+        ("minutes", options["minutes"] > 0),
+        ("following", options["following"] >= 0),
+    ):
+        if not good:
+            raise CyborgError(f"--{name} {options[name]:g}: makes no sense.")
+    settings = Settings(promise=(kind, number), sure=options["sure"], by=options["by"], following=options["following"])
+    return Task(
+        options["minutes"], _rubric(options["rubric"]), options["teacher"], fine_tune=options["fine_tune"], settings=settings
+    )
+
+
+def of_study(profile: str) -> Essays:
+    """The essays of a study's table, those without a score among them."""
+    study = config.load(profile)
+    data = study.section("prepare_data")
+    if data["corpus"] == "table":
+        data = data | {"options": data["options"] | {"unscored": "keep"}}
+    source = ", ".join(path.name for path in corpora.sources(data)) or data["corpus"]
+    return tables.of(corpora.build(data), study.scale, source)
+
+
+def task_of_study(profile: str) -> Task:
+    """The task of a study's section `label_your_essays`, or its defaults."""
+    study = config.load(profile)
+    data, section = study.section("prepare_data"), study.section(SECTION)
+    rubric = prompt.rubric(data["corpus"], data["score"], data["options"])
+    return of_section(section, rubric)
+
+
+def of_section(section: Mapping[str, Any], rubric: str = "") -> Task:
+    """A task with the parameters of notebook 15."""
+    if not section:
+        return Task(rubric=rubric)
+    names = {"sure": "sure", "interval": "interval", "confidence": "confidence", "by": "by", "following": "following"}
+    names |= {
+        "smd_limit": "smd_limit",
+        "min_group": "min_group",
+        "resamples": "resamples",
+        "draws": "draws",
+        "seed": "analysis_seed",
+    }
+    settings = Settings(
+        promise=(section["promise"], section["promised"]), **{ours: section[theirs] for ours, theirs in names.items()}
+    )
+    pupil = replace(plan.STUDENT, model=section["encoder"]) if section["encoder"] else plan.STUDENT
+    return Task(section["minutes"], rubric, section["teacher"], pupil, section["fine_tune"], settings)
+
+
+def folder_name(file: Path) -> str:
+    """A table's folder in build/."""
+    name = re.sub(r"[^\w.-]", "_", file.stem)[:80].lstrip(".-_") or "essays"
+    return f"label_{name}"
+
+
+def told(report: Report, out: Path) -> str:
+    """The last words of the command: what was found, and where it is."""
+    plain = [line.replace("**", "") for line in (words.summary(report), *words.verdicts(report))]
+    return "\n".join(
+        ["", *plain, "", f"{paths.shown(out / PAGE)}: how good they are", f"{paths.shown(out / SCORES)}: the scores"]
+    )
+
+
+def _rubric(name: str) -> str:
+    if not name:
+        return ""
+    try:
+        return Path(name).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CyborgError(f"{paths.shown(name)}: not readable as a rubric ({error}). Name a text file in UTF-8.") from error
