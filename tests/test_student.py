@@ -277,3 +277,17 @@ def test_several_scores_and_what_a_frozen_student_cannot_do(human, settings, tmp
         student.train([human, human], SCALE, settings("bert", "frozen"), seed=1, folder=tmp_path / "no")
     with pytest.raises(CyborgError, match="has layers 1 to 2"):
         student.untrained(settings("bert", "frozen", layers=[3]), SCALE)
+
+
+def test_stored_states_give_the_same_scores_and_are_read_once(human, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(dtype, "dtype", lambda: torch.float32)
+    monkeypatch.setattr(paths, "build", lambda *parts: tmp_path.joinpath(*parts))
+    pupil, _ = student.train([human], SCALE, settings("mpnet", "frozen"), seed=1, folder=tmp_path / "s")
+    texts = [*human["text"][:5], "Something new.", ""]
+    stored = pupil.predict(texts, stored=True)
+    np.testing.assert_allclose(stored[0], pupil.predict(texts)[0], atol=0.02)
+    monkeypatch.setattr(states._Body, "means", lambda *_: pytest.fail("read again"))
+    np.testing.assert_array_equal(pupil.predict(texts, stored=True)[0], stored[0])
+    two = human.rename(columns={"value": "value.a"}).assign(**{"value.b": 7 - human["value"]})
+    pair, _ = student.train([two], SCALE, settings("mpnet", "frozen"), seed=1, folder=tmp_path / "two")
+    assert pair.predict(human["text"], stored=True)[0].shape == (20, 2)

@@ -117,16 +117,24 @@ class Student:
             "attention_mask": trainer.pad([[1] * len(row) for row in rows], 0),
         }
 
-    def predict(self, essays: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, essays: Sequence[str], *, stored: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Values (score units, float) and levels of essays, both of shape (n,), or (n, T) for a Student of T > 1 scores.
 
-        Regression: the raw value and its nearest level. Classification: the most likely level and its score.
+        Regression: the raw value and its nearest level. Classification: the most likely level and its score. With `stored`, a
+        frozen Student takes the states of essays from the store, so that many Students of one encoder read an essay once.
         """
-        return self.read(self.encode(essays)[0])
+        if not (stored and self.settings.head == "frozen" and len(essays)):
+            return self.read(self.encode(essays)[0])
+        found = features(self, essays)
+        inputs = (torch.from_numpy(found[name]).float() for name in ("states", "length"))
+        with torch.no_grad():
+            return self._read(self.network.top.cpu()(next(inputs), next(inputs).exp()).numpy())
 
     def read(self, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         """`predict` for essays that are already encoded."""
-        output = self._outputs(rows)
+        return self._read(self._outputs(rows))
+
+    def _read(self, output: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.network.regression:
             value = self.centre + self.spread * output.astype(float)
             value = value[:, 0] if value.shape[1] == 1 else value
@@ -270,14 +278,12 @@ def _values(part: pd.DataFrame) -> np.ndarray:
     return part[[name for name in part if name == "value" or name.startswith("value.")]].to_numpy(dtype=float)
 
 
-def features(student: Student, essays: pd.DataFrame) -> dict[str, np.ndarray]:
-    """What the frozen heads see of essays (columns essay_id, text): states (n, hidden) and length (n, 1), float64."""
-    order = np.argsort(essays["essay_id"].to_numpy(), kind="stable")
+def features(student: Student, texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """What the frozen heads see of essays: states (n, hidden), from the store, and length (n, 1), float64."""
     reading = states.Reading(student.settings.model, student.network.layers, student.max_tokens)
-    means = states.of_essays(essays.iloc[order].assign(assignment=""), reading, show="The encoder's states")
-    found = np.empty((len(essays), means.shape[2]))
-    found[order] = np.asarray(means, dtype=np.float64).mean(axis=1)
-    return {"states": found, "length": np.log([[len(row)] for row in student.encode(essays["text"])[0]])}
+    means = states.of_essays(pd.DataFrame({"text": list(texts), "assignment": ""}), reading, show="The encoder's states")
+    lengths = np.log([len(row) for row in student.encode(texts)[0]])
+    return {"states": np.asarray(means, dtype=np.float64).mean(axis=1), "length": lengths[:, None]}
 
 
 def _start(student: Student, part: pd.DataFrame) -> pd.DataFrame:
@@ -285,7 +291,7 @@ def _start(student: Student, part: pd.DataFrame) -> pd.DataFrame:
 
     The states of a set of essays are computed once, whoever scored them and whichever Student asks.
     """
-    since, blocks = time.monotonic(), features(student, part)
+    since, blocks = time.monotonic(), features(student, part["text"])
     top, losses = student.network.top, []
     for at, score in enumerate(_values(part).T):
         ridge = Frozen.fit(blocks, score, student.scale)

@@ -54,7 +54,7 @@ def run(
                 given = baseline.train(pd.concat(trial.sets, ignore_index=True)).predict(texts)
             else:
                 pupil, _ = student.train(trial.sets, scale, settings, seed=trial.seed, folder=file.with_suffix(""))
-                given = pupil.predict(texts)[0]
+                given = pupil.predict(texts, stored=True)[0]
             with atomic.file(file) as temporary:
                 np.savez(temporary, values=given, seconds=time.monotonic() - started)
             shutil.rmtree(file.with_suffix(""), ignore_errors=True)

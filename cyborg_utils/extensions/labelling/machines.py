@@ -43,7 +43,7 @@ def features(essays: Essays, plan: plans.Plan, *, rubric: str = "") -> Features:
     Words are counted on all essays, scored or not; those that are in no scored essay have no weight and are left out.
     """
     template, texts = plans.template_of(essays.scale, rubric), essays.frame["text"]
-    found: dict[str, Any] = student.features(student.untrained(plan.student, essays.scale), essays.frame)
+    found: dict[str, Any] = student.features(student.untrained(plan.student, essays.scale), essays.frame["text"])
     found["teacher"] = found["states"]  # without a language model the encoder is all that there is
     if plan.teacher is not None:
         given = states.of_essays(essays.frame, plan.teacher, template=template, show="Teacher reads")
