@@ -38,7 +38,7 @@ UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
 STUDENT = Recipe(
     version=2,
     files=("models/student.py", *SHARED),
-    digest="3739d555eb5a6e82",
+    digest="d7f0542f48872bff",
 )
 PENALTY = Recipe(  # on top of STUDENT, for a Student with a mean constraint
     version=2,

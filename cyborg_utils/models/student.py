@@ -94,7 +94,7 @@ class Student:
         self.network, self.tokenizer, self.scale, self.settings = network, tokenizer, scale, settings
         # Mean and SD of the training scores, shape (scores,): the network's outputs are in these units.
         self.centre, self.spread = np.zeros(1), np.ones(1)
-        self.max_tokens = min(settings.max_tokens, _positions(network.encoder))
+        self.shape, self.max_tokens = network.encoder.config, min(settings.max_tokens, _positions(network.encoder))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def encode(self, essays: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
@@ -150,7 +150,7 @@ class Student:
     @torch.no_grad()
     def _outputs(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
         self.network.to(self.device).eval()
-        budget = memory.token_budget(self.network.encoder.config, self.device, cpu=16384)
+        budget = memory.token_budget(self.shape, self.device, cpu=16384)
 
         def work(batch: np.ndarray) -> np.ndarray:
             inputs = {key: value.to(self.device) for key, value in self.collate([rows[index] for index in batch]).items()}
