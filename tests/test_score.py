@@ -34,7 +34,7 @@ def folder(tiny_models, tmp_path_factory):
     mark = json.loads((target / "student.json").read_text())["mark"]
     dev = pd.DataFrame({"score": SCORES, "value": VALUES})
     name = bundle.Name("u10_s1", "electra", "regression", "cyborg")
-    bundle._write(target, "try", name, mark, dev, advisory_flags.Corpus.of(essays["text"], essays["assignment"]))
+    bundle.write_one(target, "try", name, mark, dev, advisory_flags.Corpus.of(essays["text"], essays["assignment"]))
     return target
 
 

@@ -38,7 +38,7 @@ UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
 STUDENT = Recipe(
     version=2,
     files=("models/student.py", *SHARED),
-    digest="d7f0542f48872bff",
+    digest="4a6f8a55ab7d6a28",
 )
 PENALTY = Recipe(  # on top of STUDENT, for a Student with a mean constraint
     version=2,

@@ -135,7 +135,7 @@ class Student:
         return self._read(self._outputs(rows))
 
     def _read(self, output: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self.network.regression:
+        if self.settings.head != "classification":
             value = self.centre + self.spread * output.astype(float)
             value = value[:, 0] if value.shape[1] == 1 else value
             return value, self.scale.nearest(value)
