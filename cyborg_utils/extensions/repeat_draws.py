@@ -30,6 +30,7 @@ from cyborg_utils.stats import metrics
 from cyborg_utils.stats.calibration import MeanSdMatch
 from cyborg_utils.stats.comparisons import across_seeds
 from cyborg_utils.stats.fairness import SIGNS
+from cyborg_utils.study import bias
 
 BLOCKS = {  # arm -> blocks of features; `cyborg` is a Student like `human`
     "ridge": ("words", "statistics"),
@@ -371,6 +372,12 @@ def tuned_in_words(table: pd.DataFrame) -> str:
             f"**{part['qwk'].mean():.3f}** ({many}, {part['minutes'].mean():.1f} minutes)."
         )
     return "\n".join(lines)
+
+
+def smd_table(raters: pd.DataFrame, **how: Any) -> pd.DataFrame:
+    """`bias.smd_table` of the draws, with the columns that notebook 06 keeps."""
+    table = bias.smd_table(raters, **how)
+    return table[[name for name in bias.SMD_COLUMNS if name in table]]
 
 
 def verdicts(table: pd.DataFrame) -> str:
