@@ -121,7 +121,7 @@ def test_the_teacher_is_read_as_the_students_are(tmp_path, monkeypatch):
     dev["expected"] = [2.5, 3.5] * 5  # drawn to the middle
     attacked, sample = {"": ["t"] * 2, "chat markers": ["u"] * 2}, pd.DataFrame({"essay_id": ["x", "y"], "assignment": ""})
     plain = reader([7], {"t": [1, 7], "u": [1, 2, 7]})
-    monkeypatch.setattr(effects.teacher, "saved", lambda _: (types.SimpleNamespace(model="m"), "", "m"))
+    monkeypatch.setattr(effects.teacher, "saved", lambda _: (types.SimpleNamespace(model="m", method="lora"), "", "m"))
     monkeypatch.setattr(effects.teacher, "load", lambda *_, **__: plain)
     monkeypatch.setattr(effects.teacher, "Teacher", lambda *_, **__: plain)
     monkeypatch.setattr(effects.prompt, "Prompt", lambda *_, **__: None)

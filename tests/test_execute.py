@@ -45,9 +45,9 @@ def test_parameters_come_from_profile_and_section(study, make_notebook):
 
 
 def test_parameters_of_a_run(study, make_notebook):
-    make_notebook("03_label_essays", "profile = 'demo'\nfraction = 0.5\nseed = 9")
+    make_notebook("03_label_essays", "profile = 'demo'\nfraction = 0.5\nseed = 9\nengine = 'x'")
     values = config.compose("03_label_essays", "try", config.Run(0.1, 1))
-    assert values == {"profile": "try", "fraction": 0.1, "seed": 1}
+    assert values == {"profile": "try", "fraction": 0.1, "seed": 1, "engine": "transformers"}
 
 
 @pytest.mark.parametrize(

@@ -166,12 +166,12 @@ def test_qwk_by_fraction():
     rows = [{**ARM, "arm": arm, "n_human": n, "fraction": n / 1800} for arm in ("human", "cyborg") for n in (180, 450)]
     figure = forest_plots.qwk_by_fraction(pd.DataFrame([*rows, full]), seeds=pd.DataFrame(rows))[0]
     ax = figure.axes[0]
-    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["180\n10%", "450\n25%"]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["180\n10 %", "450\n25 %"]
     band = ax.patches[0]
     assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((0.66, 0.74)) and band.get_width() == 1
     assert {"All human scores", "Human scores only", "Cyborg"} <= set(texts(figure))
     one = forest_plots.qwk_by_fraction(pd.DataFrame([ARM]))[0].axes[0]
-    assert [tick.get_text() for tick in one.get_xticklabels()] == ["180\n10%"]
+    assert [tick.get_text() for tick in one.get_xticklabels()] == ["180\n10 %"]
 
 
 def test_arm_forest():

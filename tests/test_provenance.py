@@ -61,7 +61,7 @@ def test_the_commit_is_told_and_a_changed_source_marks_it_dirty(project):
     clean = provenance.commit()
     assert len(clean) == 12 and "dirty" not in clean
     assert provenance.uncommitted() == [] and provenance.warning() == ""
-    (project / "params" / "mine.yaml").write_text("new: 1\n")  # a study of one's own changes no other
+    (project / "params" / "another.yaml").write_text("new: 1\n")  # a study of one's own changes no other
     assert provenance.commit() == clean
     (project / "params" / "demo.yaml").write_text("changed: 1\n")
     assert provenance.commit() == f"{clean}-dirty" and provenance.uncommitted() == ["params/demo.yaml"]

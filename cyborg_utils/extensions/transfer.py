@@ -65,7 +65,8 @@ def headline_student(study: config.Study) -> tuple[str, str]:
 
     Only real-valued scores can be matched, and with two heads in one comparison their effects could not be separated.
     """
-    return study.headline[0], arms.matched_head(study)
+    model, head = study.headline
+    return model, next((name for name in study.section("train_student")["heads"] if name in arms.MATCHED), head)
 
 
 def own_students(raters: pd.DataFrame, study: config.Study) -> pd.DataFrame:
