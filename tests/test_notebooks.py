@@ -119,6 +119,13 @@ def no_essay_in(folder: Path, essays: list[dict]) -> None:
     files = [file for file in folder.rglob("*") if file.is_file() and file.suffix not in (".png", ".svg")]
     assert len(files) > 5
     for file in files:
-        words = file.read_text(encoding="utf-8").replace("\\n", " ").replace('"', " ").replace("<", " ").replace(">", " ").split()
+        words = (
+            file.read_text(encoding="utf-8", errors="replace")
+            .replace("\\n", " ")
+            .replace('"', " ")
+            .replace("<", " ")
+            .replace(">", " ")
+            .split()
+        )
         found = pieces & {" ".join(words[start : start + 4]) for start in range(len(words) - 3)}
         assert not found, f"{file.name} holds essay text: {sorted(found)[:3]}"

@@ -168,7 +168,7 @@ def pace(reading: Reading, *, width: int = 256, rows: int = 4) -> float:
     source = weights.resolve(reading.model)
     config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     body = _Body(source, config, middle(config, reading.layers, count=3))
-    width = min(width, reading.max_tokens)
+    width = min(width, reading.max_tokens, (getattr(config, "max_position_embeddings", None) or width + 2) - 2)  # MPNet loses two
     ids = np.random.default_rng(0).integers(0, min(1000, config.vocab_size), (rows, width)).tolist()
     body.means(ids[:1], [(0, width)])
     started = time.monotonic()
