@@ -200,7 +200,8 @@ def gains(cells: Sequence[Cell], scale: Scale, **options: Any) -> pd.DataFrame:
             row |= {"low": step["low"], "high": step["high"], "gain_low": np.quantile(each, 0.05)}
             row |= {"gain_high": np.quantile(each, 0.95), "positive": (each > 0).mean()}
             variance = np.square([step["seed_sd"], step["test_sd"]])
-            row |= {"gap_closed": each.mean() / gap if gap > 0 else np.nan, "luck": variance[0] / variance.sum()}
+            luck = variance[0] / variance.sum() if variance.sum() > 0 else np.nan
+            row |= {"gap_closed": each.mean() / gap if gap > 0 else np.nan, "luck": luck}
             rows.append(row)
     return pd.DataFrame(rows)
 
