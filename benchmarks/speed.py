@@ -117,9 +117,9 @@ def of_mask(inputs: dict) -> tuple[int, int]:
 
 def _matrices(model, *, passes: int) -> float:
     """FLOPs of a token in the layers' matrices: two for each weight and pass; a backward pass with gradients counts as two."""
-    from cyborg_utils.models import lora
+    from cyborg_utils.models import states
 
-    return 2.0 * passes * sum(part.numel() for part in lora.blocks(model).parameters() if part.dim() == 2)
+    return 2.0 * passes * sum(part.numel() for part in states.blocks(model).parameters() if part.dim() == 2)
 
 
 def _wait() -> None:
@@ -295,7 +295,7 @@ def frozen_states(way: str, model: str, frame: pd.DataFrame) -> dict[str, float]
     config = AutoConfig.from_pretrained(source)
     layers = tuple(sorted({config.num_hidden_layers * third // 6 for third in (3, 4)}))
     reading, template = states.Reading(model, layers, SETTINGS["teacher_tokens"], rubric=True), _template()
-    rows, _ = states._encoded(states.AutoTokenizer.from_pretrained(source), frame, reading, template, causal=True)
+    rows, _ = states._encoded(source, config, frame, reading, template)
     body = states._Body(source, config, layers)
     first = len(rows) // (WARM_UP + UPDATES)
     spans = [(len(row) - 1, len(row)) for row in rows]

@@ -149,6 +149,15 @@ def test_corpus_measures_who_knows_more_on_the_same_test_essays(monkeypatch, tmp
 # ---------------------------------------------------------------- speed, on tiny models
 
 
+@pytest.fixture
+def bench(monkeypatch):
+    """benchmarks/speed.py with short texts."""
+    found = script("speed")
+    monkeypatch.setitem(found.SETTINGS, "teacher_tokens", 60)
+    monkeypatch.setitem(found.SETTINGS, "student_tokens", 60)
+    return found
+
+
 @pytest.mark.parametrize(
     "task, kind",
     [
@@ -159,10 +168,7 @@ def test_corpus_measures_who_knows_more_on_the_same_test_essays(monkeypatch, tmp
         ("student training", "bert"),
     ],
 )
-def test_the_first_update_is_not_timed(task, kind, tiny_models, monkeypatch):
-    bench = script("speed")
-    monkeypatch.setitem(bench.SETTINGS, "teacher_tokens", 60)
-    monkeypatch.setitem(bench.SETTINGS, "student_tokens", 60)
+def test_the_first_update_is_not_timed(task, kind, tiny_models, bench):
     size = 4 if kind == "llama" else 16
     found = bench.one(task, "ours", str(tiny_models[kind]), 3 * size)
     assert found["seconds"] > 0 and found["tokens"] >= found["computed"] > 0
@@ -180,10 +186,7 @@ def test_the_first_update_is_not_timed(task, kind, tiny_models, monkeypatch):
 @pytest.mark.parametrize(
     "task, kind", [("teacher training", "llama"), ("teacher scoring", "llama"), ("student training", "bert")]
 )
-def test_the_plain_way_counts_the_same_tokens(task, kind, tiny_models, monkeypatch):
-    bench = script("speed")
-    monkeypatch.setitem(bench.SETTINGS, "teacher_tokens", 60)
-    monkeypatch.setitem(bench.SETTINGS, "student_tokens", 60)
+def test_the_plain_way_counts_the_same_tokens(task, kind, tiny_models, bench):
     size = 4 if kind == "llama" else 16
     found = bench.one(task, "plain", str(tiny_models[kind]), 5 * size)
     assert found["seconds"] > 0 and found["computed"] == found["tokens"] > 0

@@ -16,7 +16,7 @@ from cyborg_utils.core import dtype, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import simulated
-from cyborg_utils.models import lora, lower_layers, prompt, recipes, teacher
+from cyborg_utils.models import lora, lower_layers, prompt, recipes, states, teacher
 from cyborg_utils.stats.probabilities import offset_to_mean
 
 SCALE = Scale(1, 6)
@@ -95,12 +95,12 @@ def test_states_on_disk_are_the_layer_s_to_the_bit(kind, settings, essays, tmp_p
     options = {"folder": tmp_path, "mark": "m", "budget": 1, "read": dies, "show": "Lower"}
     with pytest.raises(KeyboardInterrupt):
         lower_layers.states(reader.decoder, 1, prompts, **options)
-    assert len(lora.blocks(reader.decoder)) == 2  # the upper layers are back
+    assert len(states.blocks(reader.decoder)) == 2  # the upper layers are back
     calls.insert(0, -1)
     found = lower_layers.states(reader.decoder, 1, prompts, **options)
     assert sum(calls) + 1 == 5  # no essay twice
     seen = []
-    hook = lora.blocks(reader.decoder)[0].register_forward_hook(lambda _, __, output: seen.append(output))
+    hook = states.blocks(reader.decoder)[0].register_forward_hook(lambda _, __, output: seen.append(output))
     with torch.no_grad():
         for ids in prompts:
             reader.hidden(reader.decoder, [ids], 0)

@@ -98,12 +98,17 @@ def split(corpus: Corpus, number: int, seed: int) -> dict[str, np.ndarray]:
     return {name: np.flatnonzero(named == name) for name in ("train", "dev", "test")}
 
 
+def _aside(places: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Essays on which means and SDs are matched, and whose human scores are not looked at."""
+    return places["dev"] if len(places["dev"]) else places["test"]
+
+
 def one_draw(
     corpus: Corpus, places: Mapping[str, np.ndarray], score: np.ndarray, size: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Matched values of the test essays by every arm, from `size` human scores drawn from X; all of X gives `full` only."""
     drawn = rng.permutation(places["train"])
-    u, pool, aside = drawn[:size], drawn[size:], places["dev"] if len(places["dev"]) else places["test"]
+    u, pool, aside = drawn[:size], drawn[size:], _aside(places)
 
     def fitted(arm: str, learnt: np.ndarray, target: np.ndarray) -> Frozen:
         return Frozen.fit({name: corpus.blocks[name][learnt] for name in BLOCKS[arm]}, target, corpus.scale)
@@ -277,7 +282,7 @@ def tuned(profile: str, corpus: Corpus, fraction: float, draws: int, *, seed: in
     """
     study = config.load(profile)
     settings, score, places = learner(study, "frozen-then-tuned"), corpus.essays["score"].to_numpy(), split(corpus, 0, seed)
-    aside = places["dev"] if len(places["dev"]) else places["test"]
+    aside = _aside(places)
     judged = np.concatenate([aside, places["test"]])
     sets = list(_sets(corpus, places, score, fraction, draws, seed))
     jobs = [trials.Trial([part], seed) for *_, part in sets]

@@ -1,9 +1,9 @@
 """The Teacher left as it is: ridge regression on what its middle layers hold of an essay, fitted on U in a second.
 
 The prompt stands before the essay as in fine-tuning, so the model reads the essay as a rater would who knows the rubric (unless
-`rubric` is false: then it reads the essay alone). Text
-statistics stand beside the states, because a mean over tokens loses an essay's length. Penalties, stacking, the match of mean
-and SD and the probabilities all come from leave-one-out on U (`frozen.Frozen`): no development essay is needed.
+`rubric` is false: then it reads the essay alone). Text statistics stand beside the states, because a mean over tokens loses an
+essay's length. Penalties, stacking, the match of mean and SD and the probabilities all come from leave-one-out on U
+(`frozen.Frozen`): no development essay is needed.
 """
 
 from __future__ import annotations

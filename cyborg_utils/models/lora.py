@@ -12,14 +12,9 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from cyborg_utils.core import dtype
+from cyborg_utils.models import states
 
 TARGETS = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "all-linear": "all-linear"}
-
-
-def blocks(decoder: nn.Module) -> nn.ModuleList:
-    """The layers of a decoder or encoder, in order."""
-    count = decoder.config.num_hidden_layers
-    return next(part for part in decoder.modules() if isinstance(part, nn.ModuleList) and len(part) == count)
 
 
 def first_layer(share: float, layers: int) -> int:
@@ -32,7 +27,7 @@ def configuration(model: nn.Module, *, rank: int, targets: str, share: float = 0
     chosen: Any = TARGETS[targets]
     options: dict[str, Any] = {}
     if share:
-        layers = blocks(model.get_decoder())
+        layers = states.blocks(model.get_decoder())
         options["layers_to_transform"] = list(range(first_layer(share, len(layers)), len(layers)))
         if chosen == "all-linear":  # PEFT takes no layers beside this word
             parts = layers[0].named_modules()

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from cyborg_utils.core import atomic, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.models import lora, memory, trainer
+from cyborg_utils.models.states import blocks
 
 if TYPE_CHECKING:
     from cyborg_utils.models.teacher import Settings, Teacher
@@ -92,7 +93,7 @@ def states(
 
     `read(rows, shared)` runs the decoder on prompts that share their first `shared` tokens. Call `skip` afterwards.
     """
-    layers = lora.blocks(decoder)
+    layers = blocks(decoder)
     device, kind = layers[first].parameters().__next__().device, decoder.dtype
     said = {"mark": mark, "first": first, "kind": str(kind)}
     folder = folder / provenance.fingerprint(said, data=[*map(list, prompts)])
@@ -139,7 +140,7 @@ def _plain(output) -> torch.Tensor:
 
 def skip(decoder: nn.Module, first: int) -> None:
     """Take the layers below `first` out of the decoder: from here on its input is `LowerStates.rows`."""
-    layers = lora.blocks(decoder)
+    layers = blocks(decoder)
     for at in range(first):
         layers[at] = _Skipped(at)
 
@@ -147,7 +148,7 @@ def skip(decoder: nn.Module, first: int) -> None:
 def enter(teacher: Teacher, settings: Settings, prompts: list[list[int]], folder: Path) -> None:
     """Let the Teacher read these prompts from the first layer with LoRA on. Raises CyborgError where its answers would change."""
     decoder, few = teacher.decoder, sorted(prompts, key=len)[:2]
-    first = lora.first_layer(settings.lora_from, len(lora.blocks(decoder)))
+    first = lora.first_layer(settings.lora_from, len(blocks(decoder)))
     if not first:
         return
     before = teacher.probabilities(few)

@@ -48,7 +48,7 @@ def forward_bytes(config: Any) -> int:
 
     The measure at hand: 330 kB for Llama 3.1 8B in bf16 (34.5 GiB for 65,536 tokens, 19.4 for 16,384).
     """
-    size = 2 if dtype.dtype() == torch.bfloat16 else 4
+    size = dtype.dtype().itemsize
     width, inner = config.hidden_size, config.intermediate_size
     cached = 2 * config.num_hidden_layers * keys_width(config) if is_causal(config) else 0
     return size * (cached + 4 * inner + 10 * width)

@@ -14,6 +14,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from cyborg_utils.core import dtype
 from cyborg_utils.models import lora, measure, memory
+from cyborg_utils.models.states import blocks
 from cyborg_utils.models.teacher import LARGE, Settings
 
 GIB = 2**30
@@ -57,8 +58,8 @@ def _on_meta(shape: Any, kind: Any = AutoModelForCausalLM) -> Any:
 def weights_bytes(shape: Any, quantization: str) -> float:
     """Bytes of a Teacher's weights: bf16 or float32; with nf4 its layers have 4 bits and their blocks' factors."""
     model = _on_meta(shape)
-    size = 2 if dtype.dtype() == torch.bfloat16 else 4
-    inside = sum(parameter.numel() for parameter in lora.blocks(model.get_decoder()).parameters())
+    size = dtype.dtype().itemsize
+    inside = sum(parameter.numel() for parameter in blocks(model.get_decoder()).parameters())
     outside = sum(parameter.numel() for parameter in model.parameters()) - inside
     return outside * size + inside * (0.516 if quantization == "nf4" else size)
 
@@ -101,7 +102,7 @@ def teacher_speed(shape: Any, settings: Settings, reads: Reads, machine: Machine
         _, checkpointing = memory.micro_batch(whole, again, room, reads.longest)
         flops = (again if checkpointing else whole).flops_per_token
         tokens = reads.usual - reads.shared + reads.shared / batch
-        parameters = sum(part.numel() for part in lora.blocks(_on_meta(shape).get_decoder()).parameters())
+        parameters = sum(part.numel() for part in blocks(_on_meta(shape).get_decoder()).parameters())
         train = tokens * flops / upper / (machine.flops * SHARES["train"])
         read = tokens * 2 * parameters / (machine.flops * SHARES["score"])
     once = read * (1 - upper) / max(1, settings.epochs)  # the lower layers, computed once
@@ -112,7 +113,7 @@ def student_memory(shape: Any, reads: Reads, batch: int, machine: Machine) -> fl
     encoder = _on_meta(shape, AutoModel)
     count = sum(parameter.numel() for parameter in encoder.parameters())
     words = encoder.get_input_embeddings().weight.numel()  # frozen: neither gradient nor moments
-    size = 2 if dtype.dtype() == torch.bfloat16 else 4
+    size = dtype.dtype().itemsize
     inside = size * shape.num_hidden_layers * (10 * shape.hidden_size + 4 * shape.intermediate_size)
     kept = 1.0 if machine.cuda else KEPT["student"]
     return kept * (4 * words + 16 * (count - words) + inside * batch * reads.longest) / GIB + PYTHON
@@ -124,6 +125,6 @@ def student_speed(shape: Any, reads: Reads, batch: int, machine: Machine) -> tup
         lengths = [reads.usual] * batch
         return measure.student(shape, lengths, train=True), measure.student(shape, lengths, train=False) / batch
     encoder = _on_meta(shape, AutoModel)
-    inside = sum(part.numel() for part in lora.blocks(encoder).parameters())
+    inside = sum(part.numel() for part in blocks(encoder).parameters())
     forward = 2 * inside * reads.usual / (machine.flops * SHARES["student"])
     return max(STEP, 3 * forward * batch), forward

@@ -28,17 +28,17 @@ SHARED = ("models/cpu_attention.py", "models/trainer.py", "core/dtype.py", "core
 TEACHER = Recipe(
     version=1,
     files=("models/teacher.py", "models/lora.py", "models/memory.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="e8ca5be2149531c3",
+    digest="6e55084fd80088b8",
 )
 UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
     version=1,
     files=("models/lower_layers.py",),
-    digest="07c9fee298cacf57",
+    digest="c21fda54813445dc",
 )
 STUDENT = Recipe(
     version=2,
     files=("models/student.py", *SHARED),
-    digest="4a6f8a55ab7d6a28",
+    digest="855aa4a7c2489a07",
 )
 PENALTY = Recipe(  # on top of STUDENT, for a Student with a mean constraint
     version=2,
@@ -53,7 +53,7 @@ RIDGE = Recipe(
 STATES = Recipe(
     version=1,
     files=("models/states.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="48c440d639e86f84",
+    digest="4fdcd1b57a04b411",
 )
 FROZEN = Recipe(  # a ridge regression on states; with them for a Teacher, and with STUDENT for its frozen heads
     version=1,

@@ -65,18 +65,23 @@ def middle(config: Any, given: Sequence[int] = (), *, count: int = 2) -> tuple[i
     return found
 
 
+def blocks(model: nn.Module) -> nn.ModuleList:
+    """The layers of a decoder or encoder, in order."""
+    depth = model.config.num_hidden_layers
+    return next(part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == depth)
+
+
 def cut(model: nn.Module, last: int) -> nn.ModuleList:
     """Take off the layers above `last`, so that they are neither computed nor saved; returns the layers that are left.
 
     A norm behind the layers (ModernBERT, decoders) does nothing from here on: the states are those of the layers.
     """
-    depth = model.config.num_hidden_layers
-    blocks = next(part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == depth)
-    del blocks[last:]
+    layers = blocks(model)
+    del layers[last:]
     model.config.num_hidden_layers = last
     for norm in [part for name, part in model.named_children() if name in ("final_norm", "norm")]:
         norm.forward = _unchanged
-    return blocks
+    return layers
 
 
 def _unchanged(hidden: torch.Tensor) -> torch.Tensor:
@@ -92,13 +97,11 @@ def of_essays(
     of all studies) is computed, and an interrupted call resumes. `template` is the prompt of a reading with rubric. Raises
     CyborgError where the model has fewer layers than are asked for.
     """
-    source = weights.resolve(reading.model)
-    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    source, config = _opened(reading)
     reading = replace(reading, layers=middle(config, reading.layers, count=3))
     if essays.empty:
         return np.empty((0, len(reading.layers), config.hidden_size), np.float16)
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    rows, spans = _encoded(tokenizer, essays, reading, template, causal=_is_causal(config))
+    rows, spans = _encoded(source, config, essays, reading, template)
     said = {"reading": asdict(reading), "model": weights.identity(reading.model), "recipe": recipes.STATES.version}
     target = (folder or paths.build("_states")) / provenance.fingerprint(said)[:20]
     target.mkdir(parents=True, exist_ok=True)
@@ -155,18 +158,14 @@ def _key(row: Sequence[int], span: tuple[int, int]) -> bytes:
 
 def tokens(essays: pd.DataFrame, reading: Reading, *, template: Prompt | None = None) -> int:
     """Tokens that a pass over essays computes. What stands before every essay (the rubric, computed once a batch) counts once."""
-    source = weights.resolve(reading.model)
-    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    rows, spans = _encoded(tokenizer, essays, reading, template, causal=_is_causal(config))
+    rows, spans = _encoded(*_opened(reading), essays, reading, template)
     shared = min(len(commonprefix(rows)), *(start for start, _ in spans)) if len(rows) > 1 else 0
     return sum(map(len, rows)) - shared * (len(rows) - 1)
 
 
 def pace(reading: Reading, *, width: int = 256, rows: int = 4) -> float:
     """Tokens a second of a reading on this machine now, from one batch of so many rows and tokens, after one that warms up."""
-    source = weights.resolve(reading.model)
-    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    source, config = _opened(reading)
     body = _Body(source, config, middle(config, reading.layers, count=3))
     width = min(width, reading.max_tokens, (getattr(config, "max_position_embeddings", None) or width + 2) - 2)  # MPNet loses two
     ids = np.random.default_rng(0).integers(0, min(1000, config.vocab_size), (rows, width)).tolist()
@@ -190,16 +189,19 @@ def seconds(folder: Path) -> dict[str, float]:
     return {f"{one['reading']['model']} {one['reading']['layers']}": one["seconds"] for one in records}
 
 
-def _is_causal(config: Any) -> bool:
-    return any("CausalLM" in name for name in config.architectures or ())
+def _opened(reading: Reading) -> tuple[Path, Any]:
+    """The folder of a reading's model, and its config."""
+    source = weights.resolve(reading.model)
+    return source, AutoConfig.from_pretrained(source, trust_remote_code=False)
 
 
 def _encoded(
-    tokenizer, essays: pd.DataFrame, reading: Reading, template: Prompt | None, *, causal: bool
+    source: Path, config: Any, essays: pd.DataFrame, reading: Reading, template: Prompt | None
 ) -> tuple[list[list[int]], list[tuple[int, int]]]:
     """Token ids of what the model reads of each essay, and the essay's own part of them. No text can make a special token."""
     texts, limit = list(essays["text"]), reading.max_tokens
-    if not causal:  # an encoder's marks at both ends belong to what is averaged, as in a Student
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    if not memory.is_causal(config):  # an encoder's marks at both ends belong to what is averaged, as in a Student
         options = {"split_special_tokens": True, "verbose": False, "truncation": True, "max_length": limit}
         rows = tokenizer(texts, **options)["input_ids"]
         return rows, [(0, len(row)) for row in rows]
@@ -242,11 +244,11 @@ class _Body:
         model = AutoModel.from_pretrained(source, config=config, dtype=dtype.dtype(), use_safetensors=True)
         if model._can_set_attn_implementation():
             model.set_attn_implementation(cpu_attention.name())
-        self.model, self.device, self.causal = model.to(device).eval(), device, _is_causal(config)
-        blocks = cut(model, max(layers))
+        self.model, self.device, self.causal = model.to(device).eval(), device, memory.is_causal(config)
+        left = cut(model, max(layers))
         self.pad, self.found, self.layers = config.pad_token_id or 0, {}, list(layers)
         for at in layers:
-            blocks[at - 1].register_forward_hook(lambda _, __, output, at=at: self._keep(at, output))
+            left[at - 1].register_forward_hook(lambda _, __, output, at=at: self._keep(at, output))
 
     def _keep(self, at: int, output: Any) -> None:
         self.found[at] = output[0] if isinstance(output, tuple) else output

@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -126,9 +127,9 @@ class Student:
         if not (stored and self.settings.head == "frozen" and len(essays)):
             return self.read(self.encode(essays)[0])
         found = features(self, essays)
-        inputs = (torch.from_numpy(found[name]).float() for name in ("states", "length"))
+        means, length = (torch.from_numpy(found[name]).float() for name in ("states", "length"))
         with torch.no_grad():
-            return self._read(self.network.top.cpu()(next(inputs), next(inputs).exp()).numpy())
+            return self._read(self.network.top.cpu()(means, length.exp()).numpy())
 
     def read(self, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         """`predict` for essays that are already encoded."""
@@ -243,10 +244,7 @@ def train(
         raise CyborgError("head frozen is fitted once, on one training set: leave out labels that come in stages")
     set_seed(seed)
     data = [part.drop(columns="source").round(6).to_numpy().tolist() for part in sets]
-    settled = {name: value for name, value in asdict(settings).items() if name != "layers" or settings.head in FROZEN}
-    said = settled | {"seed": seed, "recipe": recipes.STUDENT.version} | ({"constraint": constraint.mark()} if constraint else {})
-    if settings.head in FROZEN:
-        said |= {"states": recipes.STATES.version, "frozen": recipes.FROZEN.version}
+    said = told(settings, seed) | ({"constraint": constraint.mark()} if constraint else {})
     mark = provenance.fingerprint(said, data=data)
     finished = folder / "student.json"
     if finished.is_file() and json.loads(finished.read_text())["mark"] == mark and not weights.cut_short(folder):
@@ -265,6 +263,15 @@ def train(
     curve = pd.concat(curves, ignore_index=True)
     student.save(folder, mark, curve)  # this also removes the checkpoints
     return student, curve
+
+
+def told(settings: Settings, seed: int) -> dict[str, Any]:
+    """What decides a Student beside its data, for its mark: the settings that its head uses, seed, and versions of recipes."""
+    if settings.head in FROZEN:
+        versions = {"states": recipes.STATES.version, "frozen": recipes.FROZEN.version}
+        return asdict(settings) | {"seed": seed, "recipe": recipes.STUDENT.version} | versions
+    settled = {name: value for name, value in asdict(settings).items() if name != "layers"}
+    return settled | {"seed": seed, "recipe": recipes.STUDENT.version}
 
 
 def schedule(essays: int, settings: Settings) -> tuple[int, int]:

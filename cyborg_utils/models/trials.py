@@ -68,8 +68,7 @@ def _files(trials: Sequence[Trial], kind: str, texts: list[str], settings: stude
     read = provenance.fingerprint({}, data=texts)
     for trial in trials:
         data = [part.drop(columns="source").round(6).to_numpy().tolist() for part in trial.sets]
-        own = vars(settings) | {"seed": trial.seed, "recipe": recipes.STUDENT.version}
-        how = {"recipe": recipes.RIDGE.version} if kind == RIDGE else own
+        how = {"recipe": recipes.RIDGE.version} if kind == RIDGE else student.told(settings, trial.seed)
         yield folder / f"{provenance.fingerprint({'kind': kind, 'texts': read} | how, data=data)}.npz"
 
 

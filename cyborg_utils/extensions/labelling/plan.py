@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cyborg_utils.core import provenance
+from cyborg_utils.core.config import MOST_LEVELS
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.extensions.labelling.essays import Essays
 from cyborg_utils.models import prompt, states, student
@@ -25,7 +26,6 @@ LARGE, SMALL = "qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct"
 TEACHERS = tuple(states.Reading(model, (), tokens, rubric=True) for model in (LARGE, SMALL) for tokens in (448, 224))
 SAMPLE = 200  # essays whose tokens are counted; the rest are taken to be like them
 NOTHING = "no language model"
-MOST_ANSWERS = 52  # levels that a prompt can name
 
 
 class Candidate(NamedTuple):
@@ -107,8 +107,8 @@ def fixed(model: str) -> states.Reading:
 
 
 def template_of(scale: Scale, rubric: str = "") -> prompt.Prompt:
-    """The Teacher's prompt. It names at most `MOST_ANSWERS` scores: of a longer scale (0 to 100) eleven, evenly spaced."""
-    named = scale if scale.size <= MOST_ANSWERS else Scale(scale.low, scale.high, (scale.high - scale.low) / 10)
+    """The Teacher's prompt. It names at most `MOST_LEVELS` scores: of a longer scale (0 to 100) eleven, evenly spaced."""
+    named = scale if scale.size <= MOST_LEVELS else Scale(scale.low, scale.high, (scale.high - scale.low) / 10)
     return prompt.Prompt(rubric or prompt.rubric("generic", "score"), named)
 
 
