@@ -228,8 +228,8 @@ def by_trait(several: Sequence[Sequence[Cell]], scale: Scale, **options: Any) ->
     rows = []
     for cells in several:
         table = summary(agreement(cells, scale)).query("fraction < 1 or arm == 'full'").set_index("arm")["qwk"]
-        gain = gains(cells, scale, **options).query("baseline == 'human'").drop(columns="baseline").iloc[0]
-        rows.append({"trait": cells[0].trait} | {f"qwk_{arm}": table[arm] for arm in table.index} | gain.to_dict())
+        (gain,) = gains(cells, scale, **options).query("baseline == 'human'").drop(columns="baseline").to_dict("records")
+        rows.append({"trait": cells[0].trait} | {f"qwk_{arm}": table[arm] for arm in table.index} | gain)
     return pd.DataFrame(rows)
 
 
@@ -328,7 +328,10 @@ def _sets(corpus: Corpus, places, score, fraction: float, draws: int, seed: int)
 
 
 def headline(gains_table: pd.DataFrame, table: pd.DataFrame, *, fraction: float) -> str:
-    """The main numbers at one share: every arm's mean QWK, the gain over draws, and what is the luck of the draw."""
+    """The main numbers at one share: every arm's mean QWK, the gain over draws, and what is the luck of the draw.
+
+    `table` is the `summary` of the study's own split, as the gains are.
+    """
     own = table[table["fraction"] == fraction].set_index("arm")
     step = gains_table[(gains_table["fraction"] == fraction) & (gains_table["baseline"] == "human")].iloc[0]
     full = table[(table["arm"] == "full")].iloc[0]
