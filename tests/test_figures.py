@@ -362,3 +362,14 @@ def test_models_are_named_without_their_commits():
     frame = pd.DataFrame([ARM]).assign(panel=f"{pinned}, regression")
     (ax,) = forest_plots.arm_forest(frame, panel="panel")[0].axes
     assert ax.get_title(loc="left") == "google/electra-base-discriminator,\nregression"
+
+
+def test_gain_over_draws_is_the_same_every_time():
+    rng = np.random.default_rng(2)
+    frame = pd.DataFrame({"n_human": np.repeat([45, 180], 20), "baseline": "human", "gain": rng.normal(0.1, 0.05, 40)})
+    drawn = [curves.gain_over_draws(frame) for _ in range(2)]
+    first, again = (figure.axes[0].lines[0].get_xydata() for figure, _ in drawn)
+    np.testing.assert_array_equal(first, again)
+    assert len(first) == 40 and set(first[:, 0].round()) == {0, 1}
+    medians = frame.groupby("n_human")["gain"].median()
+    assert f"45: {medians[45]:+.3f}" in drawn[0][1] and f"180: {medians[180]:+.3f}" in drawn[0][1]

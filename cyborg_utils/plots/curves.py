@@ -337,7 +337,9 @@ def gain_over_draws(frame: pd.DataFrame, *, title: str = "Gain over draws") -> t
     for ax, name in zip(axes[0], names, strict=True):
         part = frame[frame["baseline"] == name].sort_values("n_human")
         sizes = part["n_human"].map("{:,.0f}".format)
-        seaborn.stripplot(x=sizes, y=part["gain"], ax=ax, color=LOOKS["cyborg"].color, size=2, alpha=0.5, jitter=0.25, zorder=1)
+        aside = np.random.default_rng(0).uniform(-0.25, 0.25, len(part))  # the same every time, unlike seaborn's jitter
+        dots = {"color": LOOKS["cyborg"].color, "ms": 2, "alpha": 0.5, "zorder": 1}
+        ax.plot(pd.factorize(sizes)[0] + aside, part["gain"], "o", mew=0, **dots)
         box = {"facecolor": "none", "edgecolor": INK}
         seaborn.boxplot(x=sizes, y=part["gain"], ax=ax, showfliers=False, width=0.55, boxprops=box, linewidth=0.9)
         ax.axhline(0, color=FAINT, lw=0.8)
