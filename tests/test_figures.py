@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.extensions.scoring.advisory_flags import Corpus
-from cyborg_utils.plots import distributions, forest_plots, group_plots, style
+from cyborg_utils.plots import curves, distributions, forest_plots, group_plots, style
 from cyborg_utils.stats import fairness, metrics
 
 matplotlib.use("Agg")
