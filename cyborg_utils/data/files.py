@@ -83,7 +83,9 @@ def sample(options: dict[str, Any]) -> dict[str, int]:
     wanted = options.get("sample", {})
     known = isinstance(wanted, dict) and set(wanted) <= {"train", "test"}
     if not known or not all(type(count) is int and count > 0 for count in wanted.values()):
-        raise CyborgError(f"prepare_data.options.sample: {str(wanted)[:60]}: must be numbers of essays, {{train: 6000, test: 2500}}.")
+        raise CyborgError(
+            f"prepare_data.options.sample: {str(wanted)[:60]}: must be numbers of essays, {{train: 6000, test: 2500}}."
+        )
     return wanted
 
 

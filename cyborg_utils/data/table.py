@@ -112,7 +112,7 @@ class _Collection:
         if self.marked:
             told = "was taken out" if self.strip else "counts as text; set prepare_data.options.markup: strip to take it out"
             notes.append(f"{self.marked:,} essay(s) hold HTML (tags or entities), which {told}.")
-        if columns.mend:
+        if self.spaced or self.mended:
             told = f"{self.spaced:,} essay(s) held no-break spaces, which are plain ones now; in {self.mended:,} characters were mended"
             notes.append(f"{told} that a conversion between encodings had garbled.")
         frame = self.kept.frame()
