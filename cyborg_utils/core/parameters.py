@@ -76,8 +76,8 @@ def left_out(description: str) -> Any:
 class PrepareData(Section):
     """01: a corpus, checked and split."""
 
-    corpus: Literal["simulated", "ellipse", "persuade", "asap2", "table"] = required(
-        "simulated, ellipse, persuade, asap2, or table for a file of your own"
+    corpus: Literal["simulated", "ellipse", "persuade", "asap1", "asap2", "table"] = required(
+        "simulated, ellipse, persuade, asap1, asap2, or table for a file of your own"
     )
     scale: Scale = required("lowest score, highest score, step")
     score: str = required("the column that is predicted")

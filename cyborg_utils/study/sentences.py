@@ -109,6 +109,7 @@ def rows_read(prepared: Prepared) -> str:
     """What became of the corpus file's rows, and the notes of its reader."""
     counts = prepared.counts
     told = f"**{counts['rows_read']:,}** rows read = **{counts['essays']:,}** essays + {counts['excluded']:,} left out "
+    told += f"+ {counts['not_sampled']:,} not in the sample " if "not_sampled" in counts else ""
     return (
         told
         + f"+ {counts['repeated']:,} further rows of an essay already read.\n\n"
