@@ -89,9 +89,8 @@ def build(settings: dict[str, Any]) -> Prepared:
     if most := files.sample(settings.get("options", {})):
         stay = splits.sampled(essays, most, seed=settings["split_seed"])
         told = " and ".join(f"{int((essays['split'] == name).sum()):,} {name}" for name in most)
-        notes.append(
-            f"{int((~stay).sum()):,} essays of {told} essays are left out at random (options.sample), whatever their score."
-        )
+        left = f"{int((~stay).sum()):,} of {told} essays"
+        notes.append(f"{left} are left out at random (options.sample), whatever their score.")
         essays, counts["not_sampled"] = essays[stay].reset_index(drop=True), int((~stay).sum())
     counts["essays"] = len(essays)
     dataset = _dataset(essays, raw.store)

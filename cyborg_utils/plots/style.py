@@ -58,6 +58,9 @@ ARMS = {
     "teacher": "Teacher",
     "teacher-expected": "Teacher, expected score",
     "ridge": "Ridge",
+    "length": "Length alone",
+    "average": "Average of the rivals",
+    "best": "Best rival",
 }
 
 
