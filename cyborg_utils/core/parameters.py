@@ -384,6 +384,18 @@ class RepeatDraws(Section):
     analysis_seed: AnalysisSeed = 1
 
 
+class ProbeAgreement(Section):
+    """17: what the agreement of notebook 16's arms is made of; its draws are those of `repeat_draws`."""
+
+    beyond_paper = True
+    bands: int = optional(5, "bands of length, with equally many test essays", ge=2)
+    published: str = optional("", "a file of public predictions for the test essays: essay_id, human_score, a column a scorer")
+    scorers: Distinct[str] = optional([], "its columns that are scorers")
+    resamples: Resamples = optional(2000, "of every interval")
+    confidence: Confidence = 0.95
+    analysis_seed: AnalysisSeed = 1
+
+
 # ---------------------------------------------------------------- the file
 
 
@@ -416,6 +428,7 @@ class StudyFile(Section):
     cost: Cost = left_out("its notebook is executed only where it is given")
     score_essays: ScoreEssays = left_out("its notebook is executed only where it is given")
     repeat_draws: RepeatDraws = left_out("its notebook is executed only where it is given")
+    probe_agreement: ProbeAgreement = left_out("its notebook is executed only where it is given")
     label_your_essays: LabelYourEssays = left_out("its notebook is executed only where it is given")
 
 
