@@ -1,7 +1,8 @@
-"""Write the numbers of README.md and docs/results.md from results/: `.venv/bin/python tools/readme.py`.
+"""Write the numbers of README.md, docs/results.md and docs/replication.md from results/: `.venv/bin/python tools/readme.py`.
 
 A block stands between `<!-- ellipse -->` and `<!-- end -->`: a study, `bench` (the speed), `found` (one sentence a notebook),
-`draws` (the frozen arms over many draws) or `claim` (the README's paragraph). With --check, it only says which page differs.
+`draws` (the frozen arms over many draws), `claim` (the README's paragraph) or `replication` (the paper's claims one by one). With
+--check, it only says which page differs.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from pathlib import Path
 import pandas as pd
 
 from cyborg_utils.core import config, paths
-from cyborg_utils.study import arms, artefacts, bias
+from cyborg_utils.study import arms, artefacts, bias, replication
 
 HOME = Path(__file__).resolve().parent.parent
-PAGES = (HOME / "README.md", HOME / "docs" / "results.md")
+PAGES = (HOME / "README.md", HOME / "docs" / "results.md", HOME / "docs" / "replication.md")
 LABELS = {
     "human": "`human`: {u:,} human scores",
     "human+dev": "`human+dev`: {paid:,} human scores, those of the development essays too",
@@ -139,6 +140,11 @@ def draws(profile: str = "ellipse") -> str:
     return "\n".join([*lines, f"| {int(whole['n_human'].max()):,} | {' | '.join(cells)} |"])
 
 
+def verdicts(profile: str = "persuade_here") -> str:
+    """The paper's claims one by one."""
+    return replication.page(profile)
+
+
 def _whose(record: dict) -> str:
     """The run whose Teacher and Student a notebook took, by the scores that its record names as inputs."""
     runs = [hit[1] for name in record["inputs"] if (hit := re.search(r"/students_(u[\d.]+_s\d+)\.csv$", name))]
@@ -156,7 +162,7 @@ def written(text: str) -> str:
 
     def block(hit: re.Match) -> str:
         name = hit.group(1)
-        own = {"bench": bench, "found": found, "claim": claim, "draws": draws}
+        own = {"bench": bench, "found": found, "claim": claim, "draws": draws, "replication": verdicts}
         return f"<!-- {name} -->\n{own[name]() if name in own else study(name)}\n<!-- end -->"
 
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", block, text, flags=re.DOTALL)
