@@ -93,8 +93,10 @@ def public(tmp_path, monkeypatch, made):
 def test_public_scorers_stand_beside_ours_on_the_essays_that_all_have_scored(public, made):
     cells, count, _ = made
     given = probe_agreement.published("public.csv", ["big", "small"], public)
-    assert len(given) == 1500 and given["big"].isna().sum() == 100 and given["big"].iloc[200] == pytest.approx(
-        public["score"].iloc[200] * 0.9 + 0.3
+    assert (
+        len(given) == 1500
+        and given["big"].isna().sum() == 100
+        and given["big"].iloc[200] == pytest.approx(public["score"].iloc[200] * 0.9 + 0.3)
     )
     table = probe_agreement.beside(cells, given, count, SCALE, **OPTIONS).set_index("system")
     assert (table["n"] == 1400).all() and table["source"].value_counts()["public"] == 2

@@ -83,7 +83,11 @@ def test_verdicts_follow_the_tables(study):
     assert table["verdict"].tolist() == [YES, NO, NO, OPEN, WAITING, YES, OPEN, OPEN, NO, OPEN]
     here = table["here"].tolist()
     assert here[0] == "0.750 to 0.780 with 600 human scores, mean of 7 draws; +0.030 [+0.010, +0.050]"
-    assert "length alone 0.700" in here[2] and "best rival 0.770" in here[3] and here[7].startswith("these essays have no such group")
+    assert (
+        "length alone 0.700" in here[2]
+        and "best rival 0.770" in here[3]
+        and here[7].startswith("these essays have no such group")
+    )
     ends = {"low": -0.03, "high": 0.01, "prompt_low": -0.08, "prompt_high": 0.04}
     write(study, "table_probe_differences", [{"fraction": 0.1, "baseline": "full", "difference": -0.01} | ends])
     table = replication.verdicts(study)

@@ -113,8 +113,8 @@ class _Collection:
             told = "was taken out" if self.strip else "counts as text; set prepare_data.options.markup: strip to take it out"
             notes.append(f"{self.marked:,} essay(s) hold HTML (tags or entities), which {told}.")
         if self.spaced or self.mended:
-            told = f"{self.spaced:,} essay(s) held no-break spaces, which are plain ones now; in {self.mended:,} characters were mended"
-            notes.append(f"{told} that a conversion between encodings had garbled.")
+            told = f"{self.spaced:,} essay(s) held no-break spaces, which are plain ones now; in {self.mended:,}"
+            notes.append(f"{told} characters were mended that a conversion between encodings had garbled.")
         frame = self.kept.frame()
         if self.lost:
             notes.append(f"{self.lost:,} essay(s) hold the sign U+FFFD, where an earlier conversion lost a character.")

@@ -156,9 +156,13 @@ def length_in_words(table: pd.DataFrame) -> str:
     lines = []
     for n, part in table[table["arm"] != "full"].groupby("n_human", sort=True):
         own = part.set_index("arm")
-        told = ", ".join(f"`{arm}` {own.loc[arm, 'qwk']:.3f} (beyond it {own.loc[arm, 'r_partial']:.2f})" for arm in own.index[1:])
+        told = ", ".join(
+            f"`{arm}` {own.loc[arm, 'qwk']:.3f} (beyond it {own.loc[arm, 'r_partial']:.2f})" for arm in own.index[1:]
+        )
         lines.append(f"- {n:,} human scores: length alone has QWK **{own.loc['length', 'qwk']:.3f}**; {told}.")
-    return "\n".join([*lines, "\nIn brackets: the correlation with people's scores that is left once log length is taken out of both."])
+    return "\n".join(
+        [*lines, "\nIn brackets: the correlation with people's scores that is left once log length is taken out of both."]
+    )
 
 
 def differences_in_words(table: pd.DataFrame) -> str:
@@ -182,7 +186,7 @@ def beside_in_words(table: pd.DataFrame) -> str:
     reached = here[here["qwk"] >= low].groupby("system", sort=False)["n_human"].min()
     told = ", ".join(f"`{arm}` from {n:,.0f} human scores on" for arm, n in reached.items()) or "no arm"
     return (
-        f"On the same {int(top['n']):,} test essays the {len(public)} public scorers have QWK {low:.3f} to {high:.3f}. Within or "
-        f"above that range: {told}. The highest here is `{top['system']}` with {top['n_human']:,.0f} human scores: {top['qwk']:.3f} "
+        f"On the same {int(top['n']):,} test essays the {len(public)} public scorers have QWK {low:.3f} to {high:.3f}. Within "
+        f"or above that range: {told}. The highest here is `{top['system']}` with {top['n_human']:,.0f} human scores: {top['qwk']:.3f} "
         f"[{top['low']:.3f}, {top['high']:.3f}]."
     )

@@ -129,9 +129,7 @@ def one_draw(
     if len(pool):
         labels = np.concatenate([score[u], of(scorers["teacher"], "teacher", pool)])
         found["cyborg"] = guesses(fitted("human", np.concatenate([u, pool]), labels), "human")
-    return {
-        arm: MeanSdMatch.unpaired(target=score[u], values=beside).apply(test) for arm, (_, beside, test) in found.items()
-    }
+    return {arm: MeanSdMatch.unpaired(target=score[u], values=beside).apply(test) for arm, (_, beside, test) in found.items()}
 
 
 def grid(

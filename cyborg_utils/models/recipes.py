@@ -28,7 +28,7 @@ SHARED = ("models/cpu_attention.py", "models/trainer.py", "core/dtype.py", "core
 TEACHER = Recipe(
     version=1,
     files=("models/teacher.py", "models/lora.py", "models/memory.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="6e55084fd80088b8",
+    digest="692ca241fb0545d5",
 )
 UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
     version=1,
@@ -53,7 +53,7 @@ RIDGE = Recipe(
 STATES = Recipe(
     version=1,
     files=("models/states.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="672c5bbe1381eaea",
+    digest="263abaf3aa269d3e",
 )
 FROZEN = Recipe(  # a ridge regression on states; with them for a Teacher, and with STUDENT for its frozen heads
     version=1,

@@ -158,7 +158,7 @@ def _key(row: Sequence[int], span: tuple[int, int]) -> bytes:
 
 
 def tokens(essays: pd.DataFrame, reading: Reading, *, template: Prompt | None = None) -> int:
-    """Tokens that a pass over essays computes. What stands before the essays of an assignment (computed once a batch) counts once."""
+    """Tokens that a pass over essays computes. What stands before the essays of an assignment counts once."""
     rows, spans = _encoded(*_opened(reading), essays, reading, template)
     heads = Counter(tuple(row[:start]) for row, (start, _) in zip(rows, spans, strict=True))
     return sum(map(len, rows)) - sum(len(head) * (count - 1) for head, count in heads.items())

@@ -162,7 +162,12 @@ CLAIMS = (
         "reading levels that are matched in spread: a best guess shrinks towards the mean whatever model makes it",
     ),
     *(
-        Claim(f"The Student is stricter than people with {who}", "06_analyze_bias", _fact(name), "the essays missing here; another Teacher")
+        Claim(
+            f"The Student is stricter than people with {who}",
+            "06_analyze_bias",
+            _fact(name),
+            "the essays missing here; another Teacher",
+        )
         for name, who in {
             "disadvantaged": "economically disadvantaged writers",
             "learners": "English learners",
@@ -194,7 +199,9 @@ def differs(profile: str) -> list[str]:
     try:
         size = artefacts.read_table(profile, "table_corpus").set_index("split")["essays"]
         train, part = size["train"] + size["dev"], "not drawn at random from the corpus"
-        essays = f"{train:,} of {PERSUADE_SPLIT['train']:,} training and {size['test']:,} of {PERSUADE_SPLIT['test']:,} test essays"
+        essays = (
+            f"{train:,} of {PERSUADE_SPLIT['train']:,} training and {size['test']:,} of {PERSUADE_SPLIT['test']:,} test essays"
+        )
         essays = f"{essays}, {part}"
     except CyborgError:
         essays = "waiting for notebook 01"
@@ -202,8 +209,8 @@ def differs(profile: str) -> list[str]:
     lines = [
         f"**Essays.** {essays}.",
         f"**Teacher.** {teacher['model']}, {tuned} {teacher['layers'] or ''}; the paper's is Llama 3.1 8B, fine-tuned.",
-        f"**Student.** {', '.join(student['models'])}, head {', '.join(student['heads'])}; the paper's are ELECTRA and ModernBERT, "
-        "all of whose layers are trained.",
+        f"**Student.** {', '.join(student['models'])}, head {', '.join(student['heads'])}; the paper's are ELECTRA and "
+        "ModernBERT, all of whose layers are trained.",
     ]
     if "repeat_draws" in study.extras:
         draws = study.section("repeat_draws")["draws"]
@@ -217,7 +224,10 @@ def page(profile: str) -> str:
     counts = ", ".join(f"{count} {name}" for name in (YES, NO, OPEN, WAITING) if (count := int((table["verdict"] == name).sum())))
     lines = [f"Of {len(table)} claims: **{counts}**.", ""]
     if (table["verdict"] == WAITING).all():
-        lines = [f"**Nothing is decided yet**: the study `{profile}` has no results here, and every claim waits for its notebook.", ""]
+        lines = [
+            f"**Nothing is decided yet**: the study `{profile}` has no results here, and every claim waits for its notebook.",
+            "",
+        ]
     lines += ["| the paper's claim | here | verdict | notebook |", "|---|---|---|---|"]
     lines += [f"| {row.claim} | {row.here} | **{row.verdict}** | {row.notebook[:2]} |" for row in table.itertuples()]
     lines += ["", "### What differs from the paper", "", *(f"- {line}" for line in differs(profile))]
