@@ -185,8 +185,8 @@ def beside_in_words(table: pd.DataFrame) -> str:
     top = here.loc[here["qwk"].idxmax()]
     reached = here[here["qwk"] >= low].groupby("system", sort=False)["n_human"].min()
     told = ", ".join(f"`{arm}` from {n:,.0f} human scores on" for arm, n in reached.items()) or "no arm"
+    highest = f"`{top['system']}` with {top['n_human']:,.0f} human scores"
     return (
-        f"On the same {int(top['n']):,} test essays the {len(public)} public scorers have QWK {low:.3f} to {high:.3f}. Within "
-        f"or above that range: {told}. The highest here is `{top['system']}` with {top['n_human']:,.0f} human scores: {top['qwk']:.3f} "
-        f"[{top['low']:.3f}, {top['high']:.3f}]."
+        f"On the same {int(top['n']):,} test essays the {len(public)} public scorers have QWK {low:.3f} to {high:.3f}. Within or "
+        f"above that range: {told}. The highest here is {highest}: {top['qwk']:.3f} [{top['low']:.3f}, {top['high']:.3f}]."
     )
