@@ -64,5 +64,11 @@ def merged(model: PeftModel) -> Iterator[None]:
             weight.data = data
 
 
+def merge(model: nn.Module) -> None:
+    """Add the adapter to the base weights, for good."""
+    for layer in _layers(model):
+        layer.merge()
+
+
 def _layers(model: nn.Module) -> list[LoraLayer]:
     return [part for part in model.modules() if isinstance(part, LoraLayer)]

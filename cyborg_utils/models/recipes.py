@@ -27,7 +27,10 @@ class Recipe:
 SHARED = ("models/cpu_attention.py", "models/trainer.py", "core/dtype.py", "core/scale.py")
 TEACHER = Recipe(
     version=1,
-    files=("models/teacher.py", "models/lora.py", "models/memory.py", "models/prompt.py", "models/prompts/*", *SHARED),
+    files=(
+        *("models/teacher.py", "models/fine_tuning.py", "models/lora.py", "models/memory.py"),
+        *("models/prompt.py", "models/prompts/*", *SHARED),
+    ),
     digest="6e55084fd80088b8",
 )
 UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
@@ -37,7 +40,7 @@ UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
 )
 STUDENT = Recipe(
     version=2,
-    files=("models/student.py", *SHARED),
+    files=("models/student.py", "models/ridge_head.py", *SHARED),
     digest="855aa4a7c2489a07",
 )
 PENALTY = Recipe(  # on top of STUDENT, for a Student with a mean constraint
@@ -60,6 +63,11 @@ FROZEN = Recipe(  # a ridge regression on states; with them for a Teacher, and w
     files=("models/frozen.py", "models/frozen_teacher.py"),
     digest="7bb55d301e2bd380",
 )
+TUNED = Recipe(  # on top of STATES and FROZEN, for a Teacher that is trained from there
+    version=1,
+    files=("models/tuned_teacher.py", "models/ridge_head.py", "models/lora.py", "models/memory.py"),
+    digest="",
+)
 RECIPES = {
     "TEACHER": TEACHER,
     "STUDENT": STUDENT,
@@ -67,6 +75,7 @@ RECIPES = {
     "RIDGE": RIDGE,
     "STATES": STATES,
     "FROZEN": FROZEN,
+    "TUNED": TUNED,
     "UPPER": UPPER,
 }
 

@@ -92,8 +92,8 @@ def students(scores: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 def attempts(profile: str) -> pd.DataFrame:
     """A study's fine-tunings of the Teacher, one row a run: run, fraction, seed, attempts, failed, best_qwk (dev, by attempt).
 
-    A failed attempt is repeated with another seed (`teacher.finetune`); it fails where its best QWK on the development essays is
-    at most `teacher.FAILED`. Tables without a column `attempt` are older than the repetition: there was one attempt.
+    A failed attempt is repeated with another seed (`fine_tuning.finetune`); it fails where its best QWK on the development essays
+    is at most `teacher.FAILED`. Tables without a column `attempt` are older than the repetition: there was one attempt.
     """
     rows = []
     for run in scores.runs(profile, "teacher")[0]:

@@ -188,7 +188,7 @@ def prompt_lengths(prompts: Sequence[Sequence[int]], cut: Sequence[int], *, max_
 def teacher_curve(curve: pd.DataFrame, *, failed: float) -> str:
     """Failed attempts, the epoch that was kept, and how strict the Teacher then is.
 
-    curve: as `teacher.finetune` returns it. failed: QWK up to which a fine-tuning has failed (`teacher.FAILED`).
+    curve: as `fine_tuning.finetune` returns it. failed: QWK up to which a fine-tuning has failed (`teacher.FAILED`).
     """
     best, last = curve.loc[curve["best"]].iloc[0], curve["attempt"].max()
     lines = [
