@@ -68,8 +68,9 @@ def test_traits_each_have_a_regression(essays, settings, tmp_path):
     assert wide.corr().iloc[0, 1] < -0.9
 
 
-def test_a_study_says_what_a_frozen_teacher_needs_and_no_more():
+@pytest.mark.parametrize("method", ["frozen", "frozen-then-lora"])
+def test_a_study_says_what_a_frozen_teacher_needs_and_no_more(method):
     from cyborg_utils.core.parameters import FinetuneTeacher
 
-    made = FinetuneTeacher(model="m", max_tokens=64, method="frozen")
+    made = FinetuneTeacher(model="m", max_tokens=64, method=method)
     assert made.layers == [] and made.epochs == 5

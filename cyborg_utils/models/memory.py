@@ -144,12 +144,19 @@ def _counted(config: Any, adapted: LoraConfig, *, half: bool) -> Saved:
     return count(model, run)
 
 
-def small(config: Any, layers: int) -> Any:
-    """The same model with `layers` of its layers, a small vocabulary, and no dropout."""
+def up_to(config: Any, layers: int) -> Any:
+    """The same model without what is above `layers` of its layers."""
     made = copy.deepcopy(config)
-    made.num_hidden_layers, made.vocab_size = layers, WORDS
+    made.num_hidden_layers = layers
     if getattr(made, "layer_types", None):
         made.layer_types = made.layer_types[:layers]
+    return made
+
+
+def small(config: Any, layers: int) -> Any:
+    """The same model with `layers` of its layers, a small vocabulary, and no dropout."""
+    made = up_to(config, layers)
+    made.vocab_size = WORDS
     for name, value in made.to_dict().items():
         if name.endswith("_token_id") and isinstance(value, int):
             setattr(made, name, min(value, WORDS - 1))

@@ -56,7 +56,7 @@ class _Network(nn.Module):
         self.adapted = lora.configuration(
             self.decoder, rank=settings.lora_rank, targets=settings.lora_targets, share=settings.lora_from
         )
-        inject_adapter_in_model(self.adapted, self.decoder)
+        inject_adapter_in_model(self.adapted, self)  # the decoder is all that it has so far
         self.half = lora.is_half(self.body.device)
         if self.half:
             lora.compute_in_half(self.decoder)
@@ -121,12 +121,14 @@ class _LeastSquares(MicroBatches, LengthTrainer):
         return functional.mse_loss(output, inputs["targets"].to(output))
 
     def create_optimizer(self, model=None):
-        """The head's rate is the section's, relative to the size of its weights: Adam would move all of them by the same step."""
+        """LoRA at the section's rate, the head at this over the root of its inputs' number, the size of one weight among so many.
+
+        Adam moves every weight by about its rate in a step: at LoRA's the regression would be gone after a few dozen.
+        """
         kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-        head = [*self.model.head.parameters()]
         lower = [part for part in self.model.decoder.parameters() if part.requires_grad]
-        rate = self.args.learning_rate * float(self.model.head.linear.weight.square().mean().sqrt())
-        self.optimizer = kind([{"params": lower}, {"params": head, "lr": rate}], **options)
+        head = {"params": [*self.model.head.parameters()], "lr": self.args.learning_rate / len(self.model.head.mean) ** 0.5}
+        self.optimizer = kind([{"params": lower}, head], **options)
         return self.optimizer
 
     def evaluate(self, *args, **kwargs):
