@@ -1,6 +1,6 @@
 """Tokens per second of Teacher and Student, in the steady state, against the plain way: `make bench`.
 
-    ours    what the notebooks do: `teacher.finetune`, `Teacher.probabilities`, `states.of_essays`, `student.train`, in the
+    ours    what the notebooks do: `fine_tuning.finetune`, `Teacher.probabilities`, `states.of_essays`, `student.train`, in the
             workflow's environment
     before  the same of another commit (`--against main`), in a worktree of its own
     plain   Hugging Face Trainer and `generate()` as most tutorials use them: float32, every text padded to the longest
@@ -169,11 +169,11 @@ def teacher_training(way: str, model: str, frame: pd.DataFrame, lora_from: float
     if way != "plain":
         from transformers import AutoConfig, AutoModelForCausalLM
 
-        from cyborg_utils.models import teacher, weights
+        from cyborg_utils.models import fine_tuning, weights
 
         settings = _teacher_settings(model, **({"lora_from": lora_from} if lora_from else {}))
-        with tempfile.TemporaryDirectory() as folder, stopwatch(teacher._ScoreTrainer, of_prompts) as found:
-            teacher.finetune(frame, frame[:2], _template(), settings, seed=1, folder=Path(folder))
+        with tempfile.TemporaryDirectory() as folder, stopwatch(fine_tuning._ScoreTrainer, of_prompts) as found:
+            fine_tuning.finetune(frame, frame[:2], _template(), settings, seed=1, folder=Path(folder))
         if way == "ours":
             from cyborg_utils.models import lora, memory
 
@@ -295,8 +295,8 @@ def frozen_states(way: str, model: str, frame: pd.DataFrame) -> dict[str, float]
     config = AutoConfig.from_pretrained(source)
     layers = tuple(sorted({config.num_hidden_layers * third // 6 for third in (3, 4)}))
     reading, template = states.Reading(model, layers, SETTINGS["teacher_tokens"], rubric=True), _template()
-    rows, _ = states._encoded(source, config, frame, reading, template)
-    body = states._Body(source, config, layers)
+    rows, _ = states.encoded(source, config, frame, reading, template)
+    body = states.Body(source, config, layers)
     first = len(rows) // (WARM_UP + UPDATES)
     spans = [(len(row) - 1, len(row)) for row in rows]
     body.means(rows[:first], spans[:first])
@@ -363,7 +363,7 @@ def agreement(way: str, model: str) -> dict[str, float]:
     """
     from cyborg_utils.core import config
     from cyborg_utils.data import corpora
-    from cyborg_utils.models import cyborg_data, prompt, states, student, teacher
+    from cyborg_utils.models import cyborg_data, fine_tuning, prompt, states, student, teacher
     from cyborg_utils.models.frozen import Frozen
     from cyborg_utils.stats import metrics
 
@@ -396,7 +396,7 @@ def agreement(way: str, model: str) -> dict[str, float]:
         else:
             rate = section["learning_rate"] * own.pop("learning_rate", 1.0)
             settings = teacher.Settings.of(section | own | {"learning_rate": rate, "model": model})
-            curve = teacher.finetune(u, dev, template, settings, seed=run.seed, folder=Path(folder))
+            curve = fine_tuning.finetune(u, dev, template, settings, seed=run.seed, folder=Path(folder))
             whole = (time.perf_counter() - started) / 60
             updates = curve["seconds"].sum() / 60
             each = (whole - updates) / len(curve)  # loading, lower layers and evaluations, in equal parts

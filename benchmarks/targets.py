@@ -24,7 +24,7 @@ def judge(profile: str, seed: int, target_sd: float) -> dict[str, float]:
 
     from cyborg_utils.core import config, paths
     from cyborg_utils.data import corpora
-    from cyborg_utils.models import prompt, teacher
+    from cyborg_utils.models import fine_tuning, prompt, teacher
     from cyborg_utils.stats import metrics
     from cyborg_utils.stats.calibration import MeanSdMatch
 
@@ -39,7 +39,7 @@ def judge(profile: str, seed: int, target_sd: float) -> dict[str, float]:
     # The study's own Teacher where there is one: it is the same.
     own = target_sd == section["target_sd"]
     folder = paths.build(profile, "teacher", config.Run(study.runs[0].fraction, seed).name if own else f"sd{target_sd:g}_s{seed}")
-    curve = teacher.finetune(u, dev, template, settings, seed=seed, folder=folder, attempts=section["attempts"])
+    curve = fine_tuning.finetune(u, dev, template, settings, seed=seed, folder=folder, attempts=section["attempts"])
     reader = teacher.load(settings, template, adapter=folder / "adapter")
     both = pd.concat([dev, test])
     given = teacher.score(reader, both, folder=folder / "ablation", mark=teacher.saved(folder / "adapter")[2])

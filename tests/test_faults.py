@@ -340,7 +340,7 @@ TRAIN = """
 import sys
 from pathlib import Path
 import numpy as np, pandas as pd
-from cyborg_utils.models import prompt, student, teacher
+from cyborg_utils.models import fine_tuning, prompt, student, teacher
 from cyborg_utils.data import simulated
 from cyborg_utils.core.scale import Scale
 llama, electra, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
@@ -348,7 +348,7 @@ essays = pd.DataFrame(simulated.essays(36, 1))[["text"]].assign(assignment="Writ
 essays["essay_id"] = [f"e{i}" for i in range(36)]
 scale, template = Scale(1, 6, 1), prompt.Prompt("Rate it.", Scale(1, 6, 1))
 how = teacher.Settings(llama, 2, 1e-2, 4, 4, "attention", 0.7, 48)
-teacher.finetune(essays[:12], essays[12:18], template, how, seed=1, folder=folder / "t")
+fine_tuning.finetune(essays[:12], essays[12:18], template, how, seed=1, folder=folder / "t")
 reader = teacher.load(how, template, adapter=folder / "t" / "adapter")
 np.save(folder / "p.npy", reader.probabilities(reader.encode(essays["text"], essays["assignment"])[0]))
 set_ = essays[["text"]].assign(value=scale.score(essays["level"]), source="human")

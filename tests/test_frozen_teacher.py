@@ -48,8 +48,8 @@ def test_it_scores_as_fitted_and_u_by_leave_one_out(essays, settings, tmp_path):
 def test_its_essays_are_read_once_and_with_the_prompt_before_them(essays, settings, tmp_path, monkeypatch):
     teachers.fit(essays[:30], essays[:0], TEMPLATE, settings, seed=1, folder=tmp_path)
     read = []
-    means = states._Body.means
-    monkeypatch.setattr(states._Body, "means", lambda self, rows, spans: (read.append(len(rows)), means(self, rows, spans))[1])
+    means = states.Body.means
+    monkeypatch.setattr(states.Body, "means", lambda self, rows, spans: (read.append(len(rows)), means(self, rows, spans))[1])
     first = teachers.score(tmp_path, essays, TEMPLATE)
     assert sum(read) == 10
     teachers.fit(essays[:30], essays[:0], Prompt("Count the commas.", SCALE), settings, seed=1, folder=tmp_path / "b")
@@ -68,8 +68,9 @@ def test_traits_each_have_a_regression(essays, settings, tmp_path):
     assert wide.corr().iloc[0, 1] < -0.9
 
 
-def test_a_study_says_what_a_frozen_teacher_needs_and_no_more():
+@pytest.mark.parametrize("method", ["frozen", "frozen-then-lora"])
+def test_a_study_says_what_a_frozen_teacher_needs_and_no_more(method):
     from cyborg_utils.core.parameters import FinetuneTeacher
 
-    made = FinetuneTeacher(model="m", max_tokens=64, method="frozen")
+    made = FinetuneTeacher(model="m", max_tokens=64, method=method)
     assert made.layers == [] and made.epochs == 5

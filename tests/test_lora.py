@@ -16,7 +16,7 @@ from cyborg_utils.core import dtype, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import simulated
-from cyborg_utils.models import lora, lower_layers, prompt, recipes, states, teacher
+from cyborg_utils.models import fine_tuning, lora, lower_layers, memory, prompt, recipes, states, teacher
 from cyborg_utils.stats.probabilities import offset_to_mean
 
 SCALE = Scale(1, 6)
@@ -40,7 +40,7 @@ def settings(tiny_models) -> teacher.Settings:
 
 
 def learnt(essays, settings, folder) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
-    curve = teacher.finetune(essays[:8], essays[8:], TEMPLATE, settings, seed=3, folder=folder)
+    curve = fine_tuning.finetune(essays[:8], essays[8:], TEMPLATE, settings, seed=3, folder=folder)
     return curve.drop(columns="seconds"), load_file(folder / "adapter" / "adapter_model.safetensors")
 
 
@@ -122,7 +122,7 @@ def test_a_model_that_cannot_be_entered_in_the_middle_is_refused(settings, essay
 
 def test_a_teacher_made_before_these_settings_is_still_the_same(essays, settings, tmp_path):
     learnt(essays, settings, tmp_path)
-    told = {key: value for key, value in dataclasses.asdict(settings).items() if key not in teacher.YOUNGER}
+    told = {key: value for key, value in dataclasses.asdict(settings).items() if key not in fine_tuning.YOUNGER}
     told |= {"rubric": TEMPLATE.rubric, "seed": 3, "recipe": recipes.TEACHER.version}
     read = ["essay_id", "assignment", "text"]
     data = [[*part[read].to_numpy().ravel(), *map(int, part["level"])] for part in (essays[:8], essays[8:])]
@@ -166,7 +166,7 @@ def whole(essays, settings, tmp_path):
 def test_an_update_in_parts_is_the_update_of_the_whole_batch(
     budget, checkpointing, whole, essays, settings, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(teacher, "_at_once", lambda *_, **__: (budget, checkpointing))
+    monkeypatch.setattr(memory, "at_once", lambda *_, **__: (budget, checkpointing))
     sizes, logits = [], teacher.Teacher.logits
 
     def seen(self, prompts, **options):
@@ -254,9 +254,9 @@ def test_a_merged_copy_scores_like_the_adapter_and_leaves_no_trace(settings, ess
 def test_a_gpu_s_ways_are_taken_only_there(settings, monkeypatch):
     assert not lora.is_half(torch.device("cpu"))
     reader = adapted(settings)
-    own = lora.configuration(reader.base, rank=4, targets="attention")
-    assert teacher._at_once(reader, own, 500, large=False) == (sys.maxsize, False)
-    assert teacher._at_once(reader, own, 500, large=True) == (0, True)
+    of = (reader.base.config, reader.model.device, lora.configuration(reader.base, rank=4, targets="attention"), 500)
+    assert memory.at_once(*of, large=False, half=False) == (sys.maxsize, False)
+    assert memory.at_once(*of, large=True, half=False) == (0, True)
     monkeypatch.setattr(dtype, "dtype", lambda: torch.bfloat16)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     names = {}

@@ -91,7 +91,7 @@ def test_nothing_after_the_last_layer_asked_for_is_computed(tiny_models, essays,
     both = states.of_essays(essays, states.Reading(str(tiny_models["bert"]), (1, 2), 40), folder=tmp_path)
     from transformers import AutoConfig
 
-    body = states._Body(tiny_models["bert"], AutoConfig.from_pretrained(tiny_models["bert"]), (1,))
+    body = states.Body(tiny_models["bert"], AutoConfig.from_pretrained(tiny_models["bert"]), (1,))
     assert len(body.model.encoder.layer) == 1
     first = states.of_essays(essays, states.Reading(str(tiny_models["bert"]), (1,), 40), folder=tmp_path)
     np.testing.assert_array_equal(first[:, 0], both[:, 0])
@@ -99,7 +99,7 @@ def test_nothing_after_the_last_layer_asked_for_is_computed(tiny_models, essays,
 
 def test_a_killed_pass_goes_on_where_it_was_and_a_finished_one_is_not_repeated(tiny_models, essays, tmp_path, monkeypatch):
     reading, calls = states.Reading(str(tiny_models["llama"]), (1,), 40), []
-    means, made = states._Body.means, states._Body.__init__
+    means, made = states.Body.means, states.Body.__init__
     monkeypatch.setitem(states.BUDGET, "cpu", 100)
     monkeypatch.setattr(states, "EVERY", 0)
 
@@ -109,24 +109,24 @@ def test_a_killed_pass_goes_on_where_it_was_and_a_finished_one_is_not_repeated(t
         calls.append(len(rows))
         return means(self, rows, spans)
 
-    monkeypatch.setattr(states._Body, "means", some)
+    monkeypatch.setattr(states.Body, "means", some)
     with pytest.raises(KeyboardInterrupt):
         states.of_essays(essays, reading, folder=tmp_path)
     calls.insert(0, -1)  # from here on it may go on
     stopped = states.of_essays(essays, reading, folder=tmp_path)
     assert sum(calls) + 1 == 12  # no essay twice
-    monkeypatch.setattr(states._Body, "__init__", lambda *_: pytest.fail("loaded again"))
+    monkeypatch.setattr(states.Body, "__init__", lambda *_: pytest.fail("loaded again"))
     np.testing.assert_array_equal(states.of_essays(essays, reading, folder=tmp_path), stopped)
     (record,) = tmp_path.glob("*/record.json")
     assert json.loads(record.read_text())["essays"] == 12 and len(states.seconds(tmp_path)) == 1
-    monkeypatch.setattr(states._Body, "__init__", made)
+    monkeypatch.setattr(states.Body, "__init__", made)
     np.testing.assert_array_equal(stopped, states.of_essays(essays, reading, folder=tmp_path / "anew"))
 
 
 def test_an_essay_is_read_once_and_another_reading_is_another_store(tiny_models, essays, tmp_path, monkeypatch):
     reading, read = states.Reading(str(tiny_models["bert"]), (1,), 40), []
-    means = states._Body.means
-    monkeypatch.setattr(states._Body, "means", lambda self, rows, spans: (read.append(len(rows)), means(self, rows, spans))[1])
+    means = states.Body.means
+    monkeypatch.setattr(states.Body, "means", lambda self, rows, spans: (read.append(len(rows)), means(self, rows, spans))[1])
     some = states.of_essays(essays[3:7], reading, folder=tmp_path)
     every = states.of_essays(essays, reading, folder=tmp_path)
     twice = states.of_essays(pd.concat([essays[5:], essays[:5], essays[:2]]), reading, folder=tmp_path)

@@ -286,7 +286,7 @@ def test_stored_states_give_the_same_scores_and_are_read_once(human, settings, t
     texts = [*human["text"][:5], "Something new.", ""]
     stored = pupil.predict(texts, stored=True)
     np.testing.assert_allclose(stored[0], pupil.predict(texts)[0], atol=0.02)
-    monkeypatch.setattr(states._Body, "means", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(states.Body, "means", lambda *_: pytest.fail("read again"))
     np.testing.assert_array_equal(pupil.predict(texts, stored=True)[0], stored[0])
     two = human.rename(columns={"value": "value.a"}).assign(**{"value.b": 7 - human["value"]})
     pair, _ = student.train([two], SCALE, settings("mpnet", "frozen"), seed=1, folder=tmp_path / "two")

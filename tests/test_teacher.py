@@ -17,7 +17,7 @@ from cyborg_utils.core import dtype
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import simulated
-from cyborg_utils.models import prompt, teacher
+from cyborg_utils.models import fine_tuning, memory, prompt, teacher
 
 SCALE = Scale(1, 6)
 TEMPLATE = prompt.Prompt("Weigh the reasons.", SCALE)
@@ -179,7 +179,7 @@ def test_each_trait_is_read_where_its_answer_would_stand(trait_reader, essays):
 def test_a_teacher_of_traits_learns_and_scores_each(essays, settings, tmp_path):
     frame = essays.assign(**{"level.Ideas": essays["level"], "level.Order": 5 - essays["level"], "level.Words": 2})
     one = dataclasses.replace(settings, epochs=6, target_sd=0.0)
-    curve = teacher.finetune(frame[:16], frame[16:], ASKED, one, seed=3, folder=tmp_path)
+    curve = fine_tuning.finetune(frame[:16], frame[16:], ASKED, one, seed=3, folder=tmp_path)
     assert curve["train_loss"].iloc[-1] < curve["train_loss"].iloc[0]
     given = teacher.score(teacher.load(one, ASKED, adapter=tmp_path / "adapter"), frame)
     assert len(given) == 24 * 3 and given["trait"].tolist()[:4] == ["Ideas", "Order", "Words", "Ideas"]
@@ -204,7 +204,7 @@ def test_measures_of_traits_are_their_means():
 def trained(essays, settings, tmp_path_factory):
     """An undisturbed run: its folder and its curve."""
     folder = tmp_path_factory.mktemp("trained")
-    return folder, teacher.finetune(essays[:16], essays[16:], TEMPLATE, settings, seed=3, folder=folder)
+    return folder, fine_tuning.finetune(essays[:16], essays[16:], TEMPLATE, settings, seed=3, folder=folder)
 
 
 def test_finetuning_lowers_the_loss_and_keeps_a_small_adapter(trained, settings):
@@ -222,7 +222,7 @@ def test_finetuning_lowers_the_loss_and_keeps_a_small_adapter(trained, settings)
 def test_a_finished_run_is_not_repeated(trained, essays, settings, monkeypatch):
     folder, curve = trained
     monkeypatch.setattr(teacher, "load", None)
-    again = teacher.finetune(essays[:16], essays[16:], TEMPLATE, settings, seed=3, folder=folder)
+    again = fine_tuning.finetune(essays[:16], essays[16:], TEMPLATE, settings, seed=3, folder=folder)
     pd.testing.assert_frame_equal(again, curve, rtol=1e-9)
     other_level = essays[:16].assign(level=essays["level"][:16].replace({2: 3}))
     corrected = essays[:16].assign(text=essays["text"][:16].str.replace("e", "a", n=1))
@@ -235,7 +235,7 @@ def test_a_finished_run_is_not_repeated(trained, essays, settings, monkeypatch):
     ):
         call = {"train": essays[:16], "dev": essays[16:], "template": TEMPLATE, "settings": settings, "seed": 3} | changed
         with pytest.raises(TypeError):  # it sets out to load the model, which is None here
-            teacher.finetune(**call, folder=folder)
+            fine_tuning.finetune(**call, folder=folder)
     assert (folder / "adapter" / "teacher.json").is_file()  # the finished one stays until another has been made
 
 
@@ -244,7 +244,7 @@ def test_a_finished_run_is_not_repeated(trained, essays, settings, monkeypatch):
 def test_a_stopped_run_ends_like_an_undisturbed_one(trained, essays, settings, tmp_path, monkeypatch, when):
     undisturbed, curve = trained
     name, place = ("evaluate", 2) if when == "in epoch 2" else ("_save_optimizer_and_scheduler", 2)
-    original, calls = getattr(teacher._ScoreTrainer, name), []
+    original, calls = getattr(fine_tuning._ScoreTrainer, name), []
 
     def dies(self, *args, **options):
         calls.append(name)
@@ -252,11 +252,11 @@ def test_a_stopped_run_ends_like_an_undisturbed_one(trained, essays, settings, t
             raise KeyboardInterrupt
         return original(self, *args, **options)
 
-    monkeypatch.setattr(teacher._ScoreTrainer, name, dies)
+    monkeypatch.setattr(fine_tuning._ScoreTrainer, name, dies)
     with pytest.raises(KeyboardInterrupt):
-        teacher.finetune(essays[:16], essays[16:], TEMPLATE, settings, seed=3, folder=tmp_path)
+        fine_tuning.finetune(essays[:16], essays[16:], TEMPLATE, settings, seed=3, folder=tmp_path)
     assert not (tmp_path / "adapter").exists() and (tmp_path / "checkpoints" / "checkpoint-2").is_dir()
-    again = teacher.finetune(essays[:16], essays[16:], TEMPLATE, settings, seed=3, folder=tmp_path)
+    again = fine_tuning.finetune(essays[:16], essays[16:], TEMPLATE, settings, seed=3, folder=tmp_path)
     assert len(calls) == 3  # epoch 1 was not done again
     assert again["seconds"].gt(0).all()
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), curve.drop(columns="seconds"), rtol=1e-6)
@@ -269,38 +269,38 @@ def test_a_fine_tuning_that_fails_is_done_again(trained, essays, settings, tmp_p
     """Here all fail, since nothing is above a QWK of 1: the last one is kept, none is repeated, and a further one may follow."""
     _, first = trained
     call = {"train": essays[:16], "dev": essays[16:], "template": TEMPLATE, "settings": settings, "seed": 3, "folder": tmp_path}
-    assert teacher.finetune(**call, attempts=2)["attempt"].max() == 1 or first["qwk"].max() <= teacher.FAILED
-    monkeypatch.setattr(teacher, "FAILED", 1.0)
-    seeds, attempt = [], teacher._attempt
+    assert fine_tuning.finetune(**call, attempts=2)["attempt"].max() == 1 or first["qwk"].max() <= teacher.FAILED
+    monkeypatch.setattr(fine_tuning, "FAILED", 1.0)
+    seeds, attempt = [], fine_tuning._attempt
 
     def counted(*args, **options):
         seeds.append(options["seed"])
         return attempt(*args, **options)
 
-    monkeypatch.setattr(teacher, "_attempt", counted)
-    curve = teacher.finetune(**call, attempts=2)
+    monkeypatch.setattr(fine_tuning, "_attempt", counted)
+    curve = fine_tuning.finetune(**call, attempts=2)
     assert curve["attempt"].tolist() == [1, 1, 2, 2] and not curve.loc[curve["attempt"] == 1, "best"].any()
     pd.testing.assert_frame_equal(curve.iloc[:2].drop(columns=["seconds", "best"]), first.drop(columns=["seconds", "best"]))
     assert not np.allclose(curve["train_loss"][2:], curve["train_loss"][:2])  # another initialisation and order
     assert teacher.saved(tmp_path / "adapter")[2] and seeds[-1] == 1003
-    pd.testing.assert_frame_equal(teacher.finetune(**call, attempts=2), curve, check_dtype=False)
+    pd.testing.assert_frame_equal(fine_tuning.finetune(**call, attempts=2), curve, check_dtype=False)
     with monkeypatch.context() as patch:
         patch.setattr(teacher, "load", None)
         with pytest.raises(TypeError):  # it sets out to load the model for the third
-            teacher.finetune(**call, attempts=3)
+            fine_tuning.finetune(**call, attempts=3)
     assert seeds[-1] == 2003
 
 
 @pytest.mark.slow
 def test_the_curve_is_that_of_the_adapter_when_fewer_attempts_are_allowed(essays, settings, tmp_path, monkeypatch):
     call = {"train": essays[:16], "dev": essays[16:], "template": TEMPLATE, "settings": settings, "seed": 3, "folder": tmp_path}
-    monkeypatch.setattr(teacher, "FAILED", 1.0)
+    monkeypatch.setattr(fine_tuning, "FAILED", 1.0)
     for attempts in (2, 1):
-        teacher.finetune(**call, attempts=attempts)
+        fine_tuning.finetune(**call, attempts=attempts)
         said = json.loads((tmp_path / "adapter" / "teacher.json").read_text())
         assert said["seed"] == 3 + 1000 * (attempts - 1)
     zero = dataclasses.replace(settings, epochs=0)
-    teacher.finetune(**call | {"settings": zero, "folder": tmp_path / "zero"}, attempts=3)
+    fine_tuning.finetune(**call | {"settings": zero, "folder": tmp_path / "zero"}, attempts=3)
     assert [file.name for file in (tmp_path / "zero").iterdir()] == ["adapter"]  # its one attempt is the last, not a failed one
 
 
@@ -347,7 +347,7 @@ def test_4_bits_are_refused_before_anything_is_fetched(settings, monkeypatch):
 @pytest.mark.parametrize("targets", ["attention", "all-linear"])
 def test_zero_epochs_is_the_model_as_it_came(essays, settings, tmp_path, targets):
     zero = dataclasses.replace(settings, epochs=0, lora_targets=targets)
-    curve = teacher.finetune(essays[:16], essays[16:], TEMPLATE, zero, seed=3, folder=tmp_path)
+    curve = fine_tuning.finetune(essays[:16], essays[16:], TEMPLATE, zero, seed=3, folder=tmp_path)
     assert curve["epoch"].tolist() == [0] and curve["train_loss"].isna().all() and curve["loss"].notna().all()
     pd.testing.assert_frame_equal(
         teacher.score(teacher.load(zero, TEMPLATE, adapter=tmp_path / "adapter"), essays),
@@ -359,7 +359,7 @@ def test_zero_epochs_is_the_model_as_it_came(essays, settings, tmp_path, targets
 
 def test_a_qwen_teacher_learns_too(essays, settings, tiny_models, tmp_path):
     qwen = dataclasses.replace(settings, model=str(tiny_models["qwen2"]), lora_targets="all-linear", target_sd=0.0)
-    curve = teacher.finetune(essays[:16], essays[16:], TEMPLATE, qwen, seed=1, folder=tmp_path)
+    curve = fine_tuning.finetune(essays[:16], essays[16:], TEMPLATE, qwen, seed=1, folder=tmp_path)
     assert curve["train_loss"].iloc[1] < curve["train_loss"].iloc[0]
 
 
@@ -371,7 +371,7 @@ def test_four_bits_without_a_gpu_is_an_error_with_a_remedy(settings):
 
 def test_a_large_model_takes_one_essay_at_a_time_and_learns_the_same(trained, essays, settings, tmp_path, monkeypatch):
     _, curve = trained
-    monkeypatch.setattr(teacher, "LARGE", 0)
+    monkeypatch.setattr(memory, "LARGE", 0)
     rows = []
     logits = teacher.Teacher.logits
 
@@ -381,7 +381,7 @@ def test_a_large_model_takes_one_essay_at_a_time_and_learns_the_same(trained, es
         return logits(self, prompts, **options)
 
     monkeypatch.setattr(teacher.Teacher, "logits", seen)
-    large = teacher.finetune(essays[:16], essays[16:], TEMPLATE, settings, seed=3, folder=tmp_path)
+    large = fine_tuning.finetune(essays[:16], essays[16:], TEMPLATE, settings, seed=3, folder=tmp_path)
     assert {row[:3] for row in rows if row[3]} == {(1, False, True)}
     assert sum(row[3] for row in rows) == 32
     np.testing.assert_allclose(large["train_loss"], curve["train_loss"], rtol=0.02)  # the same updates, rounded otherwise

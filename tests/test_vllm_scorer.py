@@ -15,7 +15,7 @@ from cyborg_utils.core import dtype
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import simulated
-from cyborg_utils.models import prompt, teacher, vllm_scorer
+from cyborg_utils.models import fine_tuning, prompt, teacher, vllm_scorer
 
 SCALE = Scale(1, 6)
 TEMPLATE = prompt.Prompt("Weigh the reasons.", SCALE)
@@ -28,7 +28,7 @@ def made(tiny_models, tmp_path, monkeypatch):
     essays = pd.DataFrame(simulated.essays(12, 7))
     essays = essays.assign(level=SCALE.level(essays["score"]))
     settings = teacher.Settings(str(tiny_models["llama"]), 1, 0.01, 4, 4, "attention", 0.7, 40, start_at="human")
-    teacher.finetune(essays[:8], essays[8:], TEMPLATE, settings, seed=3, folder=tmp_path)
+    fine_tuning.finetune(essays[:8], essays[8:], TEMPLATE, settings, seed=3, folder=tmp_path)
     return settings, tmp_path / "adapter", essays
 
 

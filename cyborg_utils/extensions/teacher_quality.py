@@ -92,7 +92,7 @@ def score(
     rows = [
         _score(profile, essays, name, candidate, run)[columns]
         for name, candidate in there.items()
-        for run in (grid if candidate.settings.epochs else [None])
+        for run in (grid if candidate.settings.epochs or candidate.settings.method != "lora" else [None])
     ]
     return pd.concat(rows, ignore_index=True)
 

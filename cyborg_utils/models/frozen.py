@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -53,17 +54,41 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Frozen:
-    """A fitted scorer. `shares`: the weight of each block; `match`: mean and SD as people's; `error`: SD of its errors, in
-    points."""
+class Calibrated:
+    """How a scorer's predictions become scores. All of it is fitted on predictions of essays whose score it had not seen."""
 
     scale: Scale
+    line: MeanSdMatch  # least squares: from the prediction to the best guess
+    match: MeanSdMatch  # mean and SD as people's
+    error: float  # SD of the best guesses' errors, in points
+    left_out: np.ndarray  # best guesses of the n essays, each without its own score
+
+    @classmethod
+    def fit_on(cls, predicted: np.ndarray, score: np.ndarray, scale: Scale, **more: Any) -> Self:
+        """From predictions (n,) by models without the essay's own score, and human scores (n,); `more`: fields of a subclass."""
+        slope = float(np.clip(np.cov(predicted, score)[0, 1] / max(predicted.var(ddof=1), 1e-12), 0, 3))
+        line = MeanSdMatch(float(score.mean()), float(predicted.mean()), slope)
+        best = line.apply(predicted)
+        error = float(np.sqrt(((score - best) ** 2).sum() / max(1, len(score) - 2)))
+        match = MeanSdMatch.fit(target=score, values=best)
+        return cls(scale=scale, line=line, match=match, error=error, left_out=best, **more)
+
+    def level(self, guess: ArrayLike) -> np.ndarray:
+        """The nearest levels (n,) to best guesses (n,) whose mean and SD were matched to people's."""
+        return self.scale.nearest(self.match.apply(guess))
+
+    def probabilities_of(self, guess: ArrayLike) -> np.ndarray:
+        """Probability of each level, (n, K): normal errors around best guesses (n,), with the SD `error`."""
+        edges = np.r_[-np.inf, self.scale.scores[:-1] + self.scale.step / 2, np.inf]
+        return np.diff(stats.norm.cdf((edges - np.asarray(guess)[:, None]) / max(self.error, 1e-9)), axis=1)
+
+
+@dataclass(frozen=True)
+class Frozen(Calibrated):
+    """A fitted scorer: each block's regression, and its weight (`shares`)."""
+
     blocks: Mapping[str, Block]
     shares: Mapping[str, float]
-    line: MeanSdMatch  # least squares: from the stacked prediction to the best guess
-    match: MeanSdMatch
-    error: float
-    left_out: np.ndarray  # best guesses of the n essays, each without its own score
 
     @classmethod
     def fit(cls, features: Mapping[str, ArrayLike], score: ArrayLike, scale: Scale) -> Frozen:
@@ -78,13 +103,8 @@ class Frozen:
             blocks[name], left_out = Block.fit(given, score)
             guesses.append(left_out)
         shares = _stacked(np.column_stack(guesses), score)
-        stacked = np.column_stack(guesses) @ shares
-        slope = float(np.clip(np.cov(stacked, score)[0, 1] / max(stacked.var(ddof=1), 1e-12), 0, 3))
-        line = MeanSdMatch(float(score.mean()), float(stacked.mean()), slope)
-        best = line.apply(stacked)
-        error = float(np.sqrt(((score - best) ** 2).sum() / max(1, len(score) - 2)))
-        match = MeanSdMatch.fit(target=score, values=best)
-        return cls(scale, blocks, dict(zip(blocks, map(float, shares), strict=True)), line, match, error, best)
+        weights = dict(zip(blocks, map(float, shares), strict=True))
+        return cls.fit_on(np.column_stack(guesses) @ shares, score, scale, blocks=blocks, shares=weights)
 
     def guess(self, features: Mapping[str, ArrayLike]) -> np.ndarray:
         """The best guess in the sense of least squares, score units, (n,)."""
@@ -105,13 +125,8 @@ class Frozen:
         )
 
     def probabilities(self, features: Mapping[str, ArrayLike]) -> np.ndarray:
-        """Probability of each level, (n, K): normal errors around the best guess, with the SD of the leave-one-out errors."""
+        """Probability of each level, (n, K), with the SD of the leave-one-out errors."""
         return self.probabilities_of(self.guess(features))
-
-    def probabilities_of(self, guess: ArrayLike) -> np.ndarray:
-        """`probabilities` from best guesses (n,)."""
-        edges = np.r_[-np.inf, self.scale.scores[:-1] + self.scale.step / 2, np.inf]
-        return np.diff(stats.norm.cdf((edges - np.asarray(guess)[:, None]) / max(self.error, 1e-9)), axis=1)
 
 
 def ridge(features: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:

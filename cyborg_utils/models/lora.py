@@ -26,12 +26,12 @@ def configuration(model: nn.Module, *, rank: int, targets: str, share: float = 0
     """LoRA of this rank, alpha twice the rank, on the layers from `first_layer(share)` on."""
     chosen: Any = TARGETS[targets]
     options: dict[str, Any] = {}
+    layers = states.blocks(model.get_decoder())
     if share:
-        layers = states.blocks(model.get_decoder())
         options["layers_to_transform"] = list(range(first_layer(share, len(layers)), len(layers)))
-        if chosen == "all-linear":  # PEFT takes no layers beside this word
-            parts = layers[0].named_modules()
-            chosen = sorted({name.split(".")[-1] for name, part in parts if isinstance(part, nn.Linear)})
+    if chosen == "all-linear":  # PEFT takes no layers beside this word, and only whole language models
+        parts = layers[0].named_modules()
+        chosen = sorted({name.split(".")[-1] for name, part in parts if isinstance(part, nn.Linear)})
     return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=chosen, task_type="CAUSAL_LM", **options)
 
 
@@ -62,6 +62,12 @@ def merged(model: PeftModel) -> Iterator[None]:
     finally:
         for (_, weight), data in zip(weights, kept, strict=True):
             weight.data = data
+
+
+def merge(model: nn.Module) -> None:
+    """Add the adapter to the base weights, for good."""
+    for layer in _layers(model):
+        layer.merge()
 
 
 def _layers(model: nn.Module) -> list[LoraLayer]:

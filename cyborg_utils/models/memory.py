@@ -8,6 +8,7 @@ which allocates nothing, tells the bytes that are saved for the backward pass.
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from cyborg_utils.models import cpu_attention
 
 USED = 0.85  # share of the free memory that is planned for; the rest is for fragments and the products' work space
 LEAST, MOST = 1024, 262_144  # tokens a batch on a GPU
+LARGE = 2e9  # parameters from which activations are recomputed in the backward pass on a CPU (gradient checkpointing)
 WORDS = 64  # vocabulary of a model that is only counted or timed
 COUNTED = (192, 384)  # tokens of the two passes from which a pass of any length follows
 
@@ -142,12 +144,19 @@ def _counted(config: Any, adapted: LoraConfig, *, half: bool) -> Saved:
     return count(model, run)
 
 
-def small(config: Any, layers: int) -> Any:
-    """The same model with `layers` of its layers, a small vocabulary, and no dropout."""
+def up_to(config: Any, layers: int) -> Any:
+    """The same model without what is above `layers` of its layers."""
     made = copy.deepcopy(config)
-    made.num_hidden_layers, made.vocab_size = layers, WORDS
+    made.num_hidden_layers = layers
     if getattr(made, "layer_types", None):
         made.layer_types = made.layer_types[:layers]
+    return made
+
+
+def small(config: Any, layers: int) -> Any:
+    """The same model with `layers` of its layers, a small vocabulary, and no dropout."""
+    made = up_to(config, layers)
+    made.vocab_size = WORDS
     for name, value in made.to_dict().items():
         if name.endswith("_token_id") and isinstance(value, int):
             setattr(made, name, min(value, WORDS - 1))
@@ -166,3 +175,15 @@ def micro_batch(saved: Saved, checkpointed: Saved, available: float, longest: in
     if saved.bytes(longest) <= room:
         return int((room - saved.fixed) / saved.per_token), False
     return max(longest, int((room - checkpointed.fixed) / checkpointed.per_token)), True
+
+
+def at_once(
+    config: Any, device: torch.device, adapted: LoraConfig, longest: int, *, large: bool, half: bool
+) -> tuple[int, bool]:
+    """Tokens of a micro-batch, and whether activations are recomputed in the backward pass (gradient checkpointing).
+
+    Without a GPU a model of up to `LARGE` parameters takes the whole batch, and a larger one an essay at a time, recomputed.
+    """
+    if device.type != "cuda":
+        return (0, True) if large else (sys.maxsize, False)
+    return micro_batch(*of_training(config, adapted, half=half), free(device), longest)

@@ -14,8 +14,9 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from cyborg_utils.core import dtype
 from cyborg_utils.models import lora, measure, memory
+from cyborg_utils.models.memory import LARGE
 from cyborg_utils.models.states import blocks
-from cyborg_utils.models.teacher import LARGE, Settings
+from cyborg_utils.models.teacher import Settings
 
 GIB = 2**30
 SHARES = {"train": 0.33, "score": 0.45, "student": 0.25}  # of a data sheet's FLOP/s that a card is taken to reach: assumed

@@ -27,8 +27,11 @@ class Recipe:
 SHARED = ("models/cpu_attention.py", "models/trainer.py", "core/dtype.py", "core/scale.py")
 TEACHER = Recipe(
     version=1,
-    files=("models/teacher.py", "models/lora.py", "models/memory.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="692ca241fb0545d5",
+    files=(
+        *("models/teacher.py", "models/fine_tuning.py", "models/lora.py", "models/memory.py"),
+        *("models/prompt.py", "models/prompts/*", *SHARED),
+    ),
+    digest="07b6fb11ba7c0a51",
 )
 UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
     version=1,
@@ -37,8 +40,8 @@ UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
 )
 STUDENT = Recipe(
     version=2,
-    files=("models/student.py", *SHARED),
-    digest="855aa4a7c2489a07",
+    files=("models/student.py", "models/ridge_head.py", *SHARED),
+    digest="e77290e15600d672",
 )
 PENALTY = Recipe(  # on top of STUDENT, for a Student with a mean constraint
     version=2,
@@ -53,12 +56,17 @@ RIDGE = Recipe(
 STATES = Recipe(
     version=1,
     files=("models/states.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="263abaf3aa269d3e",
+    digest="6c4d3b0b595f0110",
 )
 FROZEN = Recipe(  # a ridge regression on states; with them for a Teacher, and with STUDENT for its frozen heads
     version=1,
     files=("models/frozen.py", "models/frozen_teacher.py"),
-    digest="7bb55d301e2bd380",
+    digest="368ff3857495afa6",
+)
+TUNED = Recipe(  # on top of STATES and FROZEN, for a Teacher that is trained from there
+    version=1,
+    files=("models/tuned_teacher.py", "models/ridge_head.py", "models/lora.py", "models/memory.py"),
+    digest="8226795fafabc7c0",
 )
 RECIPES = {
     "TEACHER": TEACHER,
@@ -67,6 +75,7 @@ RECIPES = {
     "RIDGE": RIDGE,
     "STATES": STATES,
     "FROZEN": FROZEN,
+    "TUNED": TUNED,
     "UPPER": UPPER,
 }
 

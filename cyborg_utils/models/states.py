@@ -98,11 +98,11 @@ def of_essays(
     of all studies) is computed, and an interrupted call resumes. `template` is the prompt of a reading with rubric. Raises
     CyborgError where the model has fewer layers than are asked for.
     """
-    source, config = _opened(reading)
+    source, config = opened(reading)
     reading = replace(reading, layers=middle(config, reading.layers, count=3))
     if essays.empty:
         return np.empty((0, len(reading.layers), config.hidden_size), np.float16)
-    rows, spans = _encoded(source, config, essays, reading, template)
+    rows, spans = encoded(source, config, essays, reading, template)
     said = {"reading": asdict(reading), "model": weights.identity(reading.model), "recipe": recipes.STATES.version}
     target = (folder or paths.build("_states")) / provenance.fingerprint(said)[:20]
     target.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def of_essays(
         store = _Store(target, (len(reading.layers), config.hidden_size))
         first = {key: at for at, key in reversed([*enumerate(keys)])}  # a text that stands twice is read once
         if lacking := sorted(at for key, at in first.items() if key not in store.places):
-            _fill(store, lacking, keys, rows, spans, _Body(source, config, reading.layers), show)
+            _fill(store, lacking, keys, rows, spans, Body(source, config, reading.layers), show)
             record = said | {"essays": len(store.places), "seconds": store.seconds, "dtype": dtype.name()}
             provenance.write_json(target / "record.json", record | {"sha256": provenance.sha256(store.states)})
         return store.read(keys)
@@ -159,15 +159,15 @@ def _key(row: Sequence[int], span: tuple[int, int]) -> bytes:
 
 def tokens(essays: pd.DataFrame, reading: Reading, *, template: Prompt | None = None) -> int:
     """Tokens that a pass over essays computes. What stands before the essays of an assignment counts once."""
-    rows, spans = _encoded(*_opened(reading), essays, reading, template)
+    rows, spans = encoded(*opened(reading), essays, reading, template)
     heads = Counter(tuple(row[:start]) for row, (start, _) in zip(rows, spans, strict=True))
     return sum(map(len, rows)) - sum(len(head) * (count - 1) for head, count in heads.items())
 
 
 def pace(reading: Reading, *, width: int = 256, rows: int = 4) -> float:
     """Tokens a second of a reading on this machine now, from one batch of so many rows and tokens, after one that warms up."""
-    source, config = _opened(reading)
-    body = _Body(source, config, middle(config, reading.layers, count=3))
+    source, config = opened(reading)
+    body = Body(source, config, middle(config, reading.layers, count=3))
     width = min(width, reading.max_tokens, (getattr(config, "max_position_embeddings", None) or width + 2) - 2)  # MPNet loses two
     ids = np.random.default_rng(0).integers(0, min(1000, config.vocab_size), (rows, width)).tolist()
     body.means(ids[:1], [(0, width)])
@@ -190,13 +190,13 @@ def seconds(folder: Path) -> dict[str, float]:
     return {f"{one['reading']['model']} {one['reading']['layers']}": one["seconds"] for one in records}
 
 
-def _opened(reading: Reading) -> tuple[Path, Any]:
+def opened(reading: Reading) -> tuple[Path, Any]:
     """The folder of a reading's model, and its config."""
     source = weights.resolve(reading.model)
     return source, AutoConfig.from_pretrained(source, trust_remote_code=False)
 
 
-def _encoded(
+def encoded(
     source: Path, config: Any, essays: pd.DataFrame, reading: Reading, template: Prompt | None
 ) -> tuple[list[list[int]], list[tuple[int, int]]]:
     """Token ids of what the model reads of each essay, and the essay's own part of them. No text can make a special token."""
@@ -214,7 +214,7 @@ def _encoded(
     return rows, [(len(head), len(row)) for head, row in zip(heads, rows, strict=True)]
 
 
-def _fill(store: _Store, lacking: Sequence[int], keys, rows, spans, body: _Body, show: str) -> None:
+def _fill(store: _Store, lacking: Sequence[int], keys, rows, spans, body: Body, show: str) -> None:
     """Read the `lacking` essays batch by batch and put them into the store every few seconds."""
     bar = tqdm(total=len(lacking), desc=show, unit="essay", mininterval=2)
     waiting, since = [], time.monotonic()
@@ -241,7 +241,7 @@ def _fill(store: _Store, lacking: Sequence[int], keys, rows, spans, body: _Body,
     bar.close()
 
 
-class _Body:
+class Body:
     """A pretrained model up to the last layer that is asked for, without its output layer."""
 
     def __init__(self, source: Path, config: Any, layers: Sequence[int]) -> None:
@@ -263,7 +263,12 @@ class _Body:
     @torch.no_grad()
     def means(self, rows: Sequence[list[int]], spans: Sequence[tuple[int, int]]) -> np.ndarray:
         """Mean states over each essay's own tokens, float16 (rows, layers, hidden)."""
-        shared = len(commonprefix(list(rows))) if self.causal and len(rows) > 1 else 0
+        limit = torch.finfo(torch.float16).max
+        return self.pooled(rows, spans).clamp(-limit, limit).half().cpu().numpy()
+
+    def pooled(self, rows: Sequence[list[int]], spans: Sequence[tuple[int, int]], *, share_prefix: bool = True) -> torch.Tensor:
+        """`means` in float32, with gradients where they are recorded."""
+        shared = len(commonprefix(list(rows))) if share_prefix and self.causal and len(rows) > 1 else 0
         shared = min(shared, min(start for start, _ in spans))
         padded = trainer.pad([row[shared:] for row in rows], self.pad).to(self.device)
         if shared:  # the rubric's keys and values are computed once a batch
@@ -278,6 +283,4 @@ class _Body:
         start, end = torch.tensor(spans, device=self.device).T[:, :, None]
         share = ((place >= start) & (place < end)).float()
         share /= share.sum(1, keepdim=True)
-        means = [torch.einsum("bth,bt->bh", self.found[at].float(), share) for at in self.layers]
-        limit = torch.finfo(torch.float16).max
-        return torch.stack(means, 1).clamp(-limit, limit).half().cpu().numpy()
+        return torch.stack([torch.einsum("bth,bt->bh", self.found.pop(at).float(), share) for at in self.layers], 1)

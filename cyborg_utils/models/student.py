@@ -36,6 +36,7 @@ from cyborg_utils.core.scale import Scale
 from cyborg_utils.models import cpu_attention, memory, recipes, states, trainer, weights
 from cyborg_utils.models.frozen import Frozen
 from cyborg_utils.models.mean_penalty import ConstrainedTrainer, MeanConstraint
+from cyborg_utils.models.ridge_head import RidgeHead
 from cyborg_utils.models.trainer import LengthTrainer, arguments, checkpoint
 
 # How one Student is trained: its model and head, and the keys of a study's `train_student` section that are not lists of them
@@ -45,26 +46,13 @@ Settings = config.settings(
 FROZEN = ("frozen", "frozen-then-tuned")
 
 
-class _Standardised(nn.Module):
-    """A linear layer on standardised inputs: mean states, and the logarithm of the number of tokens, which a mean loses."""
-
-    def __init__(self, width: int, outputs: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(width + 1))
-        self.register_buffer("sd", torch.ones(width + 1))
-        self.linear = nn.Linear(width + 1, outputs)
-
-    def forward(self, essays: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        return self.linear((torch.cat([essays, tokens.log()], dim=1) - self.mean) / self.sd)
-
-
 class _Network(nn.Module):
     """Encoder, mean over tokens (and over `layers`, where there are any), one linear layer."""
 
     def __init__(self, encoder, outputs: int, *, regression: bool, layers: Sequence[int] = ()) -> None:
         super().__init__()
         self.encoder, self.regression, self.layers, width = encoder, regression, tuple(layers), encoder.config.hidden_size
-        self.top = _Standardised(width, outputs) if layers else nn.Linear(width, outputs)
+        self.top = RidgeHead(width + 1, outputs) if layers else nn.Linear(width, outputs)
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, targets: torch.Tensor | None = None
@@ -72,7 +60,9 @@ class _Network(nn.Module):
         essays = self.pooled(input_ids, attention_mask)
         # float32, whatever the encoder ran in: the layer is small, and its output is the score.
         with torch.autocast(essays.device.type, enabled=False):
-            output = self.top(essays, attention_mask.sum(1, keepdim=True).float()) if self.layers else self.top(essays)
+            if self.layers:  # the logarithm of the number of tokens, which a mean loses
+                essays = torch.cat([essays, attention_mask.sum(1, keepdim=True).float().log()], dim=1)
+            output = self.top(essays)
         if targets is None:
             return {"output": output}
         loss = functional.mse_loss(output, targets) if self.regression else functional.cross_entropy(output, targets)
@@ -127,9 +117,8 @@ class Student:
         if not (stored and self.settings.head == "frozen" and len(essays)):
             return self.read(self.encode(essays)[0])
         found = features(self, essays)
-        means, length = (torch.from_numpy(found[name]).float() for name in ("states", "length"))
         with torch.no_grad():
-            return self._read(self.network.top.cpu()(means, length.exp()).numpy())
+            return self._read(self.network.top.cpu()(torch.from_numpy(np.hstack([*found.values()])).float()).numpy())
 
     def read(self, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         """`predict` for essays that are already encoded."""
@@ -299,16 +288,12 @@ def _start(student: Student, part: pd.DataFrame) -> pd.DataFrame:
     The states of a set of essays are computed once, whoever scored them and whichever Student asks.
     """
     since, blocks = time.monotonic(), features(student, part["text"])
-    top, losses = student.network.top, []
-    for at, score in enumerate(_values(part).T):
-        ridge = Frozen.fit(blocks, score, student.scale)
-        linear = ridge.linear()
-        with torch.no_grad():
-            top.mean.copy_(torch.from_numpy(linear.centre)), top.sd.copy_(torch.from_numpy(linear.spread))
-            top.linear.weight[at] = torch.from_numpy(linear.weights / student.spread[at])
-            top.linear.bias[at] = float((linear.intercept - student.centre[at]) / student.spread[at])
-        losses.append(np.mean((ridge.left_out - score) ** 2) / student.spread[at] ** 2)
-    return pd.DataFrame([{"stage": 0, "epoch": 0, "loss": np.mean(losses), "seconds": time.monotonic() - since}])
+    scores = _values(part)
+    fits = [Frozen.fit(blocks, score, student.scale) for score in scores.T]
+    student.network.top.start(fits, student.centre, student.spread)
+    errors = np.stack([fit.left_out for fit in fits], axis=1) - scores
+    loss = np.mean((errors / student.spread) ** 2)
+    return pd.DataFrame([{"stage": 0, "epoch": 0, "loss": loss, "seconds": time.monotonic() - since}])
 
 
 def _stage(

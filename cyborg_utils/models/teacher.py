@@ -13,11 +13,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import shutil
-import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
 from os.path import commonprefix
 from pathlib import Path
 from typing import Any
@@ -25,29 +22,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
-from transformers.utils import is_liger_kernel_available
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from cyborg_utils.core import atomic, config, dtype, provenance
+from cyborg_utils.core import config, dtype, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.parameters import FinetuneTeacher
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.models import cpu_attention, lora, lower_layers, memory, recipes, trainer, weights
+from cyborg_utils.models import cpu_attention, lower_layers, memory, trainer, weights
 from cyborg_utils.models.prompt import Prompt
-from cyborg_utils.models.trainer import LengthTrainer, MicroBatches, arguments, checkpoint
 from cyborg_utils.stats import metrics
-from cyborg_utils.stats.probabilities import offset_to_mean
 
 # peft uses a name that transformers will change; the reader of a notebook cannot act on this warning
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
-# Settings that the mark of an older Teacher does not have; with these values they change nothing
-YOUNGER = {"method": "lora", "layers": [], "rubric": True, "lora_from": 0.0, "start_at": "model"}
 FAILED = 0.2  # QWK on dev up to which a fine-tuning has failed: "slight" agreement (Landis & Koch 1977)
-LARGE = 2e9  # parameters from which activations are recomputed in the backward pass on a CPU (gradient checkpointing)
-STARTS = 64  # essays of U on which the answers' start is set
 
 
 # How a Teacher is fine-tuned: the keys of a study's `finetune_teacher` section, but for how many attempts there are
@@ -200,190 +190,11 @@ def measures(probabilities: np.ndarray, levels: np.ndarray, scale: Scale) -> dic
     }
 
 
-class _ScoreTrainer(MicroBatches, LengthTrainer):
-    """Trainer whose loss is cross-entropy on the answer token, and whose evaluation is agreement on dev."""
-
-    def __init__(self, *, teacher: Teacher, merge: bool, **options) -> None:
-        super().__init__(model=teacher.model, **options)
-        self.teacher, self.merge = teacher, merge
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        logits = self.teacher.logits(inputs["prompts"], share_prefix=not self.args.activation_checkpointing)
-        return functional.cross_entropy(logits.flatten(0, -2), inputs["targets"].to(logits.device).flatten(0, -2))
-
-    def evaluate(self, *args, **kwargs):
-        with lora.merged(self.model) if self.merge else contextlib.nullcontext():
-            probabilities = self.teacher.probabilities([row["ids"] for row in self.eval_dataset])
-        found = measures(probabilities, np.array([row["level"] for row in self.eval_dataset]), self.teacher.prompt.scale)
-        found = {f"eval_{key}": value for key, value in found.items()}
-        self.log(found)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
-        return found
-
-
-def _collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "prompts": [row["ids"] for row in rows],
-        "targets": torch.tensor(np.stack([row["target"] for row in rows]), dtype=torch.float32),
-    }
-
-
-def finetune(
-    train: pd.DataFrame, dev: pd.DataFrame, template: Prompt, settings: Settings, *, seed: int, folder: Path, attempts: int = 1
-) -> pd.DataFrame:
-    """Fine-tune on U, keep the epoch with the best QWK on dev, and return the curve.
-
-    train, dev: columns essay_id, text, assignment, level (for traits, one `level.<trait>` each). The adapter is saved in
-    `folder/adapter`. `folder/checkpoints` holds a checkpoint an epoch, from which an interrupted run resumes. A finished run is
-    not repeated. Both hold only where settings, data and recipe are the same.
-    The best epoch is chosen by the QWK of the most likely level, since that is the score a Student learns (r can be high while
-    the Teacher still gives nearly everyone the middle score). Returns one row an epoch: attempt, epoch, train_loss, qwk, r, smd,
-    loss (dev), seconds (of its updates), best (in the last attempt, whose adapter is kept).
-
-    On few essays a fine-tuning sometimes never leaves its starting point and gives everyone the same score (Mosbach,
-    Andriushchenko & Klakow 2021). Where the best QWK on dev is not above `FAILED`, the fine-tuning is repeated from another
-    initialisation and order, up to `attempts` times in all. The test essays play no part in this.
-    """
-    read = ["essay_id", "assignment", "text"]
-    data = [[*frame[read].to_numpy().ravel(), *map(int, _levels(frame, template).ravel())] for frame in (train, dev)]
-    curves = []
-    last = attempts if settings.epochs else 1
-    for attempt in range(1, last + 1):
-        own = seed + 1000 * (attempt - 1)
-        told = {"rubric": template.rubric} | ({"traits": template.traits} if template.traits else {})
-        told |= ({} if template.chat else {"chat": False}) | ({"template": template.template} if template.template else {})
-        told |= {"upper_recipe": recipes.UPPER.version} if settings.lora_from else {}
-        known = {name: value for name, value in asdict(settings).items() if (name, value) not in YOUNGER.items()}
-        mark = provenance.fingerprint(known | told | {"seed": own, "recipe": recipes.TEACHER.version}, data=data)
-        failed = folder / f"failed_{mark}.csv"  # the next attempt replaces the adapter, and the last one's is kept
-        curve = (
-            pd.read_csv(failed)
-            if attempt < last and failed.is_file()
-            else _attempt(train, dev, template, settings, seed=own, folder=folder, mark=mark)
-        )
-        curves.append(curve.assign(attempt=attempt))
-        if curve["qwk"].max() > FAILED:
-            break
-        if attempt < last:
-            atomic.write(failed, curve.to_csv(index=False))
-    shutil.rmtree(folder / "lower", ignore_errors=True)
-    found = pd.concat(curves, ignore_index=True)
-    found["best"] &= found["attempt"] == found["attempt"].max()
-    return found[["attempt", *found.columns.drop("attempt")]]
-
-
-def _attempt(
-    train: pd.DataFrame, dev: pd.DataFrame, template: Prompt, settings: Settings, *, seed: int, folder: Path, mark: str
-) -> pd.DataFrame:
-    """The curve of one fine-tuning. It is only read where `folder/adapter` already has this `mark`."""
-    set_seed(seed)
-    adapter, checkpoints = folder / "adapter", folder / "checkpoints"
-    if (adapter / "teacher.json").is_file() and saved(adapter)[2] == mark and not weights.cut_short(adapter):
-        shutil.rmtree(checkpoints, ignore_errors=True)  # a killed run may have left some
-        return pd.read_csv(adapter / "curve.csv")
-    if not (checkpoints / f"{mark}.mark").is_file():
-        shutil.rmtree(checkpoints, ignore_errors=True)
-        checkpoints.mkdir(parents=True)
-        (checkpoints / f"{mark}.mark").touch()
-
-    teacher = load(settings, template)
-    large = teacher.model.num_parameters() > LARGE
-    if settings.quantization == "nf4" and large:  # frozen below, and not upcast: float32 activations would take twice the memory
-        teacher.model.enable_input_require_grads()
-    adapted = lora.configuration(teacher.model, rank=settings.lora_rank, targets=settings.lora_targets, share=settings.lora_from)
-    teacher.model = get_peft_model(teacher.model, adapted)
-    prompts, _ = teacher.encode(train["text"], train["assignment"])
-    dev_prompts, _ = teacher.encode(dev["text"], dev["assignment"])
-    if settings.lora_from:
-        lower_layers.enter(teacher, settings, [*prompts, *dev_prompts], folder / "lower")
-    goals = targets(_levels(train, template), template.scale.size, settings.target_sd)
-    if settings.start_at == "human":
-        teacher.bias = offset_to_mean(teacher.probabilities(prompts[:STARTS]), goals)
-    if lora.is_half(teacher.model.device):
-        lora.compute_in_half(teacher.model)
-        teacher.half = True
-    rows = [{"ids": ids, "target": target} for ids, target in zip(prompts, goals, strict=True)]
-    steps = -(-len(rows) // settings.batch_size) * settings.epochs
-    budget, checkpointing = _at_once(teacher, adapted, max(map(len, prompts)), large=large)
-    options = arguments(
-        checkpoints,
-        seed=seed,
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        per_device_train_batch_size=settings.batch_size,
-        activation_checkpointing=checkpointing,
-        use_liger_kernel=teacher.half and is_liger_kernel_available(),
-        lr_scheduler_type="cosine",
-        warmup_steps=max(1, steps // 10),
-        weight_decay=0.0,
-        eval_strategy="epoch",
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model="qwk",
-        disable_tqdm=False,
-    )
-    trainer = _ScoreTrainer(
-        teacher=teacher,
-        merge=(teacher.half or settings.lora_from > 0) and settings.quantization == "none",
-        budget=budget,
-        args=options,
-        train_dataset=rows,
-        eval_dataset=[{"ids": ids, "level": level} for ids, level in zip(dev_prompts, _levels(dev, template), strict=True)],
-        data_collator=_collate,
-    )
-    if settings.epochs:
-        trainer.train(resume_from_checkpoint=checkpoint(checkpoints))
-    else:
-        trainer.evaluate()  # zero-shot: the adapter is saved as initialised, which changes nothing
-    curve = _curve(trainer.state.log_history)
-    said = {"settings": asdict(settings), "seed": seed, "mark": mark, "rubric": template.rubric}
-    said |= {} if teacher.bias is None else {"bias": teacher.bias.tolist()}
-    with atomic.folder(adapter) as temporary:
-        teacher.model.save_pretrained(temporary)
-        curve.to_csv(temporary / "curve.csv", index=False)
-        provenance.write_json(temporary / "teacher.json", said)
-    shutil.rmtree(checkpoints)
-    return curve
-
-
-def _at_once(teacher: Teacher, adapted: LoraConfig, longest: int, *, large: bool) -> tuple[int, bool]:
-    """Tokens of a micro-batch, and whether activations are recomputed in the backward pass (gradient checkpointing).
-
-    Without a GPU a model of up to `LARGE` parameters takes the whole batch, and a larger one an essay at a time, recomputed.
-    """
-    device = teacher.model.device
-    if device.type != "cuda":
-        return (0, True) if large else (sys.maxsize, False)
-    saved = memory.of_training(teacher.base.config, adapted, half=teacher.half)
-    return memory.micro_batch(*saved, memory.free(device), longest)
-
-
 def bias_of(adapter: Path) -> np.ndarray | None:
     """What a fine-tuned Teacher adds to its answer logits; None where nothing."""
     file = adapter / "teacher.json"
     found = json.loads(file.read_text(encoding="utf-8")).get("bias") if file.is_file() else None
     return None if found is None else np.array(found)
-
-
-def _levels(frame: pd.DataFrame, template: Prompt) -> np.ndarray:
-    """Human levels as the prompt asks for them: (n,), or (n, traits)."""
-    return frame[[f"level.{name}" for name in template.traits]].to_numpy() if template.traits else frame["level"].to_numpy()
-
-
-def _curve(history: list[dict[str, float]]) -> pd.DataFrame:
-    """Trainer's log as one row an epoch. A zero-shot Teacher has one row: epoch 0, without a training loss."""
-    epochs: dict[int, dict[str, float]] = {}
-    for entry in history:
-        row = epochs.setdefault(round(entry.get("epoch", 0)), {})
-        if "loss" in entry:
-            row |= {"train_loss": entry["loss"], "seconds": entry["seconds"]}
-        row.update(
-            {key.removeprefix("eval_"): entry[key] for key in ("eval_qwk", "eval_r", "eval_smd", "eval_loss") if key in entry}
-        )
-    curve = pd.DataFrame.from_dict(epochs, orient="index").rename_axis("epoch").reset_index()
-    curve = curve.reindex(columns=["epoch", "train_loss", "qwk", "r", "smd", "loss", "seconds"]).dropna(subset=["loss"])
-    curve = curve.reset_index(drop=True)
-    return curve.assign(best=curve.index == curve["qwk"].fillna(-1).idxmax())  # the first of equals, as in Trainer
 
 
 def score(teacher: Teacher, essays: pd.DataFrame, *, folder: Path | None = None, mark: str = "") -> pd.DataFrame:

@@ -1,4 +1,8 @@
-"""The two ways to make a Teacher, behind one door: fine-tuned with LoRA (`teacher`), or left as it is (`frozen_teacher`)."""
+"""The ways to make a Teacher, behind one door.
+
+`lora`: fine-tuned (`fine_tuning`). `frozen`: left as it is (`frozen_teacher`). `frozen-then-lora`: trained from there
+(`tuned_teacher`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cyborg_utils.models import frozen_teacher, teacher, vllm_scorer
+from cyborg_utils.models import fine_tuning, frozen_teacher, teacher, tuned_teacher, vllm_scorer
 from cyborg_utils.models.prompt import Prompt
 
 
@@ -20,13 +24,16 @@ def fit(
     folder: Path,
     attempts: int = 1,
 ) -> pd.DataFrame:
-    """Make the Teacher of `settings.method` from the human scores of U, in `folder/adapter`; its curve (`teacher.finetune`).
+    """Make the Teacher of `settings.method` from the human scores of U, in `folder/adapter`; its curve (`fine_tuning.finetune`).
 
-    A frozen Teacher has one row: leave-one-out on U. It needs no development essays, no seed, and it cannot fail.
+    Only `lora` needs development essays and can need several attempts. The curve of a frozen Teacher has one row, leave-one-out
+    on U; that of one trained from there begins with it.
     """
     if settings.method == "frozen":
         return frozen_teacher.fit(train, template, settings, folder=folder)
-    return teacher.finetune(train, dev, template, settings, seed=seed, folder=folder, attempts=attempts)
+    if settings.method == "frozen-then-lora":
+        return tuned_teacher.fit(train, template, settings, seed=seed, folder=folder)
+    return fine_tuning.finetune(train, dev, template, settings, seed=seed, folder=folder, attempts=attempts)
 
 
 def score(folder: Path, essays: pd.DataFrame, template: Prompt, *, engine: str = "transformers") -> pd.DataFrame:
@@ -35,8 +42,9 @@ def score(folder: Path, essays: pd.DataFrame, template: Prompt, *, engine: str =
     `engine`: "vllm" for a fine-tuned Teacher through vLLM.
     """
     settings, _, mark = teacher.saved(folder / "adapter")
-    if settings.method == "frozen":
-        return frozen_teacher.load(folder / "adapter", template, settings).score(essays)
+    if settings.method != "lora":
+        kind = frozen_teacher if settings.method == "frozen" else tuned_teacher
+        return kind.load(folder / "adapter", template, settings).score(essays)
     load = vllm_scorer.load if engine == "vllm" else teacher.load
     reader = load(settings, template, adapter=folder / "adapter")
     return teacher.score(reader, essays, folder=folder / "parts", mark=mark)

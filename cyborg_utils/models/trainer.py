@@ -112,7 +112,10 @@ class MicroBatches:
         if len(batches) == 1:
             return [inputs]
         return [
-            {"prompts": [inputs["prompts"][at] for at in part], "targets": inputs["targets"][torch.from_numpy(part)]}
+            {
+                name: value[torch.from_numpy(part)] if torch.is_tensor(value) else [value[at] for at in part]
+                for name, value in inputs.items()
+            }
             for part in batches
         ]
 

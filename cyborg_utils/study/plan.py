@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoTokenizer
 from cyborg_utils.core import config, dtype, paths, provenance
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data import corpora
-from cyborg_utils.models import measure, memory, needs, prompt, student, trials, weights
+from cyborg_utils.models import measure, memory, needs, prompt, states, student, trials, tuned_teacher, weights
 from cyborg_utils.models.needs import GIB, Machine, Reads
 from cyborg_utils.models.teacher import Settings
 from cyborg_utils.study import artefacts
@@ -165,23 +165,25 @@ def _teacher_rows(study: config.Study, corpus: Corpus, machine: Machine, rows: l
     shape, tokenizer = _configuration(settings.model)
     reads = _prompts(study, corpus, settings, tokenizer)
     needed = needs.teacher_memory(shape, settings, reads, machine)
-    train, read = needs.teacher_speed(shape, settings, reads, machine)
+    train, read = needs.teacher_speed(_cut(shape, settings), settings, reads, machine)
     everyone = corpus.train + corpus.dev + corpus.test
     if settings.method == "frozen":  # one pass of all essays through the lower layers serves every run
         row = {"step": "Teacher's states", "runs": 1, "work": f"{everyone:,} essays of {reads.usual:,} tokens"}
-        depth = max(settings.layers or [2 * shape.num_hidden_layers // 3]) / shape.num_hidden_layers
-        rows.append(row | {"memory": needed["score"], "seconds": read * depth * everyone, "raters": len(study.runs)})
+        rows.append(row | {"memory": needed["score"], "seconds": read * everyone, "raters": len(study.runs)})
         return
     for fraction in study.fractions:
         runs = [run for run in study.runs if run.fraction == fraction]
         epochs = study.section("finetune_teacher", runs[0])["epochs"]
         human = max(1, round(fraction * corpus.train))
         updates = -(-human // settings.batch_size) * epochs
+        learnt, judged = human * epochs, corpus.dev * max(1, epochs)  # essays
+        if settings.method == "frozen-then-lora":  # cross-fitted: each fold is left out once, and judged
+            learnt, judged, updates = tuned_teacher.FOLDS * learnt, human * (epochs + 1), tuned_teacher.FOLDS * updates
         for step, work, seconds in (
             (
                 "Teacher",
                 f"{human:,} essays of {reads.usual:,} tokens, {updates:,} updates",
-                train * human * epochs + read * UNMERGED * corpus.dev * max(1, epochs),
+                train * learnt + read * UNMERGED * judged,
             ),
             ("labelling", f"{everyone:,} essays", read * everyone),
         ):
@@ -192,13 +194,23 @@ def _teacher_rows(study: config.Study, corpus: Corpus, machine: Machine, rows: l
         advice.append(_teacher_advice(shape, settings, reads, machine))
 
 
+def _cut(shape: Any, settings: Settings) -> Any:
+    """The Teacher's config up to the last layer that is computed."""
+    if settings.method == "lora":
+        return shape
+    return memory.up_to(shape, max(states.middle(shape, settings.layers, count=3)))
+
+
 def _prompts(study: config.Study, corpus: Corpus, settings: Settings, tokenizer: Any) -> Reads:
     data = study.section("prepare_data")
     asked = prompt.Prompt(prompt.rubric(data["corpus"], data["score"], data["options"]), study.scale)
+    alone = settings.method != "lora" and not settings.rubric
     if tokenizer is None or corpus.sample is None:  # 1.38 tokens a word, and the prompt around the essay, of Llama 3
-        essay = int(1.38 * corpus.words)
-        return Reads(330 + essay, 330 + min(settings.max_tokens, 3 * essay), 330)
+        essay, around = int(1.38 * corpus.words), 0 if alone else 330
+        return Reads(around + essay, around + min(settings.max_tokens, 3 * essay), around)
     texts, tasks = [*corpus.sample["text"]], [*corpus.sample["assignment"]]
+    if alone:
+        return _reads([prompt.plain_ids(tokenizer, text)[: settings.max_tokens] for text in texts])
     ids, _ = asked.encode(tokenizer, texts, tasks, max_tokens=settings.max_tokens)
     return _reads(ids, len(commonprefix(ids)))
 

@@ -92,13 +92,15 @@ def students(scores: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 def attempts(profile: str) -> pd.DataFrame:
     """A study's fine-tunings of the Teacher, one row a run: run, fraction, seed, attempts, failed, best_qwk (dev, by attempt).
 
-    A failed attempt is repeated with another seed (`teacher.finetune`); it fails where its best QWK on the development essays is
-    at most `teacher.FAILED`. Tables without a column `attempt` are older than the repetition: there was one attempt.
+    A failed attempt is repeated with another seed (`fine_tuning.finetune`); it fails where its best QWK on the development essays
+    is at most `teacher.FAILED`. From a frozen start it is the QWK of the last epoch, the one that is kept, on U. Tables without a
+    column `attempt` are older than the repetition: there was one attempt.
     """
     rows = []
     for run in scores.runs(profile, "teacher")[0]:
         curve = artefacts.read_table(profile, f"table_teacher_dev_{run.name}")
-        best = curve.groupby(curve["attempt"] if "attempt" in curve else pd.Series(1, index=curve.index))["qwk"].max()
+        kept = curve[curve["best"]] if curve["epoch"].min() == 0 else curve  # from epoch 0: nothing was chosen
+        best = kept.groupby(kept["attempt"] if "attempt" in kept else pd.Series(1, index=kept.index))["qwk"].max()
         failed = int((best <= teacher.FAILED).sum())
         row = {"run": run.name, "fraction": run.fraction, "seed": run.seed, "attempts": len(best), "failed": failed}
         rows.append(row | {"best_qwk": ", ".join(f"{value:.3f}" for value in best)})

@@ -189,7 +189,7 @@ def prompt_lengths(prompts: Sequence[Sequence[int]], cut: Sequence[int], *, max_
 def teacher_curve(curve: pd.DataFrame, *, failed: float) -> str:
     """Failed attempts, the epoch that was kept, and how strict the Teacher then is.
 
-    curve: as `teacher.finetune` returns it. failed: QWK up to which a fine-tuning has failed (`teacher.FAILED`).
+    curve: as `fine_tuning.finetune` returns it. failed: QWK up to which a fine-tuning has failed (`teacher.FAILED`).
     """
     best, last = curve.loc[curve["best"]].iloc[0], curve["attempt"].max()
     lines = [
@@ -203,6 +203,23 @@ def teacher_curve(curve: pd.DataFrame, *, failed: float) -> str:
     strict = "stricter" if best["smd"] < 0 else "more lenient"
     lines.append(told + f"There its most likely scores are {abs(best['smd']):.2f} SD {strict} than people's.")
     return "\n\n".join(lines)
+
+
+def teacher_left_out(curve: pd.DataFrame, *, essays: int) -> str:
+    """Agreement on U of a frozen Teacher, and what training from there changed (`tuned_teacher.fit`), by guesses without the
+    essay's own score."""
+    first, last = curve.iloc[0], curve.iloc[-1]
+    start = f"QWK = {first['qwk']:.3f}, r = {first['r']:.3f}"
+    if len(curve) == 1:
+        return f"The frozen Teacher on the {essays} essays of U, by leave-one-out: {start}."
+    worse = last["qwk"] < first["qwk"] and last["r"] < first["r"]
+    better = last["qwk"] > first["qwk"] and last["r"] > first["r"]
+    told = "Both rose" if better else "**Both fell: here the frozen Teacher is the better one**" if worse else "They disagree"
+    return (
+        f"On the {essays} essays of U, by cross-fitting: {start} of the frozen Teacher, and QWK = {last['qwk']:.3f}, "
+        f"r = {last['r']:.3f} after {last['epoch']:.0f} epoch(s) of training from there, which are kept. {told}; on so few essays "
+        "a difference of some hundredths is within chance."
+    )
 
 
 def condition(teacher_r: float, ridge_r: float, *, essays: int) -> str:

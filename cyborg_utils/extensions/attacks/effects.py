@@ -75,7 +75,7 @@ def teacher_scores(
     folder = paths.build(profile, "teacher", run)
     settings, rubric, mark = teacher.saved(folder / "adapter")
     match = match_on_dev(dev, "expected")
-    if settings.method == "frozen":
+    if settings.method != "lora":
         return _frozen_scores(folder, attacked, sample, template=prompt.Prompt(rubric, scale), match=match, scale=scale)
     loaded = teacher.load(settings, prompt.Prompt(rubric, scale), adapter=folder / "adapter")
     essays = pd.concat(
