@@ -1,5 +1,7 @@
 """What is written, how, and that nothing else is."""
 
+import io
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -144,6 +146,18 @@ def test_a_figure_with_its_words_the_same_each_time(project):
     assert not (folder / "figure_arms.svg").exists()  # vector graphics are exports, which git does not track
     artefacts.save_figure("try", "figure_arms", (drawn(), "Cyborg 0.6, human 0.5."))
     assert first == {file.name: file.read_bytes() for place in (folder, exports.folder("try")) for file in place.iterdir()}
+
+
+def test_a_figure_of_simulated_essays_says_so_in_picture_and_words(project, make_study):
+    plain = artefacts.save_figure("try", "figure_arms", (drawn(), "Cyborg 0.6."))  # no study, as for an audit of a file
+    make_study("try", prepare_data={"corpus": "ellipse", "scale": [1, 5, 0.5], "score": "Overall", "groups": []})
+    real = artefacts.save_figure("try", "figure_arms", (drawn(), "Cyborg 0.6."))
+    make_study("try", prepare_data={"corpus": "simulated"})
+    marked = artefacts.save_figure("try", "figure_arms", (drawn(), "Cyborg 0.6."))
+    assert plain.data == real.data and plain.alt == real.alt == "Cyborg 0.6."
+    assert marked.alt == read("try", "figures", "figure_arms.alt.txt").strip() == "Cyborg 0.6. (simulated essays)"
+    with Image.open(io.BytesIO(real.data)) as before, Image.open(io.BytesIO(marked.data)) as after:
+        assert after.width == before.width and after.height > before.height  # it stands below all else
 
 
 def test_a_saved_figure_is_closed_and_not_shown_twice(project):

@@ -131,6 +131,12 @@ def styled(draw: Callable[..., tuple[Figure, str]]) -> Callable[..., tuple[Figur
     return in_style
 
 
+def mark(figure: Figure, words: str) -> None:
+    """Write words, small and faint, below the right corner of all that a figure shows."""
+    box = figure.get_tightbbox().transformed(figure.dpi_scale_trans + figure.transFigure.inverted())
+    figure.text(box.x1, box.y0, words, ha="right", va="top", fontsize=5, color=FAINT)
+
+
 def show(figure: Figure, alt: str) -> None:
     """Show a figure in a notebook, once, with its text alternative."""
     display(Image(data=print_figure(figure), alt=alt))  # as a picture, so that it does not depend on the backend

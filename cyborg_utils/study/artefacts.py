@@ -25,13 +25,14 @@ from PIL import Image as Picture
 from cyborg_utils.core import config, paths, provenance
 from cyborg_utils.core.atomic import write
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.plots.style import unpinned
+from cyborg_utils.plots.style import mark, unpinned
 from cyborg_utils.study import exports
 
 RUN_SUFFIX = re.compile(r"_(u[\d.]+_s\d+)$")
 PNG_LIMIT = 300_000  # bytes; git tracks results, and executed notebooks contain each figure a second time
 DIGITS = "%.12g"  # format of a table's real numbers; `make verify` compares to 1e-9
 FOLDERS = {"table": "tables", "figure": "figures", "text": "figures"}
+SIMULATED = "simulated essays"  # stands on every figure of such a study
 ENDINGS = {"table": (".csv",), "figure": (".png", ".alt.txt"), "text": (".txt",)}
 
 
@@ -119,19 +120,22 @@ def save_figure(profile: str, name: str, drawn: tuple[Figure, str]) -> Image:
     """Write a figure as PNG (200 dpi, fewer where it would pass 300 kB) and its text alternative; close it, return the PNG.
 
     Its SVG goes to the study's exports. `drawn` is what a function of `plots` gives: the figure, and what it shows in words,
-    with this run's numbers. The same figure gives the same bytes (no date, fixed ids). Raises CyborgError for a name that is
-    not in the registry.
+    with this run's numbers. Picture and words say so where the essays are simulated. The same figure gives the same bytes (no
+    date, fixed ids). Raises CyborgError for a name that is not in the registry.
     """
     artefact(name, "figure")
-    figure, alt = drawn[0], unpinned(drawn[1])
+    figure, alt = drawn[0], unpinned(drawn[1]).strip()
+    if _simulated(profile):
+        mark(figure, SIMULATED)
+        alt = f"{alt} ({SIMULATED})"
     folder = paths.results(profile, "figures")
     png = _png(figure)
     exports.figure(profile, name, figure)
     width = round(96 * figure.get_size_inches()[0])
     plt.close(figure)  # otherwise Jupyter shows it a second time
     write(folder / f"{name}.png", png)
-    write(folder / f"{name}.alt.txt", alt.strip() + "\n")
-    return Image(data=png, format="png", width=width, alt=alt.strip())
+    write(folder / f"{name}.alt.txt", alt + "\n")
+    return Image(data=png, format="png", width=width, alt=alt)
 
 
 def save_text(profile: str, name: str, text: str) -> None:
@@ -239,6 +243,12 @@ def p_value(value: float) -> str:
 def significant(value: float, digits: int = 2) -> str:
     """A number to `digits` significant digits, never as a power of ten (0.0041, 41, 4100); for `formats` of `save_table`."""
     return np.format_float_positional(float(f"{value:.{digits}g}"), trim="-")
+
+
+def _simulated(profile: str) -> bool:
+    """Whether a study's corpus is simulated; an audit of a file has no study."""
+    there = paths.params_file(profile).is_file()
+    return there and config.load(profile).section("prepare_data")["corpus"] == "simulated"
 
 
 def _png(figure: Figure) -> bytes:
