@@ -157,7 +157,7 @@ def test_a_figure_of_simulated_essays_says_so_in_picture_and_words(project, make
     assert plain.data == real.data and plain.alt == real.alt == "Cyborg 0.6."
     assert marked.alt == read("try", "figures", "figure_arms.alt.txt").strip() == "Cyborg 0.6. (simulated essays)"
     with Image.open(io.BytesIO(real.data)) as before, Image.open(io.BytesIO(marked.data)) as after:
-        assert after.width == before.width and after.height > before.height  # it stands below all else
+        assert after.width == before.width and after.height > before.height  # it stands above all else
 
 
 def test_a_saved_figure_is_closed_and_not_shown_twice(project):
