@@ -105,7 +105,7 @@ class FinetuneTeacher(Section):
     quantization: Literal["none", "nf4"] = optional("none", 'or "nf4": QLoRA, needs CUDA')
     attempts: Count = optional(3, "at most so many, where a fine-tuning fails: everyone gets the same score")
     method: Literal["lora", "frozen"] = optional(
-        "lora", "or frozen: ridge on middle layers, which needs model and max_tokens only"
+        "lora", "lora: fine-tuned; frozen: ridge on middle layers, which needs model and max_tokens only"
     )
     layers: Layers = optional([], "whose mean states a frozen Teacher reads; []: three from half of the way up")
     rubric: bool = optional(True, "a frozen Teacher reads the prompt before the essay; false: the bare essay, in less time")

@@ -5,7 +5,8 @@ Every number is computed. A sentence says what the data show, also where that is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -19,7 +20,7 @@ from cyborg_utils.study.artefacts import p_value
 ALPHA = 0.05  # of the corrected p-value
 
 
-def interval(row: pd.Series, value: str = "difference", low: str = "low", high: str = "high") -> str:
+def interval(row: Mapping[str, Any], value: str = "difference", low: str = "low", high: str = "high") -> str:
     """`+0.108 [+0.069, +0.148]`, from a row with these columns."""
     return f"{row[value]:+.3f} [{row[low]:+.3f}, {row[high]:+.3f}]"
 
@@ -277,3 +278,24 @@ def matching(table_qwk: pd.DataFrame) -> str:
         f"({change['min']:+.3f} to {change['max']:+.3f}); the largest overall gap between machine and human means goes from "
         f"{smd['smd_raw']:.2f} to {smd['smd']:.2f} SD."
     )
+
+
+def in_short(
+    table_comparisons: pd.DataFrame, table_rivals: pd.DataFrame, table_gap_closed: pd.DataFrame, *, fraction: float, **one: str
+) -> str:
+    """The gain of `cyborg` at one share, against `human` and the best rival, and the gap closed. `one`: student, head."""
+    pairs = arms.pick(table_comparisons, system="cyborg", baseline="human", fraction=fraction, **one)
+    if pairs.empty:
+        return "There is no Student on Cyborg Data beside one on human scores alone."
+    row = pairs.iloc[0]
+    shown = "beyond chance" if row["p_holm"] < ALPHA and (row["low"] > 0 or row["high"] < 0) else "which may be chance"
+    lines = [
+        f"With {arms.paid(row['n_human'], row['n_dev'])} QWK goes from {row['qwk_baseline']:.3f} to {row['qwk']:.3f} on Cyborg "
+        f"Data, {interval(row)}, {shown} ({counted_seeds(row['seeds'])})."
+    ]
+    for rival in arms.pick(table_rivals, labels="cyborg", fraction=fraction, chosen=True).to_dict("records"):
+        lines.append(f"Against the best rival that these human scores buy without a Teacher, {interval(rival)} is left.")
+    for gap in arms.pick(table_gap_closed, labels="cyborg", fraction=fraction, resolved=True, **one).itertuples():
+        share = f"{gap.gap_closed:.0%} [{gap.low:.0%}, {gap.high:.0%}]"
+        lines.append(f"Cyborg Data closes {share} of the gap from few to all human scores.")
+    return " ".join(lines)
