@@ -18,6 +18,7 @@ from cyborg_utils.study import arms
 from cyborg_utils.study.artefacts import p_value
 
 ALPHA = 0.05  # of the corrected p-value
+PRACTICE = 0.70  # QWK with people that practice asks for (Williamson, Xi & Breyer 2012)
 
 
 def interval(row: Mapping[str, Any], value: str = "difference", low: str = "low", high: str = "high") -> str:
@@ -215,11 +216,11 @@ def ceiling(raters: pd.DataFrame, table_qwk: pd.DataFrame, scale: Scale) -> str:
     """How well two people agree on the test essays, and which arms stand near them; why it is not known where it is not."""
     essays = raters.drop_duplicates("essay_id")
     double, best = essays["second_score"].notna().sum(), table_qwk.loc[table_qwk["qwk"].idxmax()]
-    operational = table_qwk[table_qwk["qwk"] >= 0.70]
+    operational = table_qwk[table_qwk["qwk"] >= PRACTICE]
     told = (
-        f"{len(operational)} of {len(table_qwk)} arms reach the 0.70 that practice asks for"
+        f"{len(operational)} of {len(table_qwk)} arms reach the {PRACTICE:.2f} that practice asks for"
         if len(operational)
-        else (f"**No arm reaches the 0.70 that practice asks for**, `full` included (the highest: {best['qwk']:.3f})")
+        else (f"**No arm reaches the {PRACTICE:.2f} that practice asks for**, `full` included (the highest: {best['qwk']:.3f})")
     )
     if double < MIN_DOUBLE:
         why = "no essay has a second human score" if not double else f"only {double} test essays have a second human score"
