@@ -262,9 +262,9 @@ def unanswerable(table_power: pd.DataFrame, *, margin: float) -> str:
     """The questions, up to the size of the margin, that these test essays and seeds cannot be relied on to answer."""
     cannot = table_power[~table_power["answerable"] & (table_power["size"] <= margin)]
     lines = [
-        f"- {'all' if row.essays == 'all' else f'{row.essays} essays'} ({row.n}), {row.pair}: {row.question} {row.size:g} "
-        f"(chance {row.power:.0%})"
-        for row in cannot.itertuples()
+        f"- {'all' if essays == 'all' else f'{essays} essays'} ({part['n'].iloc[0]}), {pair}: "
+        + ", ".join(f"{row.question} {row.size:g} (chance {row.power:.0%})" for row in part.itertuples())
+        for (essays, pair), part in cannot.groupby(["essays", "pair"], sort=False)
     ]
     return "**These essays and seeds cannot be relied on to:**\n\n" + "\n".join(lines) if lines else "All can be answered."
 
