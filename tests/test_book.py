@@ -123,7 +123,7 @@ def test_labs_stand_in_the_book_with_gaps_and_are_linked_from_front_page_and_cou
         for page in ("index.html", "teach.html"):
             assert f"{place}.html" in pages[html / page].links, page
         (taken,) = [link for link in pages[html / f"{place}.html"].links if link.endswith(f"/{lab}.ipynb")]
-        own = nbformat.read(html / place / ".." / taken, as_version=4)
+        own = nbformat.read((html / place).parent / taken, as_version=4)
         theirs = nbformat.read(labs.student_version(lab, tmp_path), as_version=4)  # by nbgrader
         code = [[cell.source for cell in one.cells if cell.cell_type == "code"] for one in (own, theirs)]
         assert code[0] == code[1] and any("YOUR CODE HERE" in cell for cell in code[0]), lab
