@@ -178,6 +178,8 @@ def test_every_notebook_ends_with_a_recap_of_three_lines_before_its_record():
         heading, code, record = (cells[at] for at in (-5, -4, -3))
         assert (heading.source, record.source) == ("## Recap", "## Record of this run"), stem
         assert f'recap("{stem}", ' in code.source and code.source.splitlines()[-1].startswith("display(Markdown("), stem
+        names = {line.split(" = ")[0] for line in code.source.splitlines()[:-1]}
+        assert names <= {"said", "gist", "finding"}, stem  # a record may use any other name
         asked, found, doubt = sentences.recap(stem, "QWK rose.").splitlines()
         assert (asked[:12], found, doubt[:12]) == ("- **Asked.**", "- **Found.** QWK rose.", "- **Doubt.**"), stem
         assert asked.endswith("?") and doubt.endswith(".") and not any(map(str.isdigit, asked)), stem
