@@ -109,7 +109,9 @@ def main() -> None:
                 continue
             rows.append(start(way, seed))
             print(rows[-1], flush=True)
-            table = pd.DataFrame(rows).sort_values(["way", "seed"], key=lambda one: one.map(WAYS.index) if one.name == "way" else one)
+            table = pd.DataFrame(rows).sort_values(
+                ["way", "seed"], key=lambda one: one.map(WAYS.index) if one.name == "way" else one
+            )
             artefacts.write(file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
             artefacts.write(folder / "README.md", told(table, provenance.hardware(), teacher.FAILED))
             provenance.write_json(folder / "starts.json", provenance.record(TRAINING, measured={"starts": len(table)}))

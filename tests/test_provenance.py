@@ -153,7 +153,7 @@ def test_one_kind_of_processor_or_the_mix_by_name():
 
 
 def test_failed_attempts_are_counted_over_a_study(make_study):
-    make_study("try", runs=[{"fraction": 0.1, "seeds": [1, 2, 3]}])
+    make_study("try", runs=[{"fraction": 0.1, "seeds": [1, 2, 3, 4]}])
     curves = {1: pd.DataFrame({"epoch": [1, 2], "qwk": [0.0, 0.6]})}  # older than the repetition: no column attempt
     curves[2] = pd.DataFrame({"attempt": [1, 1, 2], "epoch": [1, 2, 1], "qwk": [0.0, 0.2, 0.5]})
     curves[3] = pd.DataFrame({"attempt": [1, 2], "epoch": 1, "qwk": [0.1, 0.05]})
@@ -162,11 +162,18 @@ def test_failed_attempts_are_counted_over_a_study(make_study):
         paths.results("try", "scores").mkdir(parents=True, exist_ok=True)
         paths.results("try", "scores", f"teacher_{name}.csv").touch()
         artefacts.save_table("try", f"table_teacher_dev_{name}", curve)
+    curve = pd.DataFrame({"attempt": [1], "epoch": [0], "qwk": [0.1]})  # a frozen Teacher's
+    artefacts.save_table("try", "table_teacher_dev_u10_s4", curve)
+    paths.results("try", "scores", "teacher_u10_s4.csv").touch()
     table = run_tables.attempts("try")
+    assert table["tuned"].tolist() == [True, True, True, False]
+    table = table[:3]
     assert table[["attempts", "failed"]].to_numpy().tolist() == [[1, 0], [2, 1], [2, 2]]
     assert table["best_qwk"].tolist() == ["0.600", "0.200, 0.500", "0.100, 0.050"]
     text = run_tables.attempts_in_words(table)
     assert "In 2 of 3 fine-tunings of the Teacher the first attempt failed and was repeated with another seed (3 of 5" in text
     low, high = proportion_confint(2, 3, method="wilson")
     assert f"a rate of {low:.0%} to {high:.0%})" in text and "**In 1 every attempt failed.**" in text
+    frozen = table.assign(tuned=False)
+    assert run_tables.attempts_in_words(frozen) == "No Teacher was fine-tuned here."
     assert "repeated" not in run_tables.attempts_in_words(table[:1]) and "No Teacher" in run_tables.attempts_in_words(table[:0])

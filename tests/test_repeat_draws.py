@@ -132,3 +132,6 @@ def test_the_headline_has_the_numbers_of_its_tables(several):
     text = repeat_draws.headline(gain, table, fraction=0.05)
     own = table[(table["fraction"] == 0.05)].set_index("arm")["qwk"]
     assert f"**{own['human']:.3f}**" in text and f"**{own['cyborg']:.3f}**" in text and "over 12 draws" in text
+    row, short = gain.query("fraction == 0.05 and baseline == 'human'").iloc[0], repeat_draws.in_short(gain, fraction=0.05)
+    assert f"With {row['n_human']:,} human scores synthetic ones bring {row['gain']:+.3f} QWK" in short
+    assert f"the mean over 12 draws, and something in {row['positive']:.0%} of them." in short

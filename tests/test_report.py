@@ -87,6 +87,14 @@ def test_the_table_shown_is_the_table_saved_and_the_same_each_time(project):
     assert first == artefacts.save_table("try", "table_qwk", FRAME, caption="5 < 6", formats={"qwk": artefacts.p_value}).to_html()
 
 
+def test_a_long_table_is_shown_folded_and_can_still_be_linked(project):
+    rows = pd.concat([FRAME] * artefacts.LONG, ignore_index=True)
+    short, long = (artefacts.save_table("try", "table_qwk", part, caption="5 < 6") for part in (rows[: artefacts.LONG], rows))
+    assert "<details>" not in short.to_html() and "<caption>5 < 6</caption>" in short.to_html()
+    assert long.data.startswith(f"<details><summary>5 &lt; 6 ({len(rows)} rows)</summary>") and "<caption>" not in long.data
+    assert 'id="T_table_qwk"' in long.data and long.data.count("<tr>") == len(rows) + 1
+
+
 def test_the_commit_of_a_model_stands_in_the_csv_only(project):
     name = "owner/model@" + 5 * "0123abcd"
     shown = artefacts.save_table("try", "table_qwk", FRAME.assign(student=name))

@@ -30,7 +30,7 @@ from cyborg_utils.stats import metrics
 from cyborg_utils.stats.calibration import MeanSdMatch
 from cyborg_utils.stats.comparisons import across_seeds
 from cyborg_utils.stats.fairness import SIGNS
-from cyborg_utils.study import bias
+from cyborg_utils.study import arms, bias
 
 BLOCKS = {  # arm -> blocks of features; `cyborg` is a Student like `human`
     "ridge": ("words", "statistics"),
@@ -360,6 +360,16 @@ def headline(gains_table: pd.DataFrame, table: pd.DataFrame, *, fraction: float)
         f"{step['gain']:+.3f} [{step['low']:+.3f}, {step['high']:+.3f}], in {step['positive']:.0%} of the draws above 0"
         + (f", {step['gap_closed']:.0%} of the gap" if np.isfinite(step["gap_closed"]) else "")
         + f". Of the variance of a single draw's gain, {step['luck']:.0%} is the luck of the draw, the rest that of the essays."
+    )
+
+
+def in_short(gains_table: pd.DataFrame, *, fraction: float) -> str:
+    """The gain over draws at one share, and how much of a single draw's gain is luck."""
+    row = arms.pick(gains_table, fraction=fraction, baseline="human").iloc[0]
+    return (
+        f"With {row['n_human']:,} human scores synthetic ones bring {row['gain']:+.3f} QWK "
+        f"[{row['low']:+.3f}, {row['high']:+.3f}], the mean over {row['draws']} draws, and something in {row['positive']:.0%} "
+        f"of them. Luck of the draw makes {row['luck']:.0%} of the variance of a single draw's gain."
     )
 
 

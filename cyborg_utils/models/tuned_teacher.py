@@ -108,7 +108,9 @@ def _rows(essays: pd.DataFrame, settings: Settings, template: Prompt) -> list[di
 
 def _collate(rows: Sequence[dict]) -> dict[str, Any]:
     found = {"prompts": [row["ids"] for row in rows], "spans": [row["span"] for row in rows]}
-    numbers = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in ("statistics", "target") if name in rows[0]}
+    numbers = {
+        name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in ("statistics", "target") if name in rows[0]
+    }
     return found | {"targets" if name == "target" else name: value for name, value in numbers.items()}
 
 
@@ -180,7 +182,9 @@ def _trained(
 class TunedTeacher(FrozenTeacher):
     """A trained network in the place of the regressions; `scorers` are the calibrations of its cross-fitted guesses."""
 
-    def __init__(self, ridge: FrozenTeacher, network: _Network, scorers: dict[str, Calibrated], *, parts: Path, mark: str) -> None:
+    def __init__(
+        self, ridge: FrozenTeacher, network: _Network, scorers: dict[str, Calibrated], *, parts: Path, mark: str
+    ) -> None:
         super().__init__(ridge.settings, ridge.prompt, scorers, ridge.u)
         self.network, self.parts, self.mark = network, parts, mark
 
@@ -201,7 +205,9 @@ def fit(train: pd.DataFrame, template: Prompt, settings: Settings, *, seed: int,
     epoch. Raises CyborgError for a U that is too small to leave a fold out, and for nf4.
     """
     if settings.quantization != "none":
-        raise CyborgError("finetune_teacher.method: frozen-then-lora reads states as they are; set `quantization: none`, or method lora.")
+        raise CyborgError(
+            "finetune_teacher.method: frozen-then-lora reads states as they are; set `quantization: none`, or method lora."
+        )
     levels = frozen_teacher.human(train, template)
     said = asdict(settings) | {"rubric": template.rubric, "traits": template.traits, "seed": seed}
     said |= {"recipe": recipes.TUNED.version, "states": recipes.STATES.version, "frozen": recipes.FROZEN.version}
@@ -211,7 +217,11 @@ def fit(train: pd.DataFrame, template: Prompt, settings: Settings, *, seed: int,
     )
     if (curve := fine_tuning.begin(folder, mark)) is not None:
         return curve
-    found, rows, checkpoints = frozen_teacher.features(train, settings, template), _rows(train, settings, template), folder / "checkpoints"
+    found, rows, checkpoints = (
+        frozen_teacher.features(train, settings, template),
+        _rows(train, settings, template),
+        folder / "checkpoints",
+    )
     score = np.stack([template.scale.score(level) for level in levels.values()], axis=1)
     ridge = frozen_teacher.fitted(train, found, template, settings)
     left_out = np.stack([scorer.left_out for scorer in ridge.scorers.values()], axis=1)[None]  # (epochs + 1, n, traits)
@@ -239,15 +249,16 @@ def fit(train: pd.DataFrame, template: Prompt, settings: Settings, *, seed: int,
     seconds[1:] += [entry["seconds"] for entry in log if "seconds" in entry]
     curve = []
     for epoch, guesses in enumerate(left_out):
-        scorers = {
-            trait: Calibrated.fit_on(guesses[:, at], score[:, at], template.scale) for at, trait in enumerate(levels)
-        }
-        curve.append({"attempt": 1, "epoch": epoch, "train_loss": [np.nan, *losses][epoch]} | frozen_teacher.agreement(scorers, levels))
+        scorers = {trait: Calibrated.fit_on(guesses[:, at], score[:, at], template.scale) for at, trait in enumerate(levels)}
+        curve.append(
+            {"attempt": 1, "epoch": epoch, "train_loss": [np.nan, *losses][epoch]} | frozen_teacher.agreement(scorers, levels)
+        )
     curve = pd.DataFrame(curve).assign(seconds=seconds, best=np.arange(len(curve)) == settings.epochs)
     with atomic.folder(folder / "adapter") as temporary:
         content = frozen_teacher.write(ridge, temporary) | {"seed": seed, "mark": mark}
         content["tuned"] = {
-            trait: {"line": vars(scorer.line), "match": vars(scorer.match), "error": scorer.error} for trait, scorer in scorers.items()
+            trait: {"line": vars(scorer.line), "match": vars(scorer.match), "error": scorer.error}
+            for trait, scorer in scorers.items()
         }
         arrays = {f"left_out/{trait}": torch.from_numpy(scorer.left_out) for trait, scorer in scorers.items()}
         arrays |= {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
@@ -274,7 +285,9 @@ def load(folder: Path, template: Prompt, settings: Settings) -> TunedTeacher:
     }
     network = _Network(ridge)
     if missing := network.load_state_dict(arrays).missing_keys:
-        raise CyborgError(f"{folder}: {len(missing)} trained weights are missing. Remove this folder and train the Teacher again.")
+        raise CyborgError(
+            f"{folder}: {len(missing)} trained weights are missing. Remove this folder and train the Teacher again."
+        )
     lora.merge(network.decoder)
     return TunedTeacher(ridge, network, scorers, parts=folder.parent / "parts", mark=content["mark"])
 
