@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from cyborg_utils.core import config, paths
-from cyborg_utils.study import agreement_in_words, arms, artefacts, bias, bias_in_words, replication, run_tables, scores
+from cyborg_utils.study import agreement_in_words, arms, artefacts, bias, bias_in_words, replication, run_tables, scores, summary
 
 HOME = Path(__file__).resolve().parent.parent
 PAGES = (HOME / "README.md", HOME / "docs" / "results.md", HOME / "docs" / "replication.md")
@@ -197,6 +197,43 @@ def draws(profile: str = "ellipse") -> str:
     return "\n".join([*lines, f"| {int(whole['n_human'].max()):,} | {' | '.join(cells)} |"])
 
 
+def demo(profile: str = "demo") -> str:
+    """What the demo shows, on essays whose true quality is known."""
+    done, found = summary.in_short(profile)
+    table = artefacts.read_table(profile, "table_truth").query("labels == 'cyborg'")
+    lower = [
+        f"{row.attribute} {row.group} {row.gap:+.2f} [{row.gap_low:+.2f}, {row.gap_high:+.2f}]"
+        for row in table.itertuples()
+        if row.gap_high < 0
+    ]
+    return (
+        f"The demo's essays are written by a program, so that the truth behind every score is known. {done} {found} "
+        f"At equal true quality the Student on Cyborg Data gives fewer points to {len(lower)} of {len(table)} groups of writers "
+        f"({'; '.join(lower)}); the [datasheet](cyborg_utils/data/simulated.md) tells which biases were planted."
+    )
+
+
+def persuade(profile: str = "persuade_here") -> str:
+    """The gain over draws on the part of the paper's corpus, by number of human scores, against both baselines."""
+    if not paths.results(profile, "tables", "table_draws_gain.csv").is_file():
+        return "*Not run yet.*"
+    gain, table = (artefacts.read_table(profile, f"table_draws_{name}") for name in ("gain", "summary"))
+    parts = []
+    for n, rows in gain.groupby("n_human"):
+        own, rows = table[table["n_human"] == n].set_index("arm")["qwk"], rows.set_index("baseline")
+        human, best = rows.loc["human"], rows.loc["best"] if "best" in rows.index else rows.loc["ridge"]
+        parts.append(
+            f"{n:,} human scores: {own['human']:.3f} alone, {own['cyborg']:.3f} with synthetic ones ({human['gain']:+.3f} "
+            f"[{human['low']:+.3f}, {human['high']:+.3f}]; {best['gain']:+.3f} [{best['low']:+.3f}, {best['high']:+.3f}] against "
+            "the best that the same scores buy without a Teacher)"
+        )
+    full = table[table["arm"] == "full"].iloc[0]
+    return (
+        f"On the paper's corpus (a part of PERSUADE 2.0, frozen models): {'; '.join(parts)}; {full['qwk']:.3f} with all "
+        f"{full['n_human']:,}. [Claim by claim](docs/replication.md)."
+    )
+
+
 def verdicts(profile: str = "persuade_here") -> str:
     """The paper's claims one by one."""
     return replication.page(profile)
@@ -224,7 +261,10 @@ def written(text: str) -> str:
     return re.sub(r"<!-- (\w+)(?: (\w+))? -->\n.*?<!-- end -->", block, text, flags=re.DOTALL)
 
 
-BLOCKS = {one.__name__: one for one in (bench, chance, claim, draws, found, public, sizes, study, teachers, verdicts, whom)}
+BLOCKS = {
+    one.__name__: one
+    for one in (bench, chance, claim, demo, draws, found, persuade, public, sizes, study, teachers, verdicts, whom)
+}
 
 
 def main() -> None:
