@@ -165,6 +165,8 @@ def test_the_rubric_of_the_trait_of_the_corpus_or_any(tmp_path, monkeypatch):
     assert prompt.rubric("ellipse", "Overall") == files["ellipse_overall"]
     assert prompt.rubric("persuade", "holistic_essay_score") == files["persuade"]
     assert prompt.rubric("table", "score") == files["generic"]
+    assert prompt.rubric("asap1", "domain1_score", {"set": 1}) == files["asap1_set1"]
+    assert prompt.rubric("asap1", "domain1_score", {"set": 2}) == files["generic"]
     monkeypatch.setenv("CYBORG_HOME", str(tmp_path))
     Path(tmp_path / "mine.txt").write_text(" My own rubric \n", encoding="utf-8")
     assert prompt.rubric("persuade", "score", {"rubric": "mine.txt"}) == "My own rubric"

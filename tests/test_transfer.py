@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cyborg_utils.core import paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.extensions import transfer
@@ -115,12 +116,18 @@ def test_the_sentences_name_the_best_of_many_rows_and_what_was_not_run():
     assert "- no u1_s1, full: **not run here** (no such study)" in transfer.sources_used(found)
 
 
-def test_a_student_that_cannot_be_had_is_named_with_its_reason(make_study, frame):
+def test_a_student_that_cannot_be_had_is_named_with_its_reason(make_study, frame, monkeypatch):
+    build = paths.build
     make_study("try")
     found = transfer.from_elsewhere("try", [{"profile": "no", "run": "u10_s1", "labels": "full"}], frame, few=3, seed=1)
     assert not found.readings and list(found.absent) == ["no u10_s1, full"]
     found = transfer.from_elsewhere("try", [{"profile": "demo", "run": "u10_s1", "labels": "full"}], frame, few=3, seed=1)
     assert "no Student in build/demo/students/u10_s1" in found.absent["demo u10_s1, full"]
+    make_study("other", train_student={"models": ["all-minilm-l6-v2"], "heads": ["frozen"]})
+    read = []
+    monkeypatch.setattr(paths, "build", lambda *parts: (read.append(parts), build(*parts))[1])
+    transfer.from_elsewhere("try", [{"profile": "other", "run": "u10_s1", "labels": "full"}], frame, few=3, seed=1)
+    assert ("other", "students", "u10_s1", "all-minilm-l6-v2-frozen-full") in read
 
 
 def test_students_from_elsewhere_stand_beside_the_studys_own(frame):

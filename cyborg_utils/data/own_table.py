@@ -33,6 +33,7 @@ prepare_data:
     sheet: Essays                # of a workbook
     header: 3                    # row of the column names
     rubric: my_rubric.txt        # what the Teacher is told about the scale
+    sample: {train: 6000}        # at most so many training (and test) essays, drawn at random
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ SOURCES = {
     "simulated": ("simulated essays", "MIT", "written by a program, `cyborg_utils/data/simulated.md`"),
     "ellipse": ("ELLIPSE", "CC BY-NC-SA 4.0", "https://github.com/scrosseye/ELLIPSE-Corpus"),
     "persuade": ("PERSUADE 2.0", "CC BY-NC-SA 4.0", "https://github.com/scrosseye/persuade_corpus_2.0"),
+    "asap1": ("ASAP-1", "rules of its Kaggle competition", "https://www.kaggle.com/c/asap-aes"),
     "asap2": ("ASAP 2.0", "CC BY-NC-SA 4.0", "https://github.com/scrosseye/ASAP_2.0"),
     "table": ("own essays", "not known here: say which", "the study's own file"),
 }
