@@ -173,7 +173,7 @@ def test_the_student_of_the_folder_is_the_one_that_was_judged(tiny_models, rows,
 
 def tiny(tiny_models, **wishes) -> label.Task:
     pupil = replace(plan.STUDENT, model=str(tiny_models["bert"]), max_tokens=40, epochs=1, min_steps=2)
-    return label.Task(teacher=str(tiny_models["qwen2"]), student=pupil, settings=FAST, **wishes)
+    return label.Task(teachers=plan.candidates(str(tiny_models["qwen2"])), student=pupil, settings=FAST, **wishes)
 
 
 # ---------------------------------------------------------------- promises
