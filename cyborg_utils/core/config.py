@@ -94,6 +94,11 @@ class Study:
         return tuple(file.stem for file in paths.notebooks() if file.stem[3:] in self.extras)
 
     @property
+    def half_scored(self) -> bool:
+        """Does the study keep essays without a score? Then it has only notebook 01 and those beyond the paper."""
+        return self.sections["prepare_data"]["options"].get("unscored") == "keep"
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """All seeds of the grid, ascending; the `full` Student is trained once for each."""
         return tuple(sorted({run.seed for run in self.runs}))

@@ -54,8 +54,8 @@ def of_study(profile: str) -> Essays:
     """The essays of a study's table, those without a score among them."""
     study = config.load(profile)
     data = study.section("prepare_data")
-    if data["corpus"] == "table":
-        data = data | {"options": data["options"] | {"unscored": "keep"}}
+    if data["corpus"] == "table":  # every scored essay counts, whatever the study sets aside
+        data = data | tables.READ | {"options": data["options"] | {"unscored": "keep"}}
     source = ", ".join(path.name for path in corpora.sources(data)) or data["corpus"]
     return tables.of(corpora.build(data), study.scale, source)
 

@@ -20,8 +20,7 @@ from cyborg_utils.extensions.labelling import words
 from cyborg_utils.extensions.labelling.report import Report
 from cyborg_utils.plots import curves, distributions, forest_plots, group_plots
 from cyborg_utils.stats import metrics
-
-EMPTY = "–"  # of a table's cell without a number
+from cyborg_utils.study.sentences import cell
 
 
 def render(report: Report, *, files: dict[str, str], done: Sequence[str], fine_tuned: str = "") -> str:
@@ -135,7 +134,7 @@ def table(frame: pd.DataFrame, columns: dict[str, str]) -> Markup:
     head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in columns)
     rows = []
     for row in frame.to_dict("records"):
-        rows.append("".join(f"<td>{html.escape(_cell(row[name], form))}</td>" for name, form in columns.items()))
+        rows.append("".join(f"<td>{html.escape(cell(row[name], form))}</td>" for name, form in columns.items()))
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return Markup(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
 
@@ -152,9 +151,3 @@ def picture(drawn: tuple[Figure, str]) -> Markup:
 def marked(text: str) -> Markup:
     """Words between ** become bold; everything else is escaped."""
     return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", html.escape(text)))
-
-
-def _cell(value: Any, form: str) -> str:
-    if value is None or value != value:
-        return EMPTY
-    return format(value, form) if form and not isinstance(value, str) else str(value)
