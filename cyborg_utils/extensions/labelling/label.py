@@ -62,7 +62,7 @@ def label(essays: Essays, out: Path, task: Task = Task(), *, name: str) -> Repor
     if task.fine_tune:
         pupils[TUNED] = students.fine_tuned(report, features, task.student, folder=build / "students")
     table, told = scores(report, plan), " ".join(one.told for one in pupils.values()).strip()
-    done = [plan.told(len(essays.frame)).replace("\n", ";"), f"{time.monotonic() - started:.0f} seconds in all, {machine()}"]
+    done = [*plan.told(len(essays.frame)).splitlines(), f"{time.monotonic() - started:.0f} seconds in all, {machine()}"]
     with atomic.folder(out) as making:
         table.to_csv(making / SCORES, index=False, lineterminator="\n")
         if Path(essays.source).suffix.lower() in (".xlsx", ".xlsm"):

@@ -12,6 +12,7 @@ from cyborg_utils.extensions.labelling.machines import HUMAN, STUDENT, TEACHER, 
 from cyborg_utils.extensions.labelling.promises import FALSE_SUSPECTS, LEAST_SHARE
 from cyborg_utils.extensions.labelling.report import CONDITION, NAMES, Report
 from cyborg_utils.stats import conformal
+from cyborg_utils.study.sentences import cell
 
 DRAWN = {TEACHER: "Teacher", STUDENT: "Student", HUMAN: "Student, human scores only", WITHOUT: "no language model"}
 SHORT = {TEACHER: "the Teacher", STUDENT: "the Student", HUMAN: "the Student on human scores alone", WITHOUT: "ridge"}
@@ -52,7 +53,9 @@ def guarantee(report: Report) -> str:
         )
         return f"Guarantee: the machine may score {which}: {aim} of them, with {sure}, **on essays like the scored ones**."
     points = scale.size > MOST_LEVELS and found.wish.risk != "absolute error"
-    wide = f" On {scale.size} scores, ask for a mean error: --promise error {(scale.high - scale.low) / 20:g}." if points else ""
+    wide = (
+        f" On {scale.size} scores, ask for a mean error: --promise error {(scale.high - scale.low) / 20:.1g}." if points else ""
+    )
     if found.n < found.needed:
         least = math.ceil(found.needed / LEAST_SHARE)
         return (
@@ -204,4 +207,5 @@ def _interval(row: pd.Series, value: str) -> str:
 
 
 def _difference(row: pd.Series) -> str:
-    return f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+    value, low, high = (cell(row[name], "+z.3f") for name in ("difference", "low", "high"))
+    return f"{value} [{low}, {high}]"
