@@ -49,6 +49,7 @@ WISHES = (
     ("exact", 0.50),
     ("error", 0.60),
 )  # kind and value; an error in steps of the scale
+SLIPS_OF, SUMMARY = "_slips.csv", "_summary.csv"  # ends of file names; others have a row for each draw and promise
 COLUMNS = ["corpus", "draw", "promise", "case", "stated", "kept", "value", "size"]
 
 
@@ -268,6 +269,12 @@ def without_model(draw: int) -> Iterator[dict[str, Any]]:
 # ---------------------------------------------------------------- the table
 
 
+def kept_as_share(rows: pd.DataFrame) -> pd.DataFrame:
+    """`kept` as a number, also where a file has it as a word."""
+    words = rows["kept"].astype(object).map({"True": 1.0, "False": 0.0, True: 1.0, False: 0.0})
+    return rows.assign(kept=words.astype(float).fillna(pd.to_numeric(rows["kept"].astype(object), errors="coerce")))
+
+
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a corpus, promise and case: stated, kept (share of draws and groups, with its standard error over draws), promised
     (share of draws in which anything was promised), value and size (means). `holds`: kept is not below what is stated by more
@@ -295,20 +302,18 @@ def slip_summary(rows: pd.DataFrame) -> pd.DataFrame:
 
 def write(folder: Path, settings: dict[str, Any]) -> str:
     """promises.md and promises.json from the files of all corpora."""
-    rows = pd.concat(
-        [pd.read_csv(file) for file in sorted(folder.glob("*.csv")) if not file.stem.endswith("_slips")], ignore_index=True
+    tables = [file for file in sorted(folder.glob("*.csv")) if not file.name.endswith((SLIPS_OF, SUMMARY))]
+    table = pd.concat(
+        [summary(kept_as_share(pd.read_csv(file))) for file in tables]
+        + [pd.read_csv(file) for file in sorted(folder.glob(f"*{SUMMARY}"))],
+        ignore_index=True,
     )
-    rows["kept"] = (
-        rows["kept"].map({"True": 1.0, "False": 0.0, True: 1.0, False: 0.0}).fillna(pd.to_numeric(rows["kept"], errors="coerce"))
-    )
-    table = summary(rows)
     shown = table.assign(
         stated=table["stated"].map("{:.0%}".format),
         promised=table["promised"].map("{:.0%}".format),
         kept=[f"{row.kept:.1%} ± {row.error:.1%}" if row.kept == row.kept else "" for row in table.itertuples()],
         holds=table["holds"].map({True: "not refuted", False: "too low"}).fillna("nothing promised"),
     ).drop(columns="error")
-    planted = pd.concat([pd.read_csv(file) for file in sorted(folder.glob("*_slips.csv"))], ignore_index=True)
     text = (
         "What the page of `cyborg label` promises from a random tenth of the scores, against the removed scores. kept: share of "
         "the draws (and groups) in which it was true, ± standard error over draws; promised: share of draws in which anything "
@@ -316,11 +321,14 @@ def write(folder: Path, settings: dict[str, Any]) -> str:
         "no-model: scores of people and machine drawn from normal distributions, the truth by integration. size: width of the "
         "interval; of a guarantee the share of essays left to the machine; of a mean the "
         "interval's width over that of the human scores alone; of a forecast its error.\n\n"
-        f"{shown.to_markdown(index=False, floatfmt='.3g')}\n\nSuspects among planted slips ({SLIPS:.0%} of the scores left, "
-        f"each at least a third of the scale away):\n\n{slip_summary(planted).to_markdown(index=False, floatfmt='.3g')}\n"
+        f"{shown.to_markdown(index=False, floatfmt='.3g')}\n"
     )
+    if files := sorted(folder.glob(f"*{SLIPS_OF}")):
+        planted = slip_summary(pd.concat(map(pd.read_csv, files), ignore_index=True)).to_markdown(index=False, floatfmt=".3g")
+        told = f"Suspects among planted slips ({SLIPS:.0%} of the scores left, each at least a third of the scale away)"
+        text += f"\n{told}:\n\n{planted}\n"
     artefacts.write(folder / "promises.md", text)
-    provenance.write_json(folder / "promises.json", provenance.record(settings, measured={"rows": len(rows)}))
+    provenance.write_json(folder / "promises.json", provenance.record(settings, measured={"rows": len(table)}))
     return text
 
 
@@ -341,14 +349,12 @@ def main() -> None:
     teacher = states.Reading(options.teacher, (), 448, rubric=True) if options.teacher != "none" else None
     for name in options.corpora:
         if name == NO_MODEL:
-            drawn_rows = [
-                {"corpus": name, "draw": draw} | row for draw in range(1, options.draws + 1) for row in without_model(draw)
-            ]
-            text = pd.DataFrame(drawn_rows)[COLUMNS].to_csv(index=False, float_format="%.6g", lineterminator="\n")
-            artefacts.write(options.folder / f"{name}.csv", text)
+            found = [{"corpus": name, "draw": draw} | row for draw in range(1, options.draws + 1) for row in without_model(draw)]
+            text = summary(kept_as_share(pd.DataFrame(found))).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+            artefacts.write(options.folder / f"{name}{SUMMARY}", text)
             continue
         corpus = load(name, size=options.size, teacher=teacher)
-        files = [options.folder / f"{name}.csv", options.folder / f"{name}_slips.csv"]
+        files = [options.folder / f"{name}.csv", options.folder / f"{name}{SLIPS_OF}"]
         rows, planted = (pd.read_csv(file) if file.is_file() else pd.DataFrame() for file in files)
         done = set(planted["draw"]) if len(planted) else set()
         for draw in tqdm([draw for draw in range(1, options.draws + 1) if draw not in done], desc=name, unit="draw"):
