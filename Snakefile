@@ -84,7 +84,8 @@ STUDENT = code(
 )
 # notebooks that go beyond the paper, where the study has their section
 BEYOND = [] if CHEAP else [name for name in STUDY.beyond if name not in KEPT]
-MODELS = [] if CHEAP else done("03_label_essays", TAUGHT) + done("04_train_student", RUNS)
+HALF = STUDY.half_scored
+MODELS = [] if CHEAP or HALF else done("03_label_essays", TAUGHT) + done("04_train_student", RUNS)
 
 
 wildcard_constraints:
@@ -189,7 +190,7 @@ rule beyond:
         lambda wildcards: [
             ancient(done(name))
             for name in ("05_test_significance", "06_analyze_bias")
-            if wildcards.beyond == "12_score_essays"
+            if wildcards.beyond == "12_score_essays" and not HALF
         ],
         # the speed of a Student and of its ONNX forms is measured by 12
         lambda wildcards: [done(name) for name in BEYOND if (wildcards.beyond, name) == ("11_cost", "12_score_essays")],

@@ -23,6 +23,7 @@ from scipy import optimize, stats
 
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.extensions.scoring import deferral
+from cyborg_utils.models.frozen import Frozen
 from cyborg_utils.stats import bootstrap, calibration, comparisons, conformal, fairness, metrics, selective
 from cyborg_utils.study import bias
 
@@ -305,6 +306,50 @@ def difference_in_prompts(rng) -> dict[str, bool | None]:
     return found
 
 
+WIDTHS = {(100, 30): 10, (100, 300): 10, (400, 300): 10, (15, 30): 15}  # scored essays and features -> folds
+
+
+def qwk_of(machine: Frozen, signal: np.ndarray) -> float:
+    """The QWK of a fitted machine, exactly: features are standard normal, and the quality of an essay is features @ signal."""
+    line, match = machine.linear(), machine.match
+    weights = match.slope * line.weights / line.spread
+    at_zero = match.apply(line.intercept - line.centre @ (line.weights / line.spread))
+    nodes, chances = np.polynomial.hermite_e.hermegauss(200)
+    mean, spread = at_zero + nodes * (weights @ signal), np.sqrt(max(1e-12, weights @ weights - (weights @ signal) ** 2))
+    edges = np.concatenate([[-np.inf], SCALE.scores[:-1] + 0.5, [np.inf]])
+    levels = np.diff(stats.norm.cdf((edges - mean[:, None]) / spread), axis=1)
+    chances = chances / chances.sum()
+    return float(metrics.qwk_from_confusion(given(nodes, PEOPLE, 0.0).T @ (chances[:, None] * levels)))
+
+
+def cross_fitting(rng) -> dict[str, bool | None]:
+    """Ridge regression judged by cross-fitting: its QWK when fitted on all essays, and the gain over one with half the signal."""
+    found = {}
+    for (n, width), folds in WIDTHS.items():
+        signal = rng.normal(size=width) / np.arange(1, width + 1)
+        signal /= np.linalg.norm(signal)
+        features = rng.normal(size=(n, width))
+        human = level(features @ signal, PEOPLE, rng)
+        poorer = np.where(np.arange(width) % 2, rng.normal(size=(n, width)), features)  # every second feature says nothing
+        fold = rng.permutation(n) % folds
+        levels, truths = [], []
+        for view, known in ((features, signal), (poorer, np.where(np.arange(width) % 2, 0.0, signal))):
+            levels.append(np.empty(n, dtype=int))
+            for number in range(folds):
+                held = fold == number
+                machine = Frozen.fit({"features": view[~held]}, SCALE.score(human[~held]), SCALE)
+                levels[-1][held] = SCALE.nearest(machine.value({"features": view[held]}))
+            truths.append(qwk_of(Frozen.fit({"features": view}, SCALE.score(human), SCALE), known))
+        how = {"resamples": RESAMPLES, "seed": rng}
+        one = bootstrap.bootstrap_interval(human, levels[0], **how)
+        two = bootstrap.paired_bootstrap(human, *levels, **how)
+        for name, interval, truth in (("QWK", one, truths[0]), ("difference", two, truths[0] - truths[1])):
+            wider = comparisons.cross_fitted(*interval, folds=folds)
+            found[f"true {name} missed, n = {n}, {width} features, {folds} folds"] = not holds(wider, truth)
+            found[f"true {name} missed, n = {n}, {width} features, {folds} folds, essays alone"] = not holds(interval, truth)
+    return found
+
+
 def over_seeds(rng) -> dict[str, bool | None]:
     found = {}
     for seeds in (2, 3, 5):
@@ -454,6 +499,7 @@ EXPERIMENTS = {
     "QWK": Experiment(one_qwk, 0.95, "covers"),
     "difference in QWK, paired": Experiment(difference, 0.95, "covers"),
     "difference in QWK, essays nested in prompts": Experiment(difference_in_prompts, 0.95, "covers"),
+    "QWK, cross-fitted": Experiment(cross_fitting, 0.05, "at most"),
     "mean over seeds": Experiment(over_seeds, 0.95, "covers"),
     "gap closed, where resolved": Experiment(share_of_gap, 0.95, "covers"),
     "prediction interval": Experiment(prediction, 0.95, "covers"),

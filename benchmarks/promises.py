@@ -7,6 +7,9 @@ that is left, is compared with the removed scores: intervals of agreement, of ga
 guarantee, the forecast of the learning curve. In a second pass slips are planted into the scores that are left, each at least a
 third of the scale away, and the suspects are compared with them.
 
+`no-model` tests the guarantee alone: scores of people and machine are drawn from normal distributions, so that its true risk is
+known, for promises that are false for every half of the essays and such as are true of all.
+
 Writes results/promises/<corpus>.csv (one row a draw and promise, after every draw), promises.md and promises.json. A stopped run
 goes on. The states of all essays are computed once. One core: a draw takes about 20 seconds (1,000 simulated essays) or a minute
 (ELLIPSE).
@@ -15,23 +18,27 @@ goes on. The states of all essays are computed once. One core: a draw takes abou
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 from tqdm.auto import tqdm
 
 from cyborg_utils.core import config, paths, provenance
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import corpora, simulated
+from cyborg_utils.extensions.labelling import asked, machines, promises, report
 from cyborg_utils.extensions.labelling import essays as tables
-from cyborg_utils.extensions.labelling import machines, promises, report
 from cyborg_utils.extensions.labelling import plan as plans
 from cyborg_utils.extensions.labelling.machines import STUDENT, TEACHER
 from cyborg_utils.models import prompt, states
 from cyborg_utils.stats import conformal, fairness, metrics, selective
+from cyborg_utils.stats.calibration import MeanSdMatch
 from cyborg_utils.study import artefacts
 
 SHARE = 0.10  # of the essays that keep their score
@@ -42,6 +49,7 @@ WISHES = (
     ("exact", 0.50),
     ("error", 0.60),
 )  # kind and value; an error in steps of the scale
+SLIPS_OF, SUMMARY = "_slips.csv", "_summary.csv"  # ends of file names; others have a row for each draw and promise
 COLUMNS = ["corpus", "draw", "promise", "case", "stated", "kept", "value", "size"]
 
 
@@ -54,8 +62,10 @@ class Corpus(NamedTuple):
     features: machines.Features
 
 
-def load(name: str, *, size: int, teacher: states.Reading) -> Corpus:
-    """`simulated-<seed>`, or a study of params/ (its corpus must be at hand)."""
+def load(name: str, *, size: int, teacher: states.Reading | None) -> Corpus:
+    """`simulated-<seed>`, or a study of params/ (its corpus must be at hand), with its own Teacher and Student where it has
+    a section `label_your_essays`."""
+    pupil = plans.STUDENT
     if name.startswith("simulated"):
         frame = pd.DataFrame(simulated.essays(size, int(name.partition("-")[2] or 1)))
         scale, rubric = Scale(1, 6), prompt.rubric("simulated", "score")
@@ -63,10 +73,11 @@ def load(name: str, *, size: int, teacher: states.Reading) -> Corpus:
         study = config.load(name)
         data = study.section("prepare_data")
         frame, scale = corpora.frame(corpora.build(data).dataset, text=True), study.scale
-        rubric = prompt.rubric(data["corpus"], data["score"], data["options"])
+        task = asked.task_of_study(name)
+        rubric, pupil, teacher = task.rubric, task.student, task.known or teacher
     frame["assignment"] = frame["assignment"].fillna("")
     given = tables.Essays(frame.assign(copy=np.arange(len(frame))), scale, name)  # all scored: every word of the corpus counts
-    plan = plans.Plan(teacher, plans.STUDENT, 0)
+    plan = plans.Plan(teacher, pupil, 0)
     return Corpus(name, given.frame, scale, machines.features(given, plan, rubric=rubric))
 
 
@@ -192,7 +203,76 @@ def _row(
     return {"promise": promise, "case": case, "stated": stated, "kept": kept, "value": true, "size": width}
 
 
+# ---------------------------------------------------------------- the guarantee without any model
+
+PEOPLE, MACHINE, SPREAD = 0.5, 0.6, 1.1  # noise of people and machine in SDs of quality; levels to one SD of quality
+NORMAL = Scale(1, 6)
+NO_MODEL = "no-model"
+KINDS = {"adjacent": selective.FAR_OFF, "exact": "not exact", "error": "absolute error"}
+AIMS = {"just out of reach": (0.5, 0.98), "within reach": (1.0, 1.3)}  # times the risk of this share, of the surest essays
+ESSAYS = (100, 300)  # scored
+
+
+@cache
+def population() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values of a machine on a fine grid, the weight of each, and the probability of each human level at it: quality is standard
+    normal, and people and machine see it with normal noise."""
+    z, share = np.linspace(-5, 5, 401), 1 / (1 + MACHINE**2)
+    mean, spread = z * np.sqrt(share), np.sqrt(1 - share + PEOPLE**2)
+    edges = np.r_[-np.inf, NORMAL.scores[:-1] + 0.5, np.inf]
+    people = np.diff(stats.norm.cdf((edges - 3.5 - SPREAD * mean[:, None]) / (SPREAD * spread)), axis=1)
+    weights = stats.norm.pdf(z)
+    return 3.5 + SPREAD * z / np.sqrt(share), weights / weights.sum(), people
+
+
+def true_loss(risk: str, match: MeanSdMatch) -> np.ndarray:
+    """Expected loss of the level that the machine gives at each value of the population."""
+    values, _, people = population()
+    return (people * selective.RISKS[risk](np.arange(NORMAL.size) - NORMAL.nearest(match.apply(values))[:, None])).sum(axis=1)
+
+
+@cache
+def aim(kind: str, name: str) -> promises.Wish:
+    """A promise that is false for every half of the essays, or true of all."""
+    values, weights, people = population()
+    score = people @ NORMAL.scores
+    human_sd = np.sqrt(weights @ (people @ NORMAL.scores**2) - (weights @ score) ** 2)
+    match = MeanSdMatch(3.5, 3.5, float(human_sd / np.sqrt(weights @ (values - 3.5) ** 2)))
+    share, times = AIMS[name]
+    loss = true_loss(KINDS[kind], match)
+    order = np.argsort(loss)
+    surest = order[np.cumsum(weights[order]) <= share + 1e-9]
+    target = round(times * float(np.average(loss[surest], weights=weights[surest])), 3)
+    return promises.Wish.of(kind, target if kind == "error" else 1 - target, NORMAL)
+
+
+def without_model(draw: int) -> Iterator[dict[str, Any]]:
+    """Rows of `COLUMNS` without corpus and draw: the guarantee from scored essays of the population, against its true risk."""
+    values, weights, _ = population()
+    for n in ESSAYS:
+        rng = np.random.default_rng([draw, n])
+        quality = rng.normal(size=n)
+        people, machine = (3.5 + SPREAD * (quality + noise * rng.normal(size=n)) for noise in (PEOPLE, MACHINE))
+        score = NORMAL.score(NORMAL.nearest(people))
+        match, line = (fit(target=score, values=machine) for fit in (MeanSdMatch.fit, conformal.LeastSquares.fit))
+        judged = promises.Judged(TEACHER, score, NORMAL.nearest(match.apply(machine)), line, NORMAL)
+        for kind, name in itertools.product(KINDS, AIMS):
+            wish = aim(kind, name)
+            made = promises.guarantee(judged, machine, wish, sure=0.95, seed=draw).made
+            taken = weights * (judged.doubt(values, NORMAL.nearest(match.apply(values)), wish.risk) <= made.threshold)
+            share, loss = taken.sum(), float(taken @ true_loss(wish.risk, match) / taken.sum()) if taken.any() else np.nan
+            kept = None if np.isnan(loss) else loss <= wish.target
+            case = f"{wish.words}: {name}, {n} scored"
+            yield {"promise": "guarantee", "case": case, "stated": 0.95, "kept": kept, "value": loss, "size": share}
+
+
 # ---------------------------------------------------------------- the table
+
+
+def kept_as_share(rows: pd.DataFrame) -> pd.DataFrame:
+    """`kept` as a number, also where a file has it as a word."""
+    words = rows["kept"].astype(object).map({"True": 1.0, "False": 0.0, True: 1.0, False: 0.0})
+    return rows.assign(kept=words.astype(float).fillna(pd.to_numeric(rows["kept"].astype(object), errors="coerce")))
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
@@ -202,7 +282,8 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     found = []
     for key, part in rows.groupby(["corpus", "promise", "case", "stated"], sort=False):
         made = part.dropna(subset=["kept"])
-        by_draw = made.groupby("draw")["kept"].mean()
+        known = part.fillna({"kept": 1.0}) if key[1] == "guarantee" and len(made) else made  # what is not promised is not broken
+        by_draw = known.groupby("draw")["kept"].mean()
         kept, error = by_draw.mean(), by_draw.std(ddof=1) / np.sqrt(max(1, len(by_draw)))
         row = dict(zip(("corpus", "promise", "case", "stated"), key, strict=True)) | {"draws": part["draw"].nunique()}
         row |= {"promised": len(made) / len(part), "kept": kept, "error": error, "size": part["size"].mean()}
@@ -221,36 +302,39 @@ def slip_summary(rows: pd.DataFrame) -> pd.DataFrame:
 
 def write(folder: Path, settings: dict[str, Any]) -> str:
     """promises.md and promises.json from the files of all corpora."""
-    rows = pd.concat(
-        [pd.read_csv(file) for file in sorted(folder.glob("*.csv")) if not file.stem.endswith("_slips")], ignore_index=True
+    tables = [file for file in sorted(folder.glob("*.csv")) if not file.name.endswith((SLIPS_OF, SUMMARY))]
+    table = pd.concat(
+        [summary(kept_as_share(pd.read_csv(file))) for file in tables]
+        + [pd.read_csv(file) for file in sorted(folder.glob(f"*{SUMMARY}"))],
+        ignore_index=True,
     )
-    rows["kept"] = (
-        rows["kept"].map({"True": 1.0, "False": 0.0, True: 1.0, False: 0.0}).fillna(pd.to_numeric(rows["kept"], errors="coerce"))
-    )
-    table = summary(rows)
     shown = table.assign(
         stated=table["stated"].map("{:.0%}".format),
         promised=table["promised"].map("{:.0%}".format),
         kept=[f"{row.kept:.1%} ± {row.error:.1%}" if row.kept == row.kept else "" for row in table.itertuples()],
         holds=table["holds"].map({True: "not refuted", False: "too low"}).fillna("nothing promised"),
     ).drop(columns="error")
-    planted = pd.concat([pd.read_csv(file) for file in sorted(folder.glob("*_slips.csv"))], ignore_index=True)
     text = (
         "What the page of `cyborg label` promises from a random tenth of the scores, against the removed scores. kept: share of "
         "the draws (and groups) in which it was true, ± standard error over draws; promised: share of draws in which anything "
-        "was promised. size: width of the interval; of a guarantee the share of essays left to the machine; of a mean the "
+        "was promised (of a guarantee, kept counts the draws in which nothing was: 95 % is how often nothing false is promised). "
+        "no-model: scores of people and machine drawn from normal distributions, the truth by integration. size: width of the "
+        "interval; of a guarantee the share of essays left to the machine; of a mean the "
         "interval's width over that of the human scores alone; of a forecast its error.\n\n"
-        f"{shown.to_markdown(index=False, floatfmt='.3g')}\n\nSuspects among planted slips ({SLIPS:.0%} of the scores left, "
-        f"each at least a third of the scale away):\n\n{slip_summary(planted).to_markdown(index=False, floatfmt='.3g')}\n"
+        f"{shown.to_markdown(index=False, floatfmt='.3g')}\n"
     )
+    if files := sorted(folder.glob(f"*{SLIPS_OF}")):
+        planted = slip_summary(pd.concat(map(pd.read_csv, files), ignore_index=True)).to_markdown(index=False, floatfmt=".3g")
+        told = f"Suspects among planted slips ({SLIPS:.0%} of the scores left, each at least a third of the scale away)"
+        text += f"\n{told}:\n\n{planted}\n"
     artefacts.write(folder / "promises.md", text)
-    provenance.write_json(folder / "promises.json", provenance.record(settings, measured={"rows": len(rows)}))
+    provenance.write_json(folder / "promises.json", provenance.record(settings, measured={"rows": len(table)}))
     return text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("corpora", nargs="+", help="simulated-1, simulated-2, ..., or a study")
+    parser.add_argument("corpora", nargs="+", help="simulated-1, simulated-2, ..., a study, or no-model")
     parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--forecasts", type=int, default=10, help="draws of which the learning curve is checked")
     parser.add_argument("--folds", type=int, default=machines.FOLDS)
@@ -264,8 +348,13 @@ def main() -> None:
     options = parser.parse_args()
     teacher = states.Reading(options.teacher, (), 448, rubric=True) if options.teacher != "none" else None
     for name in options.corpora:
+        if name == NO_MODEL:
+            found = [{"corpus": name, "draw": draw} | row for draw in range(1, options.draws + 1) for row in without_model(draw)]
+            text = summary(kept_as_share(pd.DataFrame(found))).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+            artefacts.write(options.folder / f"{name}{SUMMARY}", text)
+            continue
         corpus = load(name, size=options.size, teacher=teacher)
-        files = [options.folder / f"{name}.csv", options.folder / f"{name}_slips.csv"]
+        files = [options.folder / f"{name}.csv", options.folder / f"{name}{SLIPS_OF}"]
         rows, planted = (pd.read_csv(file) if file.is_file() else pd.DataFrame() for file in files)
         done = set(planted["draw"]) if len(planted) else set()
         for draw in tqdm([draw for draw in range(1, options.draws + 1) if draw not in done], desc=name, unit="draw"):

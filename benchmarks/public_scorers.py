@@ -27,6 +27,7 @@ from cyborg_utils.plots import group_plots
 from cyborg_utils.stats import fairness
 from cyborg_utils.stats.fairness import SIGNS
 from cyborg_utils.study import artefacts
+from cyborg_utils.study.sentences import treated
 
 NAME = "public_scorers"
 MODELS = ("xlnet", "roberta", "longformer")
@@ -132,7 +133,7 @@ def main() -> None:
         essays=f"{len(whole):,}",
         prompts=whole["prompt_name"].nunique(),
         left=left,
-        treated=sentences.treated(by_group),
+        treated=treated(by_group, "machine"),
         short=in_short(tables["comparisons"], tables["changes"]),
         compared=sentences.compared(tables["comparisons"]),
         changed=sentences.changed(tables["changes"]),

@@ -55,6 +55,38 @@ def test_coverage_knows_the_truth():
     assert weights @ people == pytest.approx(np.bincount(human) / len(human), abs=0.003)
 
 
+def test_coverage_knows_the_agreement_of_a_ridge_regression():
+    sim, rng = script("coverage"), np.random.default_rng(0)
+    signal = rng.normal(size=20)
+    signal /= np.linalg.norm(signal)
+    given, new = rng.normal(size=(80, 20)), rng.normal(size=(200_000, 20))
+    machine = sim.Frozen.fit({"features": given}, sim.SCALE.score(sim.level(given @ signal, sim.PEOPLE, rng)), sim.SCALE)
+    level = sim.SCALE.nearest(machine.value({"features": new}))
+    true = metrics.qwk(sim.level(new @ signal, sim.PEOPLE, rng), level, levels=6)
+    assert sim.qwk_of(machine, signal) == pytest.approx(true, abs=0.005)
+
+
+def test_intervals_of_cross_fitted_scores_hold_and_those_over_essays_alone_do_not(monkeypatch):
+    sim = script("coverage")
+    monkeypatch.setattr(sim, "WIDTHS", {(60, 100): 10})
+    found = sim.block("QWK, cross-fitted", 0, 80).set_index("case")["hits"] / 80
+    for name in ("QWK", "difference"):
+        alone = found[f"true {name} missed, n = 60, 100 features, 10 folds, essays alone"]
+        assert found[f"true {name} missed, n = 60, 100 features, 10 folds"] <= min(0.12, alone - 0.03)
+
+
+def test_a_guarantee_is_false_no_more_often_than_stated():
+    """Promises that are false for every half of the essays are seldom made; those that are true of all are, and hold."""
+    bench = script("promises")
+    rows = pd.DataFrame([{"corpus": "", "draw": draw} | row for draw in range(1, 201) for row in bench.without_model(draw)])
+    rows["kept"] = rows["kept"].astype(object).map({True: 1.0, False: 0.0})
+    table = bench.summary(rows)
+    false = table["case"].str.contains("just out of reach")
+    assert len(table) == 12 and (table["promised"][false] <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)).all()
+    assert (table["kept"][~false] >= 0.97).all() and (table["promised"][~false] > 0.2).all()
+    assert table["promised"][false & table["case"].str.contains("adjacent|exact on")].max() > 0
+
+
 def test_coverage_judges_with_its_own_error():
     rows = [("covers", 0.95, 95), ("covers", 0.95, 92), ("at most", 0.05, 8), ("at most", 0.05, 12), ("at most", 0.05, 0)]
     counts = pd.DataFrame(rows, columns=["claim", "stated", "hits"]).assign(counted=100)

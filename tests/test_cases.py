@@ -5,14 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import math
+import subprocess
 import zipfile
+from importlib import metadata
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 import corpus_samples as samples
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from cyborg_utils.core import config, paths
 from cyborg_utils.core.errors import CyborgError
@@ -427,6 +432,84 @@ def test_the_splits_of_committed_studies_are_as_they_were(profile: str):
         pytest.skip(str(error)[:80])
     committed = pd.read_csv(paths.results(profile, "scores", "essays.csv"), dtype=str, keep_default_na=False)
     assert made.reset_index(drop=True).equals(committed[["essay_id", "split"]])
+
+
+# --- circumstances ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "old, new, encoding, words",
+    [
+        ("", "", "utf-8-sig", ""),
+        ("\n", "\r\n", "utf-8", ""),
+        ("  corpus: table", "\tcorpus: table", "utf-8", r"found character '\\t'.*line 11"),
+        ("My essays", "Prüfung", "latin-1", "save it as UTF-8"),
+        ("", "", "utf-16", "save it as UTF-8"),
+        ("My essays", "My essays: class 7b", "utf-8", "line 4.*Put words with a colon into quotation marks"),
+        ("4.0e-04", "4e-4", "utf-8", r'learning_rate: .*write "2\.0e-05"'),
+        ("fraction: 0.10", "fraction: 10", "utf-8", r"runs\.0\.fraction: 10 is not less than 1"),
+        ("fraction: 0.10", "fraction: 10%", "utf-8", r"runs\.0\.fraction: .*Write 0\.1\."),
+        ("scale: [1, 6, 1]", "scale: [F, A, 1]", "utf-8", r"prepare_data\.scale\.0: 'F' .*options\.labels"),
+        ("scale: [1, 6, 1]", "scale: [0, 100, 1]", "utf-8", r"101 levels.*own_scale: \[0, 100\]"),
+    ],
+)
+def test_a_study_file_as_people_save_it(project: Path, old: str, new: str, encoding: str, words: str):
+    text = (project / "params" / "mine.yaml").read_text(encoding="utf-8")
+    (project / "params" / "Müller_7b.yaml").write_bytes((text.replace(old, new) if old else text).encode(encoding))
+    if words:
+        with pytest.raises(CyborgError, match=f"(?s)params/Müller_7b.yaml: .*{words}"):
+            config.load("Müller_7b")
+    else:
+        assert config.load("Müller_7b").section("prepare_data") == config.load("mine").section("prepare_data")
+
+
+def test_a_study_file_with_another_ending_or_an_odd_name_is_told(project: Path):
+    (project / "params" / "mine.yaml").rename(project / "params" / "mine.yml")
+    with pytest.raises(CyborgError, match=r"mine.yml is there. Rename it to mine.yaml"):
+        config.load("mine")
+    with pytest.raises(CyborgError, match="'Klasse 7 b' cannot be the name of a study"):
+        config.load("Klasse 7 b")
+
+
+def test_a_checkout_has_unix_line_ends_whatever_git_is_set_to(tmp_path: Path):
+    """As Git for Windows is set up, which WSL and Docker then see."""
+    made = tmp_path / "repository"
+    made.mkdir()
+    for name in (".gitattributes", "Makefile", "pyproject.toml", "tools/set_up.py"):
+        (made / name).parent.mkdir(exist_ok=True)
+        (made / name).write_bytes((paths.CHECKOUT / name).read_bytes())
+    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.autocrlf=true"]
+    for call in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"]):
+        subprocess.run(["git", *who, *call], cwd=made, check=True)
+    subprocess.run(["git", *who, "clone", "-q", made, tmp_path / "clone"], check=True)
+    for name in ("Makefile", "pyproject.toml", "tools/set_up.py"):
+        assert b"\r" not in (tmp_path / "clone" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.11.2", "3.12.0", "3.13.0"])
+def test_every_locked_package_accepts_every_python_that_is_promised(python: str):
+    """By the metadata of what is installed here; `make check-lock` asks the index, for other machines too."""
+    for line in (paths.CHECKOUT / "requirements.lock").read_text(encoding="utf-8").splitlines():
+        pin = None if line.startswith("#") else Requirement(line)
+        if pin is None or pin.marker is not None:  # a marker may exclude this Python
+            continue
+        told = metadata.metadata(pin.name)
+        if str(pin.specifier) == f"=={told['Version']}" and told["Requires-Python"]:
+            assert python in SpecifierSet(told["Requires-Python"]), f"{line} needs Python {told['Requires-Python']}"
+
+
+@pytest.mark.parametrize("folder", [".", "notebooks", "notebooks/extensions"])
+@pytest.mark.parametrize("name", ["01_prepare_data", "15_label_your_essays"])
+def test_a_notebook_that_is_opened_directly_finds_its_study(monkeypatch, folder: str, name: str):
+    """Jupyter starts a kernel in the notebook's folder, papermill in the caller's; the first cells are executed as they are."""
+    monkeypatch.delenv("CYBORG_HOME", raising=False)
+    monkeypatch.chdir(paths.CHECKOUT / folder)
+    cells = [cell for cell in nbformat.read(paths.notebook(name), 4).cells if cell.cell_type == "code"]
+    assert "parameters" in cells[0].metadata["tags"]
+    space: dict = {}
+    for cell in cells[:2]:
+        exec(cell.source, space)
+    assert space["study"].profile == "demo" and paths.results("demo") == paths.CHECKOUT / "results" / "demo"
 
 
 def test_one_list_of_what_is_found_out():

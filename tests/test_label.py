@@ -11,15 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cyborg_utils.core import config
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.data import simulated
+from cyborg_utils.data import corpora, simulated
 from cyborg_utils.extensions.labelling import asked, essays, label, machines, page, plan, promises, report, words
 from cyborg_utils.extensions.labelling.machines import STUDENT, TEACHER
 from cyborg_utils.extensions.scoring import predict
 from cyborg_utils.models import states
 from cyborg_utils.models.frozen import PENALTIES, ridge
-from cyborg_utils.run import cli
+from cyborg_utils.run import cli, workflow
 from cyborg_utils.stats import selective
 
 FAST = report.Settings(resamples=200, draws=1)
@@ -173,7 +174,7 @@ def test_the_student_of_the_folder_is_the_one_that_was_judged(tiny_models, rows,
 
 def tiny(tiny_models, **wishes) -> label.Task:
     pupil = replace(plan.STUDENT, model=str(tiny_models["bert"]), max_tokens=40, epochs=1, min_steps=2)
-    return label.Task(teacher=str(tiny_models["qwen2"]), student=pupil, settings=FAST, **wishes)
+    return label.Task(teachers=plan.candidates(str(tiny_models["qwen2"])), student=pupil, settings=FAST, **wishes)
 
 
 # ---------------------------------------------------------------- promises
@@ -351,6 +352,45 @@ def test_options_that_make_no_sense_are_refused(rows, tmp_path, monkeypatch, wro
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=wrong[0].removeprefix("--")):
         cli.main(["label", str(table(tmp_path, rows.head(40), 20)), *wrong])
+
+
+def test_a_study_file_needs_no_split_and_uses_every_score(project, rows, monkeypatch):
+    """params/mine.yaml as it is, on a spreadsheet with 60 of 300 essays scored."""
+    monkeypatch.setenv("CYBORG_DATA_DIR", str(project / "data"))
+    (project / "data").mkdir()
+    frame = pd.read_csv(table(project, rows, 60)).rename(columns={"name": "id", "essay": "text", "ell": "gender"})
+    frame.assign(task=rows["assignment"]).to_excel(project / "data" / "marks.xlsx", index=False)
+    given, task = asked.of_study("mine"), asked.task_of_study("mine")
+    assert len(given.scored) == 60 and len(given.blank) == 240 and given.groups == ["groups.gender"]
+    assert task.teachers == plan.TEACHERS and task.settings.promise == ("adjacent", 0.95)
+    study = config.load("mine")
+    assert workflow.steps(study) == ["01_prepare_data", "15_label_your_essays"] and study.half_scored
+    split = corpora.frame(corpora.prepare("mine").dataset)["split"].value_counts()
+    assert split["pool"] == 240 and split["train"] == 43 and not config.load("demo").half_scored
+
+
+def test_the_studys_own_teacher_reads_as_in_the_study(tmp_path):
+    task = asked.task_of_study("demo")
+    assert task.known == states.Reading("smollm2-135m-instruct", (12,), 224, rubric=False) and task.student.max_tokens == 224
+    made = label.plan_of(None, task, tmp_path / "plan.json")  # nothing is measured
+    assert made.teacher == task.known and "as in the study" in made.told(1700) and not (tmp_path / "plan.json").exists()
+    tuned = replace(config.load("demo"), sections=config.load("ellipse").sections)
+    with pytest.raises(CyborgError, match="needs a frozen one"):
+        asked.of_section(config.load("demo").section("label_your_essays"), tuned)
+
+
+@pytest.mark.parametrize(("promise", "told"), [(("adjacent", 0.95), "--promise error 5"), (("error", 10.0), "may score")])
+def test_marks_out_of_a_hundred_are_scored_and_a_mean_error_is_what_can_be_promised(rows, promise, told):
+    rng = np.random.default_rng(2)
+    marks = np.clip((12 * rows["true_score"] + 15 + rng.normal(size=len(rows)) * 4).round(), 0, 100)
+    given = some(rows.assign(score=marks), 120)
+    given = replace(given, scale=Scale(0, 100))
+    made = report.make(given, features(given, rows, noise=0.2), FAST._replace(promise=promise))
+    assert told in words.guarantee(made)
+    text, found = page.render(made, files={}, done=[]), label.scores(made, PLAN)
+    assert "nan" not in re.sub(r"base64,\S+", "", text) and found["score"].between(0, 100).all()
+    blank = found["human"].isna()
+    assert np.corrcoef(found["score"][blank], marks[blank])[0, 1] > 0.8 and found["score"][blank].nunique() > 20
 
 
 def test_fine_tuning_is_judged_on_the_same_folds(tiny_models, rows, tmp_path, monkeypatch):

@@ -120,11 +120,11 @@ def test_traits_and_groups_come_from_the_same_features(several):
     raters = repeat_draws.raters(here, several, 0.05)
     assert raters.groupby("labels")["seed"].nunique().to_dict() == {"human": 12, "teacher": 12, "cyborg": 12, "full": 1}
     assert len(raters) == 37 * 200
-    from cyborg_utils.study import bias
+    from cyborg_utils.study import bias, sentences
 
     how = {"groups": ["groups.g"], "scale": SCALE, "limit": 0.1, "min_group": 10, **OPTIONS}
-    told = repeat_draws.verdicts(bias.smd_table(raters, **how))
-    assert told.count("of 2 judged groups") == 4
+    told = sentences.treated(bias.smd_table(raters, **how), "labels")
+    assert told.count("of 2 groups") == 4
 
 
 def test_the_headline_has_the_numbers_of_its_tables(several):

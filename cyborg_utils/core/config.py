@@ -94,6 +94,11 @@ class Study:
         return tuple(file.stem for file in paths.notebooks() if file.stem[3:] in self.extras)
 
     @property
+    def half_scored(self) -> bool:
+        """Does the study keep essays without a score? Then it has only notebook 01 and those beyond the paper."""
+        return self.sections["prepare_data"]["options"].get("unscored") == "keep"
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """All seeds of the grid, ascending; the `full` Student is trained once for each."""
         return tuple(sorted({run.seed for run in self.runs}))
@@ -132,6 +137,8 @@ def load(profile: str) -> Study:
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else paths.params_file(profile)
     if not path.is_file():
         known = ", ".join(profiles())
+        if (other := path.with_suffix(".yml")) != path and other.is_file():
+            raise CyborgError(f"{paths.shown(path)}: no such study, but {other.name} is there. Rename it to {path.name}.")
         raise CyborgError(f"{paths.shown(path)}: no such study. Known profiles: {known}. Copy one of them to start your own.")
     try:
         content = StudyFile.model_validate(_read(path))
@@ -239,8 +246,9 @@ def _read(path: Path) -> Any:
         content = yaml.safe_load(text)
     # Besides YAMLError: dates such as 2024-13-45, numbers of 5,000 digits, `!!bool perhaps`, `!!timestamp soon`, 10,000 `[`.
     except (yaml.YAMLError, OSError, ValueError, OverflowError, KeyError, AttributeError, RecursionError) as error:
+        colon = " Put words with a colon into quotation marks." if "mapping values are not allowed" in str(error) else ""
         raise CyborgError(
-            f"{paths.shown(path)}: not readable as YAML: {str(error)[:500]}. Mend it, or save it as UTF-8."
+            f"{paths.shown(path)}: not readable as YAML: {str(error)[:500]}. Mend it, or save it as UTF-8.{colon}"
         ) from error
     if twice:
         raise CyborgError("\n".join(f"{paths.shown(path)}: {place}. Keep one of them." for place in twice[:SHOWN]))
@@ -289,7 +297,10 @@ def _explain(mistake: Mapping[str, Any]) -> str:
             float(value)
             hint = ' YAML reads a number such as 2e-5 as text: write "2.0e-05".'
         except ValueError:
-            pass
+            if value.endswith("%") and value[:-1].strip().replace(".", "", 1).isdigit():
+                hint = f" Write {float(value[:-1]) / 100:g}."
+            elif "scale" in place:
+                hint = " A scale has numbers: what letters stand for is said in options.labels, such as {A: 6, B: 5}."
     message = WORDS[kind].format(**told) if kind in WORDS else f"{told['value']}: {mistake['msg']}"
     return f"{'.'.join(place) or 'top level'}: {message}.{hint}"
 

@@ -340,7 +340,9 @@ class LabelYourEssays(Section):
     beyond_paper = True
     share: Share = optional(0.10, "share of the essays that keep their score, where all of them have one")
     minutes: Positive = optional(30.0, "how long reading all essays may take; the Teacher follows from it")
-    teacher: str = optional("", "a language model in place of the plan's: a name, a folder, or a hub id @ revision")
+    teacher: str = optional(
+        "", "a language model in place of the plan's: a name, folder or hub id @ revision; study: the study's own"
+    )
     encoder: str = optional("", "an encoder in place of the default one")
     by: Literal["teacher", "student"] = optional("teacher", "whose scores the essays get")
     promise: Literal["adjacent", "exact", "error"] = optional("adjacent", "what must hold for essays that no person scores")

@@ -29,7 +29,6 @@ from cyborg_utils.models.prompt import Prompt, rubric
 from cyborg_utils.stats import metrics
 from cyborg_utils.stats.calibration import MeanSdMatch
 from cyborg_utils.stats.comparisons import across_seeds
-from cyborg_utils.stats.fairness import SIGNS
 from cyborg_utils.study import arms, bias
 
 BLOCKS = {  # arm -> blocks of features; `cyborg` is a Student like `human`
@@ -414,19 +413,3 @@ def smd_table(raters: pd.DataFrame, **how: Any) -> pd.DataFrame:
     """`bias.smd_table` of the draws, with the columns that notebook 06 keeps."""
     table = bias.smd_table(raters, **how)
     return table[[name for name in bias.SMD_COLUMNS if name in table]]
-
-
-def verdicts(table: pd.DataFrame) -> str:
-    """By arm, the groups that are biased beyond the limit, with their SMD and interval (`bias.smd_table`)."""
-    lines = []
-    for labels, part in table.groupby("labels", sort=False):
-        judged = part[(part["attribute"] != "all") & part["verdict"].isin(SIGNS)]
-        named = [
-            f"{row.attribute} {row.group} {row.smd:+.2f} [{row.smd_low:+.2f}, {row.smd_high:+.2f}]"
-            for row in judged[judged["verdict"] == "biased"].itertuples()
-        ]
-        counts = ", ".join(f"{int((judged['verdict'] == name).sum())} {name}" for name in SIGNS)
-        lines.append(
-            f"- **{labels}**: of {len(judged)} judged groups {counts}" + (f"; biased: {'; '.join(named)}." if named else ".")
-        )
-    return "\n".join(lines)

@@ -178,6 +178,8 @@ def more_scores(
     ax.plot(line["n"], line["qwk"], color=look.color, lw=1)
     ax.axvline(forecast["n"].iloc[0], color=FAINT, lw=0.8, ls=":")
     counts_axis(ax, line["n"].to_numpy(), [f"{n:,.0f}" for n in line["n"]])
+    shown = min(0.0, line["qwk"].min(), forecast["low"].min())  # ends of intervals from few essays may lie far below
+    ax.set_ylim(bottom=max(shown, ax.get_ylim()[0]))
     ax.yaxis.set_major_locator(ticks(6))
     ax.set(xlabel="Human scores that the Teacher learns from", ylabel="QWK", title=title)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)

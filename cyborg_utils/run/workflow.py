@@ -21,7 +21,12 @@ from cyborg_utils.study import artefacts, summary
 
 
 def steps(study: config.Study, *, tables: bool = False) -> list[str]:
-    """Every execution of a notebook, by the name of its copy; with `tables` only those without a model."""
+    """Every execution of a notebook, by the name of its copy; with `tables` only those without a model.
+
+    The paper's experiment compares with human scores of all essays, so a half-scored study has no notebooks 02 to 06.
+    """
+    if study.half_scored:
+        return ["01_prepare_data", *(() if tables else study.beyond)]
     models = [
         f"{name}_{run.name}" for run in study.runs for name in ("02_finetune_teacher", "03_label_essays", "04_train_student")
     ]
@@ -65,9 +70,11 @@ def command(
     snakefile = paths.CHECKOUT / "Snakefile"
     known = freshness.kept(profile) if keep else []
     known += freshness.left_out(profile, known)
-    targets = [f"done/{step}.json" for step in steps(config.load(profile), tables=tables) if step not in known]
+    study = config.load(profile)
+    targets = [f"done/{step}.json" for step in steps(study, tables=tables) if step not in known]
+    targets += [] if study.half_scored else ["html/index.html"]
     call = [sys.executable, "-m", "snakemake", *targets]
-    call += ["html/index.html", "--snakefile", str(snakefile), "--directory", str(paths.build(profile))]
+    call += ["--snakefile", str(snakefile), "--directory", str(paths.build(profile))]
     gpus = 1 if cluster else max(1, len(devices.visible()))
     wishes = [*(["tables=1"] if tables else []), *([f"keep={','.join(known)}"] if known else [])]
     wishes += [f"gpus={gpus}"] if gpus > 1 else []
@@ -142,7 +149,8 @@ def _stamps(profile: str) -> dict[str, int]:
 
 def _tell(profile: str, new: list[str], seconds: float) -> None:
     """Print what each notebook with new steps took; then, in three lines, what was done, what was found, and where it is."""
-    where = f"Look at {paths.shown(paths.build(profile, 'html', 'index.html'))}"
+    page = ("label", "page.html") if config.load(profile).half_scored else ("html", "index.html")
+    where = f"Look at {paths.shown(paths.build(profile, *page))}"
     done, found = summary.in_short(profile) or ("", "")
     if not new:
         print("\n".join(filter(None, [f"Nothing to do: every notebook of the study {profile!r} is up to date.", found, where])))

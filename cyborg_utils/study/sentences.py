@@ -17,6 +17,7 @@ from cyborg_utils.core.config import Study
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data.corpora import Prepared
 from cyborg_utils.plots.style import label
+from cyborg_utils.stats.fairness import SIGNS
 from cyborg_utils.study import arms
 
 RECAPS = Path(__file__).with_name("recaps.yaml")
@@ -26,6 +27,34 @@ def recap(notebook: str, found: str) -> str:
     """The three lines at a notebook's end: what was asked, what came out, what to doubt. Only `found` has numbers."""
     fixed = yaml.safe_load(RECAPS.read_text(encoding="utf-8"))[notebook]
     return f"- **Asked.** {fixed['asked']}\n- **Found.** {found}\n- **Doubt.** {fixed['doubt']}"
+
+
+def cell(value: object, form: str = ".2f") -> str:
+    """A table's cell: a number in this format, with a real minus; "–" where there is none; words as they are."""
+    if value is None or value != value:
+        return "–"
+    return format(value, form).replace("-", "−") if form and not isinstance(value, str) else str(value)
+
+
+def treated(by_group: pd.DataFrame, by: str) -> str:
+    """How many groups of writers each machine treats differently, a line for each value of the column `by`.
+
+    The other columns are those of `fairness.smd_by_group`.
+    """
+    lines = []
+    for name, rows in by_group.groupby(by, sort=False):
+        rows = rows[(rows["attribute"] != "all") & rows["verdict"].isin(SIGNS)]
+        counts, biased = rows["verdict"].value_counts(), rows[rows["verdict"] == "biased"]
+        most = ""
+        if len(biased):
+            worst = biased.loc[biased["smd"].abs().idxmax()]
+            ends = f"[{worst['smd_low']:+.2f}, {worst['smd_high']:+.2f}]"
+            most = f" (most: {worst['attribute']} = {worst['group']}, {worst['smd']:+.2f} {ends})"
+        lines.append(
+            f"- **{name}**: of {len(rows)} group{'' if len(rows) == 1 else 's'} {len(biased)} treated differently{most}, "
+            f"{counts.get('not biased', 0)} not, {counts.get('undecided', 0)} cannot be told."
+        )
+    return "\n".join(lines)
 
 
 # ---------------------------------------------------------------- 00 overview

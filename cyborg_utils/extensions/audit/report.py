@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from cyborg_utils.core import paths, provenance
 from cyborg_utils.core.atomic import write
 from cyborg_utils.extensions.audit import judgement, machines, rules
 from cyborg_utils.stats.fairness import NOT_RECORDED, SIGNS
-from cyborg_utils.study import artefacts
+from cyborg_utils.study import artefacts, sentences
 
 VERSION = 1  # of the JSON's layout
 PAGE, DATA = "report.html", "audit.json"
@@ -92,9 +91,9 @@ def write_files(
     template = Path(__file__).with_suffix(".html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
-        "number": _number,
-        "signed": lambda value: _number(value, "+.2f"),
-        "three": lambda v: _number(v, "+.3f"),
+        "number": sentences.cell,
+        "signed": lambda value: sentences.cell(value, "+.2f"),
+        "three": lambda value: sentences.cell(value, "+.3f"),
     }
     names = [one["name"] for one in found["machines"]]
     criteria = [(row["criterion"], row["threshold"]) for row in found["machines"][0]["thresholds"]]
@@ -139,7 +138,3 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 def _embedded(picture: Path, alt: Path) -> dict[str, str]:
     code = base64.b64encode(picture.read_bytes()).decode("ascii")
     return {"src": f"data:image/png;base64,{code}", "alt": alt.read_text(encoding="utf-8").strip()}
-
-
-def _number(value: float | None, form: str = ".2f") -> str:
-    return "–" if value is None or math.isnan(value) else format(value, form).replace("-", "−")

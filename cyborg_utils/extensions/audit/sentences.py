@@ -20,7 +20,7 @@ from cyborg_utils.extensions.audit.judgement import (
     no_second,
 )
 from cyborg_utils.stats import metrics, power, true_score
-from cyborg_utils.stats.fairness import NOT_RECORDED, SIGNS
+from cyborg_utils.stats.fairness import NOT_RECORDED
 
 FLATTERS = 0.05  # QWK by which pooling must exceed the mean within prompts to be said to flatter
 
@@ -194,22 +194,8 @@ def can_be_cleared(table: pd.DataFrame, *, smd_limit: float) -> str:
 
 def of_machines(found: Mapping[str, pd.DataFrame]) -> str:
     """What several machines were found to do: `treated`, `compared` and `changed`, a paragraph each (`machines.audit`)."""
-    return "\n\n".join([treated(found["machines_smd"]), compared(found["comparisons"]), changed(found["changes"])])
-
-
-def treated(by_group: pd.DataFrame) -> str:
-    """How many groups each machine treats differently, a line a machine, from `machines.by_group`."""
-    lines = []
-    for name, rows in by_group.groupby("machine", sort=False):
-        rows = rows[(rows["attribute"] != "all") & rows["verdict"].isin(SIGNS)]
-        counts, biased = rows["verdict"].value_counts(), rows[rows["verdict"] == "biased"]
-        worst = biased.loc[biased["smd"].abs().idxmax()] if len(biased) else None
-        most = "" if worst is None else f" (most: {worst['attribute']} = {worst['group']}, {worst['smd']:+.2f})"
-        lines.append(
-            f"- **{name}**: of {count(len(rows), 'group')} {len(biased)} treated differently{most}, "
-            f"{counts.get('not biased', 0)} not, {counts.get('undecided', 0)} cannot be told."
-        )
-    return "\n".join(lines)
+    said = [treated(found["machines_smd"], "machine"), compared(found["comparisons"]), changed(found["changes"])]
+    return "\n\n".join(said)
 
 
 def compared(table: pd.DataFrame) -> str:

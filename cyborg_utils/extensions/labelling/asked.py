@@ -16,9 +16,10 @@ from cyborg_utils.extensions.labelling import plan, words
 from cyborg_utils.extensions.labelling.essays import Essays
 from cyborg_utils.extensions.labelling.label import PAGE, SCORES, Task
 from cyborg_utils.extensions.labelling.report import Report, Settings
-from cyborg_utils.models import prompt
+from cyborg_utils.models import prompt, states
 
 SECTION = "label_your_essays"  # of a study file
+STUDY = "study"  # as teacher: the study's own
 
 
 def of_file(file: Path, options: Mapping[str, Any], reading: Mapping[str, Any]) -> Essays:
@@ -41,7 +42,11 @@ def task(options: Mapping[str, Any]) -> Task:
             raise CyborgError(f"--{name} {options[name]:g}: makes no sense.")
     settings = Settings(promise=(kind, number), sure=options["sure"], by=options["by"], following=options["following"])
     return Task(
-        options["minutes"], _rubric(options["rubric"]), options["teacher"], fine_tune=options["fine_tune"], settings=settings
+        options["minutes"],
+        _rubric(options["rubric"]),
+        plan.candidates(options["teacher"]),
+        fine_tune=options["fine_tune"],
+        settings=settings,
     )
 
 
@@ -49,8 +54,8 @@ def of_study(profile: str) -> Essays:
     """The essays of a study's table, those without a score among them."""
     study = config.load(profile)
     data = study.section("prepare_data")
-    if data["corpus"] == "table":
-        data = data | {"options": data["options"] | {"unscored": "keep"}}
+    if data["corpus"] == "table":  # every scored essay counts, whatever the study sets aside
+        data = data | tables.READ | {"options": data["options"] | {"unscored": "keep"}}
     source = ", ".join(path.name for path in corpora.sources(data)) or data["corpus"]
     return tables.of(corpora.build(data), study.scale, source)
 
@@ -58,13 +63,17 @@ def of_study(profile: str) -> Essays:
 def task_of_study(profile: str) -> Task:
     """The task of a study's section `label_your_essays`, or its defaults."""
     study = config.load(profile)
-    data, section = study.section("prepare_data"), study.section(SECTION)
+    return of_section(study.section(SECTION), study)
+
+
+def of_section(section: Mapping[str, Any], study: config.Settings) -> Task:
+    """A task of a study, with the parameters of notebook 15.
+
+    Teacher `study` and the study's first Student read as they do in the study, so that their states are there already. Raises
+    CyborgError where the study's Teacher is fine-tuned.
+    """
+    data = study.section("prepare_data")
     rubric = prompt.rubric(data["corpus"], data["score"], data["options"])
-    return of_section(section, rubric)
-
-
-def of_section(section: Mapping[str, Any], rubric: str = "") -> Task:
-    """A task with the parameters of notebook 15."""
     if not section:
         return Task(rubric=rubric)
     names = {"sure": "sure", "interval": "interval", "confidence": "confidence", "by": "by", "following": "following"}
@@ -78,8 +87,17 @@ def of_section(section: Mapping[str, Any], rubric: str = "") -> Task:
     settings = Settings(
         promise=(section["promise"], section["promised"]), **{ours: section[theirs] for ours, theirs in names.items()}
     )
-    pupil = replace(plan.STUDENT, model=section["encoder"]) if section["encoder"] else plan.STUDENT
-    return Task(section["minutes"], rubric, section["teacher"], pupil, section["fine_tune"], settings)
+    pupil, known, teachers = plan.STUDENT, None, plan.TEACHERS
+    if section["teacher"] == STUDY:
+        own, theirs = study.section("finetune_teacher"), study.section("train_student")
+        if own["method"] != "frozen":
+            raise CyborgError(f"{SECTION}: teacher {STUDY} needs a frozen one. Set finetune_teacher: {{method: frozen}}.")
+        known = states.Reading(own["model"], tuple(own["layers"]), own["max_tokens"], rubric=own["rubric"])
+        pupil = replace(pupil, model=theirs["models"][0], max_tokens=theirs["max_tokens"])
+    else:
+        teachers = plan.candidates(section["teacher"])
+    pupil = replace(pupil, model=section["encoder"]) if section["encoder"] else pupil
+    return Task(section["minutes"], rubric, teachers, known, pupil, section["fine_tune"], settings)
 
 
 def folder_name(file: Path) -> str:

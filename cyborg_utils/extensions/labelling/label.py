@@ -35,11 +35,13 @@ WHO = ("human", "machine", "person")  # gave the score; may leave it; should giv
 
 @dataclass(frozen=True)
 class Task:
-    """What a person asks for. `teacher`: a model's name or folder, in place of the plan's candidates; `rubric`: its text."""
+    """What a person asks for. `teachers`: the plan's candidates; `known`: a reading whose states are there, in their place;
+    `rubric`: its text."""
 
     minutes: float = 30.0
     rubric: str = ""
-    teacher: str = ""
+    teachers: tuple[states.Reading, ...] = plans.TEACHERS
+    known: states.Reading | None = None
     student: student.Settings = plans.STUDENT
     fine_tune: bool = False
     settings: Settings = field(default_factory=Settings)
@@ -52,9 +54,7 @@ def label(essays: Essays, out: Path, task: Task = Task(), *, name: str) -> Repor
     """
     started, build = time.monotonic(), paths.build(name)
     check_folder(out)
-    teachers = (plans.fixed(task.teacher),) if task.teacher else plans.TEACHERS
-    options = {"minutes": task.minutes, "rubric": task.rubric, "teachers": teachers, "pupil": task.student}
-    plan = plans.make(essays, **options, file=build / "plan.json")
+    plan = plan_of(essays, task, build / "plan.json")
     print(plan.told(len(essays.frame)), flush=True)
     features = machines.features(essays, plan, rubric=task.rubric)
     report = reports.make(essays, features, task.settings)
@@ -62,7 +62,7 @@ def label(essays: Essays, out: Path, task: Task = Task(), *, name: str) -> Repor
     if task.fine_tune:
         pupils[TUNED] = students.fine_tuned(report, features, task.student, folder=build / "students")
     table, told = scores(report, plan), " ".join(one.told for one in pupils.values()).strip()
-    done = [plan.told(len(essays.frame)).replace("\n", ";"), f"{time.monotonic() - started:.0f} seconds in all, {machine()}"]
+    done = [*plan.told(len(essays.frame)).splitlines(), f"{time.monotonic() - started:.0f} seconds in all, {machine()}"]
     with atomic.folder(out) as making:
         table.to_csv(making / SCORES, index=False, lineterminator="\n")
         if Path(essays.source).suffix.lower() in (".xlsx", ".xlsm"):
@@ -80,6 +80,14 @@ def label(essays: Essays, out: Path, task: Task = Task(), *, name: str) -> Repor
         text = page.render(report, files=contents(out, pupils), done=done, fine_tuned=told)
         (making / PAGE).write_text(text, encoding="utf-8")
     return report
+
+
+def plan_of(essays: Essays, task: Task, file: Path) -> plans.Plan:
+    """The plan, kept in `file`. Where states are there already, nothing is measured."""
+    if task.known:
+        return plans.Plan(task.known, task.student, task.minutes)
+    options = {"minutes": task.minutes, "rubric": task.rubric, "teachers": task.teachers, "pupil": task.student}
+    return plans.make(essays, **options, file=file)
 
 
 def check_folder(out: Path) -> None:

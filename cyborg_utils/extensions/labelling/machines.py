@@ -98,6 +98,10 @@ class CrossFitted:
     final: dict[str, Machine]
     labels: np.ndarray
 
+    @property
+    def folds(self) -> int:
+        return int(self.fold.max()) + 1
+
 
 def cut(essays: Essays, *, folds: int = FOLDS, seed: int = 1, alone: int = ALONE) -> np.ndarray:
     """The fold of each scored essay, (n,): at random within the order of scores; copies of a text stay together, and up to

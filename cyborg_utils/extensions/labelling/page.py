@@ -8,7 +8,6 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import pandas as pd
@@ -20,8 +19,7 @@ from cyborg_utils.extensions.labelling import words
 from cyborg_utils.extensions.labelling.report import Report
 from cyborg_utils.plots import curves, distributions, forest_plots, group_plots
 from cyborg_utils.stats import metrics
-
-EMPTY = "–"  # of a table's cell without a number
+from cyborg_utils.study.sentences import cell
 
 
 def render(report: Report, *, files: dict[str, str], done: Sequence[str], fine_tuned: str = "") -> str:
@@ -62,7 +60,7 @@ def tables(report: Report) -> dict[str, Markup]:
                 "adjacent": ".0%",
                 "r": ".3f",
                 "rmse": ".2f",
-                "smd": "+.2f",
+                "smd": "+z.2f",
             },
         ),
         "differences": table(
@@ -70,9 +68,9 @@ def tables(report: Report) -> dict[str, Markup]:
             {
                 "system": "",
                 "baseline": "",
-                "difference": "+.3f",
-                "low": "+.3f",
-                "high": "+.3f",
+                "difference": "+z.3f",
+                "low": "+z.3f",
+                "high": "+z.3f",
                 "equivalence": "",
             },
         ),
@@ -84,9 +82,9 @@ def tables(report: Report) -> dict[str, Markup]:
                 "n": ",.0f",
                 "human_mean": ".2f",
                 "machine_mean": ".2f",
-                "smd": "+.2f",
-                "smd_low": "+.2f",
-                "smd_high": "+.2f",
+                "smd": "+z.2f",
+                "smd_low": "+z.2f",
+                "smd_high": "+z.2f",
                 "verdict": "",
             },
         ),
@@ -135,7 +133,7 @@ def table(frame: pd.DataFrame, columns: dict[str, str]) -> Markup:
     head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in columns)
     rows = []
     for row in frame.to_dict("records"):
-        rows.append("".join(f"<td>{html.escape(_cell(row[name], form))}</td>" for name, form in columns.items()))
+        rows.append("".join(f"<td>{html.escape(cell(row[name], form))}</td>" for name, form in columns.items()))
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return Markup(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
 
@@ -152,9 +150,3 @@ def picture(drawn: tuple[Figure, str]) -> Markup:
 def marked(text: str) -> Markup:
     """Words between ** become bold; everything else is escaped."""
     return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", html.escape(text)))
-
-
-def _cell(value: Any, form: str) -> str:
-    if value is None or value != value:
-        return EMPTY
-    return format(value, form) if form and not isinstance(value, str) else str(value)

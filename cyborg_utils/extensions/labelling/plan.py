@@ -50,6 +50,8 @@ class Plan:
 
     def told(self, essays: int) -> str:
         """The plan in words, with what more time would buy."""
+        if not self.candidates:
+            return f"Plan for {essays:,} essays: {Candidate(self.teacher, 0).name}, as in the study."
         lines = [f"Plan for {essays:,} essays in {self.minutes:g} minutes (by the pace of this machine just now):"]
         for one in self.candidates:
             chosen = "  <- this one" if one.reading == self.teacher else ""
@@ -101,9 +103,9 @@ def make(
     return plan
 
 
-def fixed(model: str) -> states.Reading:
-    """The only candidate, where a person names a Teacher."""
-    return states.Reading(model, (), 448, rubric=True)
+def candidates(model: str) -> tuple[states.Reading, ...]:
+    """The Teachers to choose from: the only one, where a person names its model."""
+    return (states.Reading(model, (), 448, rubric=True),) if model else TEACHERS
 
 
 def template_of(scale: Scale, rubric: str = "") -> prompt.Prompt:

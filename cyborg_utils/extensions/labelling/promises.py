@@ -48,7 +48,7 @@ class Wish(NamedTuple):
                 f"promise {kind} {value:g}: give adjacent or exact with a share below 1, or error with points above 0."
             )
         if kind == "error":
-            return cls(kinds[kind], value / scale.step, f"a mean error of at most {value:g} points")
+            return cls(kinds[kind], value / scale.step, f"a mean error of at most {value:.3g} points")
         words = f"{'exact or adjacent' if kind == 'adjacent' else 'exact'} on at least {value:.0%}"
         return cls(kinds[kind], 1 - value, words)
 

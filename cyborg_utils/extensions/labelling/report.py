@@ -88,7 +88,7 @@ def make(essays: Essays, features: Features, settings: Settings = DEFAULT) -> Re
     level = essays.scale.level(judged[TEACHER].score)
     how = {"resamples": settings.resamples, "confidence": settings.confidence, "seed": settings.seed}
     given = {name: one.level for name, one in judged.items()}
-    differences = pd.DataFrame([_contrast(level, given, *pair, **how) for pair in PAIRS])
+    differences = pd.DataFrame([_contrast(level, given, *pair, folds=cross.folds, **how) for pair in PAIRS])
     return Report(
         essays,
         settings,
@@ -140,17 +140,23 @@ def against(report: Report, true: np.ndarray) -> pd.DataFrame:
 
 def _agreement(level: np.ndarray, cross: CrossFitted, essays: Essays, given: dict[str, np.ndarray], **how) -> pd.DataFrame:
     table = comparisons.intervals(level, given, scale=essays.scale, **how)
+    ends = (table["qwk"], table["low"], table["high"])
+    table["low"], table["high"] = comparisons.cross_fitted(*ends, folds=cross.folds, bounds=metrics.BOUNDS["qwk"])
     score = essays.frame["score"].to_numpy()[essays.scored]
     rest = [metrics.agreement_metrics(score, cross.value[name], essays.scale) for name in table["system"]]
     return table.assign(**{name: [one[name] for one in rest] for name in ("exact", "adjacent", "r", "rmse", "smd")})
 
 
-def _contrast(level: np.ndarray, given: dict[str, np.ndarray], system: str, baseline: str, **how) -> dict[str, Any]:
+def _contrast(
+    level: np.ndarray, given: dict[str, np.ndarray], system: str, baseline: str, *, folds: int, **how
+) -> dict[str, Any]:
     """A difference in QWK on the same essays, with its paired interval, and whether it is within `MARGIN`."""
     found = comparisons.contrast(level, {1: given[system]}, {1: given[baseline]}, margin=MARGIN, **how)
-    shown = {name: found[name] for name in ("difference", "low", "high")}
-    alike = comparisons.equivalence(found["tost_low"], found["tost_high"], margin=MARGIN)
-    return {"system": system, "baseline": baseline, **shown, "equivalence": alike}
+    apart = found["difference"]
+    low, high = map(float, comparisons.cross_fitted(apart, found["low"], found["high"], folds=folds))
+    tost = comparisons.cross_fitted(apart, found["tost_low"], found["tost_high"], folds=folds)
+    alike = comparisons.equivalence(*map(float, tost), margin=MARGIN)
+    return {"system": system, "baseline": baseline, "difference": apart, "low": low, "high": high, "equivalence": alike}
 
 
 def _groups(essays: Essays, cross: CrossFitted, settings: Settings) -> pd.DataFrame:

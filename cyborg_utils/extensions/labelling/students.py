@@ -19,6 +19,7 @@ from cyborg_utils.extensions.scoring import advisory_flags, bundle
 from cyborg_utils.models import student, trials
 from cyborg_utils.stats.bootstrap import paired_bootstrap
 from cyborg_utils.stats.calibration import MeanSdMatch
+from cyborg_utils.stats.comparisons import cross_fitted
 
 FOLDS = 3
 LABELS = "cyborg-soft"  # the Teacher's guesses, unrounded
@@ -67,11 +68,10 @@ def fine_tuned(report: Report, features: Features, settings: student.Settings, *
         tuned[held] = MeanSdMatch.fit(target=score[~held], values=raw[~held]).apply(raw[held])
     level, how = scale.level(score), {"seed": seed, "resamples": report.settings.resamples}
     gain = paired_bootstrap(level, scale.nearest(tuned), scale.nearest(plain), **how)
-    worth = (
-        "**It was worth it**" if gain.low > 0 else "**It was not worth it**" if gain.high < 0 else "**Not shown to be worth it**"
-    )
+    low, high = cross_fitted(*gain, folds=FOLDS)
+    worth = "**It was worth it**" if low > 0 else "**It was not worth it**" if high < 0 else "**Not shown to be worth it**"
     told = (
-        f"Fine-tuning the Student: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] QWK against the frozen one "
+        f"Fine-tuning the Student: {gain.value:+.3f} [{low:+.3f}, {high:+.3f}] QWK against the frozen one "
         f"({FOLDS} folds, both on the same Cyborg Data). {worth}."
     )
     return Pupil(_on_everything(report, settings, folder), raw, told)

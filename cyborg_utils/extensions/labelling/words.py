@@ -6,11 +6,13 @@ import math
 
 import pandas as pd
 
+from cyborg_utils.core.config import MOST_LEVELS
 from cyborg_utils.data import files
 from cyborg_utils.extensions.labelling.machines import HUMAN, STUDENT, TEACHER, WITHOUT
 from cyborg_utils.extensions.labelling.promises import FALSE_SUSPECTS, LEAST_SHARE
 from cyborg_utils.extensions.labelling.report import CONDITION, NAMES, Report
 from cyborg_utils.stats import conformal
+from cyborg_utils.study.sentences import cell
 
 DRAWN = {TEACHER: "Teacher", STUDENT: "Student", HUMAN: "Student, human scores only", WITHOUT: "no language model"}
 SHORT = {TEACHER: "the Teacher", STUDENT: "the Student", HUMAN: "the Student on human scores alone", WITHOUT: "ridge"}
@@ -43,23 +45,27 @@ def practice(report: Report) -> str:
 
 def guarantee(report: Report) -> str:
     """Which essays the machine may score, or why none can be promised."""
-    found = report.guarantee
+    found, scale = report.guarantee, report.essays.scale
     aim, sure = found.wish.words, f"{found.sure:.0%} confidence"
     if found.made.share:
         which = (
             "all essays" if math.isinf(found.made.threshold) else f"the {found.made.share:.0%} of essays of which it is surest"
         )
         return f"Guarantee: the machine may score {which}: {aim} of them, with {sure}, **on essays like the scored ones**."
+    points = scale.size > MOST_LEVELS and found.wish.risk != "absolute error"
+    wide = (
+        f" On {scale.size} scores, ask for a mean error: --promise error {(scale.high - scale.low) / 20:.1g}." if points else ""
+    )
     if found.n < found.needed:
         least = math.ceil(found.needed / LEAST_SHARE)
         return (
             f"Guarantee: **none yet**. To promise {aim} with {sure} takes {found.needed} human scores even if not one is "
             f"missed, and "
-            f"{least} for the surer half of the essays; there are {found.n}."
+            f"{least} for the surer half of the essays; there are {found.n}.{wide}"
         )
     return (
         f"Guarantee: **none**. On the surest essays tried, the bound that holds with {sure} is {found.made.bound:.3g} where "
-        f"{found.wish.target:.3g} was asked for ({aim}). A weaker promise (--promise), or more human scores, may bring one."
+        f"{found.wish.target:.3g} was asked for ({aim}). A weaker promise (--promise), or more human scores, may bring one.{wide}"
     )
 
 
@@ -201,4 +207,5 @@ def _interval(row: pd.Series, value: str) -> str:
 
 
 def _difference(row: pd.Series) -> str:
-    return f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+    value, low, high = (cell(row[name], "+z.3f") for name in ("difference", "low", "high"))
+    return f"{value} [{low}, {high}]"
