@@ -20,7 +20,8 @@ from cyborg_utils.extensions.audit.judgement import (
     no_second,
 )
 from cyborg_utils.stats import metrics, power, true_score
-from cyborg_utils.stats.fairness import NOT_RECORDED
+from cyborg_utils.stats.fairness import NOT_RECORDED, SIGNS
+from cyborg_utils.study.sentences import treated
 
 FLATTERS = 0.05  # QWK by which pooling must exceed the mean within prompts to be said to flatter
 
