@@ -86,14 +86,16 @@ def test_training_lowers_u_s_loss_and_is_what_is_saved(trained, essays, settings
     errors = [((guess - human)[:SIZE] ** 2).mean() for guess in (before, after)]
     assert errors[1] < 0.9 * errors[0]
     beside = tuned_teacher._Network(ridge)  # LoRA not merged
-    missing = beside.load_state_dict({name: value for name, value in load_file(folder / "adapter" / "tuned.safetensors").items()})
+    missing = beside.load_state_dict(load_file(folder / "adapter" / "tuned.safetensors"))
     assert not missing.missing_keys
     np.testing.assert_allclose(beside.guesses(rows)[:, 0], after, atol=1e-4)
     given = [teachers.score(folder, essays, TEMPLATE) for _ in range(2)]
     assert given[0].equals(given[1])
     np.testing.assert_allclose(given[0]["expected"][SIZE:], loaded.scorers[""].line.apply(after)[SIZE:], atol=1e-6)
     assert np.allclose(given[0].filter(regex=r"^p_\d$").sum(axis=1), 1)
-    assert "| 2" in (folder / "adapter" / "README.md").read_text().replace("  ", "") and teacher.saved(folder / "adapter")[0] == settings
+    shown = curve.iloc[2][["train_loss", "qwk", "r", "smd", "loss"]].map("{:.3f}".format)
+    card = (folder / "adapter" / "README.md").read_text().replace(" ", "").splitlines()
+    assert card[-1] == f"|2.000|{'|'.join(shown)}|" and teacher.saved(folder / "adapter")[0] == settings
 
 
 def test_what_it_says_of_u_comes_from_networks_that_had_not_seen_it(essays, settings, tmp_path, monkeypatch):
@@ -109,7 +111,9 @@ def test_what_it_says_of_u_comes_from_networks_that_had_not_seen_it(essays, sett
     curve = made(essays, dataclasses.replace(settings, epochs=1), tmp_path)
     assert [len(held) for _, held, _ in seen] == [4, 4, 4, 4, 0] and not any(known & {*held} for known, held, _ in seen)
     assert len({ids for _, held, _ in seen for ids in held}) == SIZE == len(seen[-1][0])
-    guess = {ids: entry["guess"][at][0] for _, held, log in seen for entry in log if "guess" in entry for at, ids in enumerate(held)}
+    guess = {
+        ids: entry["guess"][at][0] for _, held, log in seen for entry in log if "guess" in entry for at, ids in enumerate(held)
+    }
     rows = tuned_teacher._rows(essays[:SIZE], settings, TEMPLATE)
     human, guess = essays["score"][:SIZE].to_numpy(), np.array([guess[tuple(row["ids"])] for row in rows])
     given = teachers.score(tmp_path, essays[:SIZE], TEMPLATE)
@@ -149,7 +153,11 @@ def test_a_finished_run_is_not_repeated_and_another_is(trained, essays, settings
     monkeypatch.setattr(tuned_teacher, "_Network", lambda *_: pytest.fail("trained again"))
     pd.testing.assert_frame_equal(made(essays, settings, folder), curve, rtol=1e-9)
     other = essays.assign(level=essays["level"].replace({2: 3}))
-    for call in ((other, settings), (essays, dataclasses.replace(settings, epochs=3)), (essays, dataclasses.replace(settings, rubric=True))):
+    for call in (
+        (other, settings),
+        (essays, dataclasses.replace(settings, epochs=3)),
+        (essays, dataclasses.replace(settings, rubric=True)),
+    ):
         with pytest.raises(pytest.fail.Exception):
             made(*call, folder)
 

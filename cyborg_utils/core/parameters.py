@@ -105,11 +105,13 @@ class FinetuneTeacher(Section):
     quantization: Literal["none", "nf4"] = optional("none", 'or "nf4": QLoRA, needs CUDA')
     attempts: Count = optional(3, "at most so many, where a fine-tuning fails: everyone gets the same score")
     method: Literal["lora", "frozen", "frozen-then-lora"] = optional(
-        "lora", "or frozen: ridge on middle layers, which needs model and max_tokens only; frozen-then-lora: trained from there"
+        "lora", "or frozen: ridge on middle layers, needs model and max_tokens only; frozen-then-lora: trained from there"
     )
     layers: Layers = optional([], "whose mean states a frozen Teacher reads; []: three from half of the way up")
     rubric: bool = optional(True, "a frozen Teacher reads the prompt before the essay; false: the bare essay, in less time")
-    lora_from: float = optional(0.0, "share of the layers, from below, that get no LoRA; with method lora they are computed only once", ge=0, lt=1)
+    lora_from: float = optional(
+        0.0, "share of the layers, from below, that get no LoRA; with method lora they are computed only once", ge=0, lt=1
+    )
     start_at: Literal["model", "human"] = optional("model", 'its own first answers; or "human": U\'s distribution of scores')
 
 

@@ -177,9 +177,7 @@ def micro_batch(saved: Saved, checkpointed: Saved, available: float, longest: in
     return max(longest, int((room - checkpointed.fixed) / checkpointed.per_token)), True
 
 
-def at_once(
-    config: Any, device: torch.device, adapted: LoraConfig, longest: int, *, large: bool, half: bool
-) -> tuple[int, bool]:
+def at_once(config: Any, device: torch.device, adapted: LoraConfig, longest: int, *, large: bool, half: bool) -> tuple[int, bool]:
     """Tokens of a micro-batch, and whether activations are recomputed in the backward pass (gradient checkpointing).
 
     Without a GPU a model of up to `LARGE` parameters takes the whole batch, and a larger one an essay at a time, recomputed.

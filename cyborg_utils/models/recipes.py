@@ -31,7 +31,7 @@ TEACHER = Recipe(
         *("models/teacher.py", "models/fine_tuning.py", "models/lora.py", "models/memory.py"),
         *("models/prompt.py", "models/prompts/*", *SHARED),
     ),
-    digest="6e55084fd80088b8",
+    digest="f80a52bb381a26c9",
 )
 UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
     version=1,
@@ -41,7 +41,7 @@ UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
 STUDENT = Recipe(
     version=2,
     files=("models/student.py", "models/ridge_head.py", *SHARED),
-    digest="855aa4a7c2489a07",
+    digest="e77290e15600d672",
 )
 PENALTY = Recipe(  # on top of STUDENT, for a Student with a mean constraint
     version=2,
@@ -56,17 +56,17 @@ RIDGE = Recipe(
 STATES = Recipe(
     version=1,
     files=("models/states.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="4fdcd1b57a04b411",
+    digest="277cf7b61584a9e4",
 )
 FROZEN = Recipe(  # a ridge regression on states; with them for a Teacher, and with STUDENT for its frozen heads
     version=1,
     files=("models/frozen.py", "models/frozen_teacher.py"),
-    digest="7bb55d301e2bd380",
+    digest="368ff3857495afa6",
 )
 TUNED = Recipe(  # on top of STATES and FROZEN, for a Teacher that is trained from there
     version=1,
     files=("models/tuned_teacher.py", "models/ridge_head.py", "models/lora.py", "models/memory.py"),
-    digest="",
+    digest="47d646f42fdb821d",
 )
 RECIPES = {
     "TEACHER": TEACHER,

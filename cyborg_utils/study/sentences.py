@@ -205,8 +205,7 @@ def teacher_curve(curve: pd.DataFrame, *, failed: float) -> str:
 
 
 def teacher_left_out(curve: pd.DataFrame, *, essays: int) -> str:
-    """Agreement on U of a frozen Teacher, and what training from there changed (`tuned_teacher.fit`), by guesses without the
-    essay's own score."""
+    """Agreement of a frozen Teacher on U left out, and what training from there changed (the curve of `tuned_teacher.fit`)."""
     first, last = curve.iloc[0], curve.iloc[-1]
     start = f"QWK = {first['qwk']:.3f}, r = {first['r']:.3f}"
     if len(curve) == 1:
@@ -216,8 +215,8 @@ def teacher_left_out(curve: pd.DataFrame, *, essays: int) -> str:
     told = "Both rose" if better else "**Both fell: here the frozen Teacher is the better one**" if worse else "They disagree"
     return (
         f"On the {essays} essays of U, by cross-fitting: {start} of the frozen Teacher, and QWK = {last['qwk']:.3f}, "
-        f"r = {last['r']:.3f} after {last['epoch']:.0f} epoch(s) of training from there, which are kept. {told}; on so few essays "
-        "a difference of some hundredths is within chance."
+        f"r = {last['r']:.3f} after {last['epoch']:.0f} epoch(s) of training from there, which are kept. {told}; on so few "
+        "essays a difference of some hundredths is within chance."
     )
 
 
