@@ -31,7 +31,7 @@ TEACHER = Recipe(
         *("models/teacher.py", "models/fine_tuning.py", "models/lora.py", "models/memory.py"),
         *("models/prompt.py", "models/prompts/*", *SHARED),
     ),
-    digest="f80a52bb381a26c9",
+    digest="57de927e0029e2ff",
 )
 UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
     version=1,
@@ -56,7 +56,7 @@ RIDGE = Recipe(
 STATES = Recipe(
     version=1,
     files=("models/states.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="277cf7b61584a9e4",
+    digest="eaea1bbed52d8018",
 )
 FROZEN = Recipe(  # a ridge regression on states; with them for a Teacher, and with STUDENT for its frozen heads
     version=1,
@@ -66,7 +66,7 @@ FROZEN = Recipe(  # a ridge regression on states; with them for a Teacher, and w
 TUNED = Recipe(  # on top of STATES and FROZEN, for a Teacher that is trained from there
     version=1,
     files=("models/tuned_teacher.py", "models/ridge_head.py", "models/lora.py", "models/memory.py"),
-    digest="47d646f42fdb821d",
+    digest="3147b2b9289a908b",
 )
 RECIPES = {
     "TEACHER": TEACHER,

@@ -16,6 +16,7 @@ little more than the one of all of it, so that the probabilities are rather too 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -51,11 +52,10 @@ class _Network(nn.Module):
 
     def __init__(self, ridge: FrozenTeacher) -> None:
         super().__init__()
-        settings, reading = ridge.settings, frozen_teacher.reading(ridge.settings)
-        source, config = states.opened(reading)
-        layers = states.middle(config, reading.layers, count=3)
-        self.body = states.Body(source, config, layers)
-        self.decoder, scorers = self.body.model, [*ridge.scorers.values()]
+        settings, scorers = ridge.settings, [*ridge.scorers.values()]
+        source, config = states.opened(frozen_teacher.reading(settings))
+        self.body = states.Body(source, config, states.middle(config, settings.layers, count=3))
+        self.decoder = self.body.model
         self.adapted = lora.configuration(
             self.decoder, rank=settings.lora_rank, targets=settings.lora_targets, share=settings.lora_from
         )
@@ -70,7 +70,7 @@ class _Network(nn.Module):
         self.to(self.body.device)
 
     def forward(self, prompts, spans, statistics: torch.Tensor, *, share_prefix: bool = True) -> torch.Tensor:
-        with dtype.autocast(self.body.device) if self.half else torch.autocast(self.body.device.type, enabled=False):
+        with dtype.autocast(self.body.device) if self.half else contextlib.nullcontext():
             pooled = self.body.pooled(prompts, spans, share_prefix=share_prefix)
         return self.head(torch.cat([pooled.flatten(1), statistics.to(self.body.device)], dim=1))
 
