@@ -162,7 +162,7 @@ def test_02_tells_failed_attempts_and_the_epoch_that_was_kept():
     [
         (0.6, 0.7, "Both rose"),
         (0.4, 0.5, "**Both fell: here the frozen Teacher is the better one**"),
-        (0.6, 0.5, "They disagree"),
+        (0.6, 0.5, "Which is better they do not tell"),
     ],
 )
 def test_02_says_what_training_from_the_frozen_start_changed(qwk, r, told):

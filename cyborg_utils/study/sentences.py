@@ -212,7 +212,13 @@ def teacher_left_out(curve: pd.DataFrame, *, essays: int) -> str:
         return f"The frozen Teacher on the {essays} essays of U, by leave-one-out: {start}."
     worse = last["qwk"] < first["qwk"] and last["r"] < first["r"]
     better = last["qwk"] > first["qwk"] and last["r"] > first["r"]
-    told = "Both rose" if better else "**Both fell: here the frozen Teacher is the better one**" if worse else "They disagree"
+    told = (
+        "Both rose"
+        if better
+        else "**Both fell: here the frozen Teacher is the better one**"
+        if worse
+        else "Which is better they do not tell"
+    )
     return (
         f"On the {essays} essays of U, by cross-fitting: {start} of the frozen Teacher, and QWK = {last['qwk']:.3f}, "
         f"r = {last['r']:.3f} after {last['epoch']:.0f} epoch(s) of training from there, which are kept. {told}; on so few "
