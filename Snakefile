@@ -18,12 +18,14 @@ from pathlib import Path
 from cyborg_utils.core import config as studies
 from cyborg_utils.core import errors, paths
 from cyborg_utils.models import recipes
+from cyborg_utils.study import artefacts
 
 NOTEBOOKS = {file.stem: file for file in paths.notebooks()}
 PROFILE = config.get("profile", "demo")
 STUDY = studies.load(PROFILE)
 TAUGHT = {run.name: run for run in STUDY.runs}
 RUNS = TAUGHT | {run.name: run for run in STUDY.full_runs}
+FIRST = STUDY.runs[0].name
 CHEAP = bool(config.get("tables"))  # only what needs no model, from the scores in results/<profile>/scores
 KEPT = str(config.get("keep", "")).split(",")  # steps that are not done, since their results are there (cyborg_utils/run/freshness.py)
 PYTHON = shlex.quote(sys.executable)
@@ -53,6 +55,21 @@ def section(name, run=None):
 def all_cores(wildcards):
     """Of this machine, for a step with a model; shared where several GPUs run several. On a cluster: the profile's `set-threads`."""
     return max(1, workflow.cores // int(config.get("gpus", 1)))
+
+
+def is_light(name, run=None):
+    """Whether a step needs little more than one core: a notebook without a model, or a frozen model whose states are there.
+
+    The first run reads the essays, with all cores. Then the other runs find their states in the store, and two go at once.
+    """
+    if run is None:
+        return artefacts.needs(name, STUDY) != "model"
+    frozen = STUDY.section("train_student")["heads"] == ["frozen"] and STUDY.section("finetune_teacher")["method"] == "frozen"
+    return frozen and run != FIRST
+
+
+def cores(name, run=None):
+    return max(1, workflow.cores // 2) if is_light(name, run) else all_cores(None)
 
 
 def done(name, runs=()):
@@ -111,6 +128,7 @@ for step, (decides, before, promises) in STEPS_OF_RUN.items():
             decides,
             done("01_prepare_data"),
             before,
+            lambda wildcards, step=step: ancient(done("04_train_student", [FIRST])) if is_light(step, wildcards.run) else [],
         output:
             done(step, ["{run}"]),
         params:
@@ -119,10 +137,10 @@ for step, (decides, before, promises) in STEPS_OF_RUN.items():
             section=lambda wildcards, step=step: section(step, wildcards.run),
             fraction=lambda wildcards: RUNS[wildcards.run].fraction,
             seed=lambda wildcards: RUNS[wildcards.run].seed,
-        threads: all_cores
+        threads: lambda wildcards, step=step: cores(step, wildcards.run)
         priority: int(step[:2])
         resources:
-            gpu=1,
+            gpu=lambda wildcards, step=step: int(not is_light(step, wildcards.run)),
         shell:
             "{EXECUTE} {params.step} {PROFILE} --gpu " + OF_RUN + " --done {output} {params.promises}"
 
@@ -167,17 +185,20 @@ rule beyond:
         ANY,
         done("01_prepare_data"),
         MODELS,
-        # their tables go into the model cards of 12; a change of theirs alone trains no model of 08 or 09 again
-        ancient(done("05_test_significance")),
-        ancient(done("06_analyze_bias")),
+        # their tables go into the model cards of 12; a change of theirs alone does no other notebook again
+        lambda wildcards: [
+            ancient(done(name))
+            for name in ("05_test_significance", "06_analyze_bias")
+            if wildcards.beyond == "12_score_essays"
+        ],
         # the speed of a Student and of its ONNX forms is measured by 12
         lambda wildcards: [done(name) for name in BEYOND if (wildcards.beyond, name) == ("11_cost", "12_score_essays")],
     output:
         "done/{beyond}.json",
     params:
         section=lambda wildcards: section(wildcards.beyond),
-    threads: all_cores
+    threads: lambda wildcards: cores(wildcards.beyond)
     resources:
-        gpu=1,
+        gpu=lambda wildcards: int(not is_light(wildcards.beyond)),
     shell:
         "{EXECUTE} {wildcards.beyond} {PROFILE} --gpu --done {output}"

@@ -610,6 +610,8 @@ def test_sentences_say_what_the_tables_show():
         "1 cannot be told."
     )
     assert sentences.thresholds_met(table[:1], judged[:0], smd_limit=0.1) == "**1 of 1 threshold is met.**"
+    short = "Thresholds met: 1 of 2; 1 not known. Of 2 writer groups large enough to judge: 1 biased, 0 not biased, 1 undecided."
+    assert sentences.in_short(table, judged) == short and sentences.in_short(table[:2], judged[:0]) == "Thresholds met: 1 of 2."
     undefined = pd.concat([judged, pd.DataFrame([("ell", "?", np.nan, "undecided")], columns=columns)])
     told = sentences.thresholds_met(table, undefined, smd_limit=0.1)
     assert told.endswith("1 cannot be told; without SMD, since all human scores are the same: 1.")

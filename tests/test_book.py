@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -104,12 +105,35 @@ def test_the_book_loads_nothing_from_elsewhere(pages, html):
 def test_code_is_folded_and_every_picture_has_words_and_one_width(pages, html):
     chapter = pages[html / "results" / STUDY / "notebooks" / "05_test_significance.html"]
     assert chapter.text.count("cell_input") > 5 and "Show the code" in chapter.text
-    assert [file.name for file, page in pages.items() if page.unfolded] == []
+    assert [file.name for file, page in pages.items() if page.unfolded and "teaching" not in file.parts] == []
     pictures = [(file.name, picture) for file, page in pages.items() for picture in page.pictures]
     assert len(pictures) > 10
     for name, picture in pictures:
         assert picture.get("alt", "").strip() not in ("", chapters.NO_ALT), f"{name}: {picture.get('src')}"
         assert "width" not in picture, f"{name}: {picture.get('src')}"
+
+
+def test_labs_stand_in_the_book_with_gaps_and_are_linked_from_front_page_and_course(pages, html, tmp_path):
+    spec = importlib.util.spec_from_file_location("labs", CHECKOUT / "tools" / "labs.py")
+    labs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(labs)
+    assert labs.labs()
+    for lab in labs.labs():
+        place = f"teaching/source/{lab}/{lab}"
+        for page in ("index.html", "teach.html"):
+            assert f"{place}.html" in pages[html / page].links, page
+        (taken,) = [link for link in pages[html / f"{place}.html"].links if link.endswith(f"/{lab}.ipynb")]
+        own = nbformat.read((html / place).parent / taken, as_version=4)
+        theirs = nbformat.read(labs.student_version(lab, tmp_path), as_version=4)  # by nbgrader
+        code = [[cell.source for cell in one.cells if cell.cell_type == "code"] for one in (own, theirs)]
+        assert code[0] == code[1] and any("YOUR CODE HERE" in cell for cell in code[0]), lab
+        assert not any("SOLUTION" in cell.source or "possible answer" in cell.source for cell in own.cells), lab
+
+
+def test_the_front_page_shows_the_figure_that_it_speaks_of(pages, html):
+    front = pages[html / "index.html"]
+    assert any(picture["src"].endswith("figure_draws.png") for picture in front.pictures)
+    assert "human scores in all" in front.text and front.text.index("The Teacher itself has") < front.text.index("<details")
 
 
 def test_figures_and_tables_are_labelled_where_they_are_shown_and_listed(pages, html):

@@ -273,6 +273,107 @@ def test_a_text_on_both_sides_of_the_official_split_stays_in_test_only(data: Pat
     assert rows[2]["essay_id_comp"] in listed["reason"]
 
 
+def part_of_persuade(data: Path) -> list[dict]:
+    """Essays in the layout of the public part of PERSUADE, with its oddities."""
+    rows = samples.persuade()
+    for row in rows:
+        if row["competition_set"] == "train":
+            row |= dict.fromkeys(["gender", "ell_status", "economically_disadvantaged", "grade_level"], "")
+    for at, name in {0: "9.46E+11", 1: "3316349275E3", 20: "008215346192"}.items():
+        rows[at]["essay_id_comp"] = name
+    rows[2]["full_text"] = "A\xa0river and the student\u00c2\u00b4s \x93garden\x94"
+    rows[3]["full_text"] = "Twice wrong: \u00c3\x82\u00c2\u00b4, and caf\u00e9 right"
+    rows[21] |= {"prompt_name": "", "assignment": "", "task": ""}
+    rows[30]["full_text"], rows[32]["full_text"] = rows[31]["full_text"], rows[4]["full_text"]
+    samples.write_csv(data / "persuade_2.0_partial.csv", rows)
+    return rows
+
+
+def test_the_public_part_of_persuade_keeps_the_official_split_and_tells_its_oddities(data: Path):
+    rows = part_of_persuade(data)
+    prepared = persuade(dev=4)
+    flat = corpora.frame(prepared.dataset, text=True).set_index("essay_id")
+    assert prepared.counts == {"rows_read": 40, "repeated": 0, "excluded": 1, "essays": 39}  # the copy of a test essay
+    assert {"9.46E+11", "3316349275E3", "008215346192"} <= set(flat.index)
+    assert set(flat.query("split == 'test'").index) == {row["essay_id_comp"] for row in rows[:16]}
+    assert flat.loc[rows[2]["essay_id_comp"], "text"] == "A river and the student\u00b4s \u201cgarden\u201d"
+    assert flat.loc[rows[3]["essay_id_comp"], "text"] == "Twice wrong: \u00b4, and caf\u00e9 right"
+    assert flat.loc[rows[30]["essay_id_comp"], "split"] == flat.loc[rows[31]["essay_id_comp"], "split"]
+    told = "\n".join(prepared.notes)
+    for part in [
+        "1 essay(s) held no-break spaces, which are plain ones now; in 2 characters were mended",
+        "1 id(s) were rounded by a spreadsheet (such as 9.46E+11)",
+        "24 of the 15,594 essays of the official train split",
+        "Of 16 test essays 16 have a writer group",
+        "Of 24 train essays 0 have a writer group",
+        "1 essay(s) have no prompt",
+        "1 essay(s) repeat the text of another",
+    ]:
+        assert part in told
+
+
+def test_a_sample_is_drawn_by_id_and_seed_and_is_nested(data: Path):
+    part_of_persuade(data)
+
+    def sample(**most):
+        changes = {"split_seed": most.pop("split_seed", 5), "options": {"sample": most}}
+        prepared = persuade(dev=4, **changes)
+        return prepared, prepared.split.groupby("split")["essay_id"].agg(set)
+
+    every, (_, some), (prepared, fewer) = persuade(dev=4), sample(train=12, test=9), sample(train=6, test=9)
+    assert [len(some[name]) for name in ("train", "dev", "test")] == [12, 4, 9]
+    assert fewer["train"] < some["train"] and fewer["test"] == some["test"] and fewer["dev"] == some["dev"]
+    assert some["dev"] == set(every.split.query("split == 'dev'")["essay_id"])
+    assert sample(train=6, test=9, split_seed=6)[1]["test"] != fewer["test"]
+    assert prepared.counts == {"rows_read": 40, "repeated": 0, "excluded": 1, "not_sampled": 20, "essays": 19}
+    assert "20 essays of 19 train and 16 test essays are left out at random" in prepared.notes[-1]
+    assert set(corpora.frame(prepared.dataset)["essay_id"]) == set.union(*fewer)
+
+
+def test_a_sample_does_not_depend_on_scores_or_order(data: Path):
+    rows = part_of_persuade(data)
+    names = [set(persuade(dev=0, options={"sample": {"train": 8}}).split["essay_id"])]
+    for row in rows:
+        row["holistic_essay_score"] = 7 - row["holistic_essay_score"]
+    samples.write_csv(data / "persuade_2.0_partial.csv", rows[::-1])
+    names.append(set(persuade(dev=0, options={"sample": {"train": 8}}).split["essay_id"]))
+    assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("sample", [6000, {"dev": 3}, {"train": 0}, {"train": 0.5}, {"test": True}])
+def test_a_sample_that_is_none_is_refused(data: Path, sample):
+    part_of_persuade(data)
+    with pytest.raises(CyborgError, match=r"options\.sample.*must be numbers of essays"):
+        persuade(options={"sample": sample})
+
+
+def asap1(**changes):
+    base = {"corpus": "asap1", "score": "domain1_score", "groups": [], "dev": 4, "test": 10, "split_seed": 1}
+    return corpora.build(base | changes)
+
+
+def test_asap1_is_one_set_a_study_with_both_raters_on_its_scale(data: Path):
+    def row(number: int, which: int, first: int, second: int, resolved: int) -> dict:
+        scores = {"rater1_domain1": first, "rater2_domain1": second, "rater3_domain1": "", "domain1_score": resolved}
+        return {"essay_id": number, "essay_set": which, "essay": samples.text(number)} | scores
+
+    rows = [row(i, 1, 1 + i % 6, 1 + (i + i % 2) % 6, 2 + i % 6 + (i + i % 2) % 6) for i in range(40)]
+    rows += [row(100 + i, 3, i % 4, min(3, i % 4 + 1), 3) for i in range(20)]
+    rows[7]["essay"] += " \ufffd"
+    samples.write_csv(data / "asap1" / "asap1_sets_1_to_6.csv", rows)
+    first, third = asap1(scale=[2, 12, 1], options={"set": 1}), asap1(scale=[0, 3, 1], options={"set": 3})
+    assert first.counts == {"rows_read": 40, "repeated": 0, "excluded": 0, "essays": 40} and third.counts["rows_read"] == 20
+    assert any("1 essay(s) hold the sign U+FFFD" in note for note in first.notes)
+    for prepared, twice in ((first, 2), (third, 1)):
+        flat = corpora.frame(prepared.dataset).set_index("essay_id")
+        given = pd.DataFrame(rows).astype({"essay_id": str}).set_index("essay_id").loc[flat.index]
+        assert (flat["score"] == given["domain1_score"]).all() and set(flat["prompt"]) == {str(given["essay_set"].iloc[0])}
+        assert (flat["first_score"] == twice * given["rater1_domain1"]).all()
+        assert (flat["second_score"] == twice * given["rater2_domain1"]).all()
+    with pytest.raises(CyborgError, match=r"options\.set: 7: must be one of 1, 2"):
+        asap1(scale=[0, 3, 1], options={"set": 7})
+
+
 def test_missing_corpus_says_where_it_looked_and_what_to_do(data: Path):
     with pytest.raises(CyborgError, match=r"(?s)persuade_corpus_2\.0_train\.csv.*Looked in .*CYBORG_DATA_DIR.*download persuade"):
         persuade()

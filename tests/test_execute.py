@@ -294,6 +294,17 @@ def outputs(*made):
     return tidy.clean(notebook, Path("a.ipynb"), Path("b.ipynb")).cells[0].outputs
 
 
+def test_links_of_an_executed_copy_lead_where_those_of_its_source_do():
+    text = (
+        "[0](../00_overview.ipynb) [7](extensions/07_a.ipynb) [1](01_a.ipynb) [lab](../teaching/a.ipynb) [data](../../docs/a.md)"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
+    told = tidy.clean(notebook, Path("a.ipynb"), Path("b.ipynb")).cells[0].source
+    assert told == (
+        "[0](00_overview.ipynb) [7](07_a.ipynb) [1](01_a.ipynb) [lab](../../../teaching/a.ipynb) [data](../../../docs/a.md)"
+    )
+
+
 def stream(text, name="stderr"):
     return nbformat.v4.new_output("stream", name=name, text=text)
 

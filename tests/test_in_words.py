@@ -190,6 +190,36 @@ def test_biased_groups_are_set_beside_those_by_chance():
     assert "nothing is judged" in bias_in_words.model_or_method(models(FAIR).assign(judged=0), confidence=0.95)
 
 
+RIVAL = {"labels": "cyborg", "fraction": 0.1, "chosen": True, "difference": 0.02, "low": -0.01, "high": 0.05}
+GAP = {"labels": "cyborg", "fraction": 0.1, "resolved": True, "gap_closed": 0.85, "low": 0.68, "high": 1.05} | ONE
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [({}, "beyond chance (3 seeds)."), ({"p_holm": 0.2}, "which may be chance"), ({"low": -0.01}, "which may be chance")],
+)
+def test_05_in_short_needs_p_and_interval_and_names_rival_and_gap(change, told):
+    tables = [pd.DataFrame([row]) for row in (GAINED | change, RIVAL, GAP)]
+    text = agreement_in_words.in_short(*tables, fraction=0.1, **ONE)
+    assert text.startswith("With 451 human scores (180 + 271 for development) QWK goes from 0.600 to 0.700 on Cyborg Data, +0.1")
+    assert told in text and "buy without a Teacher, +0.020 [-0.010, +0.050] is left." in text
+    assert text.endswith("Cyborg Data closes 85% [68%, 105%] of the gap from few to all human scores.")
+    none = [tables[0], tables[1].assign(chosen=False), tables[2].assign(resolved=False)]
+    assert not {"rival", "closes"} & set(agreement_in_words.in_short(*none, fraction=0.1, **ONE).split())
+    assert "no Student on Cyborg Data" in agreement_in_words.in_short(*tables, fraction=0.25, **ONE)
+
+
+def test_06_in_short_counts_groups_for_the_method_and_trained_models():
+    rows = [FAIR, ("seed 1", 1, 0, 1, "ell = Yes (-0.31)"), ("seed 2", 0, 1, 1, "")]
+    assert bias_in_words.in_short(models(*rows)) == (
+        "Cyborg, the method: of 2 groups none biased, 0 not, 2 undecided. Of 2 trained models 1 treat some group differently."
+    )
+    one = models((bias.METHOD, None, None, None, bias.ONE_SEED), rows[1])
+    assert "from one seed nothing can be said. Of 1 trained models 1" in bias_in_words.in_short(one)
+    for none in (models(*rows).assign(judged=0), models(*rows).assign(labels="human")):
+        assert "nothing is judged here" in bias_in_words.in_short(none)
+
+
 GROUPS = pd.DataFrame(
     [
         ("cyborg", "all", "all", 0.1, "biased"),

@@ -65,6 +65,15 @@ def words(page: Path) -> str:
     return re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
 
 
+def test_no_number_of_the_results_page_is_typed_by_hand():
+    text = (CHECKOUT / "docs" / "results.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"<!-- (\w+)", text)
+    assert set(blocks) - {"end"} == set(readme.BLOCKS) - {"claim"} and blocks.count("end") == len(blocks) / 2
+    typed = re.sub(r"<!-- \w+.*?<!-- end -->|`[^`\n]*`|\]\([^)]*\)", "", text, flags=re.DOTALL)
+    typed = re.sub(r"\b[01]\d\b|\b[01] is (perfect|what)|below 0", "", typed)  # notebooks, and the ends of measures
+    assert re.findall(r".*\d.*", typed) == []
+
+
 def headings(page: Path) -> set[str]:
     """The anchors of a page, as GitHub makes them from its headings."""
     lines = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)

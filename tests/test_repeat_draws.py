@@ -72,6 +72,23 @@ def test_a_bad_teacher_hurts():
     assert "at none of these numbers" in repeat_draws.crossing(repeat_draws.worth(table), every=450)
 
 
+def test_the_best_rival_is_chosen_on_u_and_length_stands_alone(several):
+    few = several[0].values
+    assert {"length", "average", "best"} <= set(few) and "average" not in set(repeat_draws.shown(several_summary(several))["arm"])
+    told = repeat_draws.choices(several)
+    assert told.count("human scores:") == 2 and "`ridge`" not in told  # noise is not chosen
+    qwk = several_summary(several).set_index(["fraction", "arm"])["qwk"]
+    assert qwk[0.05, "best"] > qwk[0.05, "human"] and qwk[0.05, "length"] < 0.2  # here length says nothing
+    mean = np.mean([few[arm][0] for arm in repeat_draws.RIVALS], axis=0)
+    assert np.corrcoef(mean, few["average"][0])[0, 1] > 0.9
+    gain = repeat_draws.gains(several, SCALE, **OPTIONS)
+    assert list(dict.fromkeys(gain["baseline"])) == ["human", "ridge", "best"]
+
+
+def several_summary(cells):
+    return repeat_draws.summary(repeat_draws.agreement(cells, SCALE))
+
+
 def test_no_score_outside_u_is_used(place):
     here = corpus()
     places = repeat_draws.split(here, 0, 1)
@@ -81,7 +98,7 @@ def test_no_score_outside_u_is_used(place):
     hidden = score.copy()
     hidden[np.setdiff1d(np.arange(len(score)), u)] = np.nan  # development, pool and test essays
     again = repeat_draws.one_draw(here, places, hidden, 30, np.random.default_rng(4))
-    for arm in ("ridge", "human", "teacher", "cyborg"):
+    for arm in ("ridge", "human", "teacher", "cyborg", "length", "average", "best"):
         np.testing.assert_array_equal(first[arm], again[arm])
 
 
@@ -115,3 +132,6 @@ def test_the_headline_has_the_numbers_of_its_tables(several):
     text = repeat_draws.headline(gain, table, fraction=0.05)
     own = table[(table["fraction"] == 0.05)].set_index("arm")["qwk"]
     assert f"**{own['human']:.3f}**" in text and f"**{own['cyborg']:.3f}**" in text and "over 12 draws" in text
+    row, short = gain.query("fraction == 0.05 and baseline == 'human'").iloc[0], repeat_draws.in_short(gain, fraction=0.05)
+    assert f"With {row['n_human']:,} human scores synthetic ones bring {row['gain']:+.3f} QWK" in short
+    assert f"the mean over 12 draws, and something in {row['positive']:.0%} of them." in short

@@ -1,5 +1,7 @@
 """What is written, how, and that nothing else is."""
 
+import io
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -85,6 +87,14 @@ def test_the_table_shown_is_the_table_saved_and_the_same_each_time(project):
     assert first == artefacts.save_table("try", "table_qwk", FRAME, caption="5 < 6", formats={"qwk": artefacts.p_value}).to_html()
 
 
+def test_a_long_table_is_shown_folded_and_can_still_be_linked(project):
+    rows = pd.concat([FRAME] * artefacts.LONG, ignore_index=True)
+    short, long = (artefacts.save_table("try", "table_qwk", part, caption="5 < 6") for part in (rows[: artefacts.LONG], rows))
+    assert "<details>" not in short.to_html() and "<caption>5 < 6</caption>" in short.to_html()
+    assert long.data.startswith(f"<details><summary>5 &lt; 6 ({len(rows)} rows)</summary>") and "<caption>" not in long.data
+    assert 'id="T_table_qwk"' in long.data and long.data.count("<tr>") == len(rows) + 1
+
+
 def test_the_commit_of_a_model_stands_in_the_csv_only(project):
     name = "owner/model@" + 5 * "0123abcd"
     shown = artefacts.save_table("try", "table_qwk", FRAME.assign(student=name))
@@ -144,6 +154,18 @@ def test_a_figure_with_its_words_the_same_each_time(project):
     assert not (folder / "figure_arms.svg").exists()  # vector graphics are exports, which git does not track
     artefacts.save_figure("try", "figure_arms", (drawn(), "Cyborg 0.6, human 0.5."))
     assert first == {file.name: file.read_bytes() for place in (folder, exports.folder("try")) for file in place.iterdir()}
+
+
+def test_a_figure_of_simulated_essays_says_so_in_picture_and_words(project, make_study):
+    plain = artefacts.save_figure("try", "figure_arms", (drawn(), "Cyborg 0.6."))  # no study, as for an audit of a file
+    make_study("try", prepare_data={"corpus": "ellipse", "scale": [1, 5, 0.5], "score": "Overall", "groups": []})
+    real = artefacts.save_figure("try", "figure_arms", (drawn(), "Cyborg 0.6."))
+    make_study("try", prepare_data={"corpus": "simulated"})
+    marked = artefacts.save_figure("try", "figure_arms", (drawn(), "Cyborg 0.6."))
+    assert plain.data == real.data and plain.alt == real.alt == "Cyborg 0.6."
+    assert marked.alt == read("try", "figures", "figure_arms.alt.txt").strip() == "Cyborg 0.6. (simulated essays)"
+    with Image.open(io.BytesIO(real.data)) as before, Image.open(io.BytesIO(marked.data)) as after:
+        assert after.width == before.width and after.height > before.height  # it stands above all else
 
 
 def test_a_saved_figure_is_closed_and_not_shown_twice(project):

@@ -188,6 +188,41 @@ def test_03_compares_confidence_and_accuracy(sure, told):
     assert told in text and "exactly right 50%" in text and text.endswith("Smoothed targets ask for modest confidence.")
 
 
+def test_every_notebook_ends_with_a_recap_of_three_lines_before_its_record():
+    for stem, file in NOTEBOOKS.items():
+        cells = nbformat.read(file, as_version=4).cells
+        heading, code, record = (cells[at] for at in (-5, -4, -3))
+        assert (heading.source, record.source) == ("## Recap", "## Record of this run"), stem
+        assert f'recap("{stem}", ' in code.source and code.source.splitlines()[-1].startswith("display(Markdown("), stem
+        names = {line.split(" = ")[0] for line in code.source.splitlines()[:-1]}
+        assert names <= {"said", "gist", "finding"}, stem  # a record may use any other name
+        asked, found, doubt = sentences.recap(stem, "QWK rose.").splitlines()
+        assert (asked[:12], found, doubt[:12]) == ("- **Asked.**", "- **Found.** QWK rose.", "- **Doubt.**"), stem
+        assert asked.endswith("?") and doubt.endswith(".") and not any(map(str.isdigit, asked)), stem
+
+
+def test_01_counts_what_is_paid_for_by_share():
+    sizes = pd.DataFrame({"split": ["train", "dev", "test", "all"], "essays": [1800, 271, 500, 2571]})
+    subsets = pd.DataFrame({"run": ["u10_s1", "u10_s2", "u25_s1"], "human_scores": [180, 180, 450]})
+    assert sentences.essays_paid_for(sizes, subsets) == (
+        "Of 2,571 essays 1,800 are to train on and 500 to test on. Paid for: 451 human scores (180 + 271 for development) in "
+        "2 runs, 721 human scores (450 + 271 for development) in 1 run."
+    )
+
+
+@pytest.mark.parametrize("smd, told", [(-0.2, "0.20 SD below"), (0.1, "0.10 SD above")])
+def test_03_sums_up_the_teacher_as_a_rater(smd, told):
+    rows = [("pool", "most likely", 0.5, smd), ("test", "most likely", 0.6, 0.3), ("test", "expected, matched", 0.7, 0.3)]
+    text = sentences.teacher_as_rater(pd.DataFrame(rows, columns=["part", "reading", "qwk", "smd"]))
+    assert "most likely score has QWK 0.600, its expected score, matched, 0.700." in text and f"{told} people's." in text
+
+
+def test_04_names_the_first_student_by_its_labels():
+    rows = [("m", "frozen", "human", 0.4), ("m", "frozen", "cyborg", 0.6), ("m", "regression", "cyborg", 0.9)]
+    table = pd.DataFrame([*rows, ("ridge", "regression", "human", 0.3)], columns=["student", "head", "labels", "qwk"])
+    assert sentences.by_labels(table) == "QWK of m, frozen head, on the test essays: 0.400 on `human`, 0.600 on `cyborg`."
+
+
 def test_04_compares_the_students_of_a_run():
     rows = [("m", "regression", "human", 0.6), ("m", "regression", "cyborg", 0.7), ("m", "regression", "cyborg-staged", 0.65)]
     rows += [("ridge", "regression", "human", 0.61), ("ridge", "regression", "cyborg", 0.62)]

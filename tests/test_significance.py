@@ -92,6 +92,20 @@ def test_every_metric_resamples_around_its_value(metric):
     assert two.value == pytest.approx(one.value - bootstrap.bootstrap_interval(human, second, metric=metric, seed=1).value)
 
 
+def test_arms_share_draws_and_a_generator_goes_on_as_if_they_did_not():
+    h, first, second = np.random.default_rng(3).normal(size=(3, 300))
+    options = {"resamples": 500, "centre": 0.0}
+    bootstrap._drawn.cache_clear()
+    alone = bootstrap.resampled_sums(h, [second], seed=np.random.default_rng(7), **options)
+    bootstrap._drawn.cache_clear()
+    rng, other = np.random.default_rng(7), np.random.default_rng(7)
+    bootstrap.resampled_sums(h, [first], seed=rng, **options)
+    again = bootstrap.resampled_sums(h, [second], seed=other, **options)
+    assert bootstrap._drawn.cache_info().hits == 1 and np.array_equal(again, alone)
+    assert rng.integers(1 << 40) == other.integers(1 << 40)  # both stand behind the draws
+    assert not np.array_equal(bootstrap.resampled_sums(h, [second], seed=rng, **options), alone)
+
+
 def test_spread_is_the_asymptotic_standard_error():
     human, machine, _ = essays(4, 2_000)
     wanted = cohens_kappa(metrics.confusion(human, machine, levels=6), wt="quadratic")

@@ -62,6 +62,31 @@ def test_a_rubric_before_the_essay_is_read_once_and_not_averaged(name, tiny_mode
     assert np.abs(shared.astype(float) - bare).max() > 0.05  # the essay's own tokens have read the rubric
 
 
+@pytest.mark.parametrize("name", ["llama", "qwen2"])
+def test_essays_of_an_assignment_share_it_and_the_numbers_are_the_same(name, tiny_models, essays, tmp_path, monkeypatch):
+    tasks = essays.assign(assignment=[f"Write about number {at % 3}, with reasons and with care." for at in range(12)])
+    reading, heads, means = states.Reading(str(tiny_models[name]), (2,), 40, rubric=True), [], states.Body.means
+    rows, spans = states.encoded(*states.opened(reading), tasks, reading, TEMPLATE)
+    monkeypatch.setitem(states.BUDGET, "cpu", 2 * max(map(len, rows)))
+
+    def watched(self, rows, spans):
+        heads.append({tuple(row[:start]) for row, (start, _) in zip(rows, spans, strict=True)})
+        return means(self, rows, spans)
+
+    monkeypatch.setattr(states.Body, "means", watched)
+    grouped = states.of_essays(tasks, reading, template=TEMPLATE, folder=tmp_path / "a")
+    assert all(len(head) == 1 for head in heads) and len(set.union(*heads)) == 3
+    computed = states.tokens(tasks, reading, template=TEMPLATE)
+    assert computed == sum(end - start for start, end in spans) + sum(map(len, set.union(*heads)))
+    monkeypatch.setattr(states, "commonprefix", lambda rows: [])
+    alone = np.concatenate(
+        [states.of_essays(tasks[at : at + 1], reading, template=TEMPLATE, folder=tmp_path / "b") for at in range(12)]
+    )
+    np.testing.assert_allclose(grouped.astype(float), alone.astype(float), atol=0.02)
+    mixed = states.of_essays(tasks[::-1], reading, template=TEMPLATE, folder=tmp_path / "c")
+    np.testing.assert_allclose(grouped.astype(float), mixed[::-1].astype(float), atol=0.02)
+
+
 def test_nothing_after_the_last_layer_asked_for_is_computed(tiny_models, essays, tmp_path):
     both = states.of_essays(essays, states.Reading(str(tiny_models["bert"]), (1, 2), 40), folder=tmp_path)
     from transformers import AutoConfig

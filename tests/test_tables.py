@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -79,6 +81,7 @@ def test_training_sets_count_sources_and_updates():
     table = run_tables.training_sets({"human": [human], "cyborg-staged": [synthetic, human]}, settings).set_index("labels")
     assert table["human scores"].tolist() == [2, 2] and table["synthetic scores"].tolist() == [0, 10]
     assert table["updates"].tolist() == [4, 9] and table["mean"].tolist() == [2, 2]
+    assert "updates" not in run_tables.training_sets({"human": [human]}, dataclasses.replace(settings, head="frozen"))
 
 
 @pytest.fixture

@@ -325,6 +325,18 @@ def test_scores_changed_since_their_record_are_not_kept(plan, cloned, kind, left
 # ---- what the caller is told
 
 
+def test_the_last_three_lines_of_a_run_say_what_was_done_and_found_and_where(capsys):
+    workflow._tell("demo", ["05_test_significance"], 61.0)
+    done, found, where = capsys.readouterr().out.splitlines()[-3:]
+    table = artefacts.read_table("demo", "table_comparisons")
+    row = table.query("student == 'all-minilm-l6-v2' and head == 'frozen' and system == 'cyborg' and baseline == 'human'").iloc[0]
+    assert done.startswith("Done: 1 step(s) in 61 s. ") and done.endswith(f"Students scored {row.n:,} simulated test essays.")
+    assert f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}], beyond chance." in found
+    assert where.startswith("Look at build/demo/html/index.html; ")
+    workflow._tell("demo", [], 1.0)
+    assert capsys.readouterr().out.splitlines()[1] == found
+
+
 @pytest.fixture
 def pretended(make_study, monkeypatch):
     """A study whose Snakemake is replaced by a few lines of Python."""
@@ -353,8 +365,10 @@ def test_the_steps_done_are_told_with_time_and_memory(pretended, capsys):
     pretended(f"open({str(stamp)!r}, 'w').write('{{}}'); open({str(record)!r}, 'w').write({json.dumps(content)!r})")
     assert workflow.run("try") is True
     said = capsys.readouterr().out
-    assert re.search(r"^01_prepare_data +12 +1\.25 GiB$", said, flags=re.MULTILINE)
-    assert "Look at build/try/html/index.html; tables, figures and executed notebooks are in results/try" in said
+    assert re.search(r"^01_prepare_data +1 +12 +1\.25 GiB$", said, flags=re.MULTILINE)
+    done, where = said.strip().splitlines()[-2:]  # no number before notebook 05 has run
+    assert re.fullmatch(r"Done: 1 step\(s\) in \d+ s\.", done)
+    assert where == "Look at build/try/html/index.html; tables, figures and executed notebooks are in results/try"
 
 
 def test_uncommitted_sources_are_told_at_the_start_and_at_the_end(pretended, monkeypatch, capsys):
@@ -367,7 +381,7 @@ def test_uncommitted_sources_are_told_at_the_start_and_at_the_end(pretended, mon
     assert workflow.run("try") is True
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[0] == "Uncommitted sources (x.py)."
-    assert lines[-1] == "From uncommitted sources, so no commit repeats them: 01_prepare_data. Do not commit these results."
+    assert lines[-7] == "From uncommitted sources, so no commit repeats them: 01_prepare_data. Do not commit these results."
 
 
 def test_a_failed_step_is_a_failure(pretended):

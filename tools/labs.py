@@ -32,6 +32,7 @@ HOME = Path(__file__).resolve().parent.parent
 SOURCE, OUT = HOME / "teaching" / "source", HOME / "build" / "labs"
 LIMIT = 120  # seconds that one lab may take
 LIBRARIES = {"reveal.js": "4.6.1", "requirejs": "2.3.7", "jquery": "3.7.1", "mathjax": "2.7.9"}  # nbconvert's template needs them
+GAP = '# YOUR CODE HERE\nraise NotImplementedError("fill this gap, run it, then run its check again")'  # as in the book
 NO_ALT = "No description has been provided for this image"
 NO_MERMAID = "data:text/javascript,export default {initialize(){}}"  # no lab has such a diagram
 
@@ -53,6 +54,7 @@ def student_version(lab: str, out: Path) -> Path:
     config.CourseDirectory.assignment_id = lab
     config.GenerateAssignment.update({"no_database": True, "force": True})
     config.SaveCells.enabled = False  # they go into the database
+    config.ClearSolutions.code_stub = {"python": GAP}
     GenerateAssignment(coursedir=CourseDirectory(config=config), config=config).start()
     return out / "student" / lab / f"{lab}.ipynb"
 

@@ -1,7 +1,7 @@
-"""Write the numbers of README.md and docs/results.md from results/: `.venv/bin/python tools/readme.py`.
+"""Write the numbers of README.md, docs/results.md and docs/replication.md from results/: `.venv/bin/python tools/readme.py`.
 
-A block stands between `<!-- ellipse -->` and `<!-- end -->`: a study, `bench` (the speed), `found` (one sentence a notebook),
-`draws` (the frozen arms over many draws) or `claim` (the README's paragraph). With --check, it only says which page differs.
+A block stands between `<!-- NAME STUDY -->` and `<!-- end -->`. NAME is a function of `BLOCKS`; STUDY is ellipse where left out.
+With --check, it only says which page differs.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 import pandas as pd
 
 from cyborg_utils.core import config, paths
-from cyborg_utils.study import arms, artefacts, bias
+from cyborg_utils.study import agreement_in_words, arms, artefacts, bias, bias_in_words, replication, run_tables, scores
 
 HOME = Path(__file__).resolve().parent.parent
-PAGES = (HOME / "README.md", HOME / "docs" / "results.md")
+PAGES = (HOME / "README.md", HOME / "docs" / "results.md", HOME / "docs" / "replication.md")
 LABELS = {
     "human": "`human`: {u:,} human scores",
     "human+dev": "`human+dev`: {paid:,} human scores, those of the development essays too",
@@ -37,6 +37,64 @@ QUESTIONS = {  # the paper's open ones, and two of ours
     "11_cost": "What does a score cost?",
     "13_attack_scorer": "Can a writer trick it?",
 }
+
+
+def sizes(profile: str) -> str:
+    """Essays by split, levels, models and draws, in a sentence."""
+    study, table = config.load(profile), artefacts.read_table(profile, "table_corpus").set_index("split")["essays"]
+    draws = {share: sum(run.fraction == share for run in study.runs) for share in study.fractions}
+    runs = "; ".join(f"{share:.0%} of X in {count} draw{'' if count == 1 else 's'}" for share, count in draws.items())
+    return (
+        f"{table['all']:,} essays: {table['train']:,} to train on (X), {table['dev']:,} development essays, "
+        f"{table['test']:,} test essays; {study.scale.size} levels. Teacher `{study.section('finetune_teacher')['model']}`, "
+        f"Student `{study.headline[0]}`. Human scores are kept for {runs}."
+    )
+
+
+def chance(profile: str) -> str:
+    """What is beyond chance, and what the same human scores buy without a Teacher: the sentences of notebook 05."""
+    place = dict(zip(("student", "head"), config.load(profile).headline, strict=True))
+    pairs, qwk = (artefacts.read_table(profile, f"table_{name}") for name in ("comparisons", "qwk"))
+    margin, best = pairs["margin"].iloc[0], qwk.loc[qwk["qwk"].idxmax()]
+    return "\n".join(
+        [
+            agreement_in_words.gain(pairs, margin=margin, **place).strip(),
+            "\nThe same number of human scores, without a Teacher:\n",
+            agreement_in_words.same_price(qwk, **place),
+            f"\nThe best of {len(qwk)} arms has a QWK of {best['qwk']:.3f}; practice asks for {agreement_in_words.PRACTICE:.2f}.",
+        ]
+    )
+
+
+def teachers(profile: str) -> str:
+    """How many fine-tunings failed, and how many of the two highest scores the Teacher gives at the main share."""
+    table = artefacts.read_table(profile, "table_suppression").query("arm == 'teacher' and essays != 'pool'")
+    row = table.iloc[0]
+    return (
+        f"{run_tables.attempts_in_words(run_tables.attempts(profile))} By its most likely level it gives one of the two highest "
+        f"scores to {row['machine_top']:.1%} of the test essays, people to {row['human_top']:.1%}."
+    )
+
+
+def whom(profile: str) -> str:
+    """Verdicts on groups for the method and each trained model on Cyborg Data, and what the match did, from notebook 06."""
+    place = dict(zip(("student", "head"), config.load(profile).headline, strict=True))
+    fraction = arms.headline_fraction(scores.raters(profile))
+    tables = [artefacts.read_table(profile, f"table_{name}") for name in ("model_or_method", "matching")]
+    verdicts, matched = (arms.pick(table, labels="cyborg", fraction=fraction, **place) for table in tables)
+    confidence = artefacts.read_record(profile, "06_analyze_bias")["parameters"]["confidence"]
+    told = [
+        words(table, confidence=confidence)
+        for words, table in ((bias_in_words.model_or_method, verdicts), (bias_in_words.matching, matched))
+    ]
+    return "\n\n".join(told)
+
+
+def public() -> str:
+    """What the audit of the public scorers rests on."""
+    table = pd.read_csv(HOME / "results" / "public_scorers" / "power.csv")
+    samples = " or ".join(f"{n:,}" for n in sorted(table["essays"].unique()))
+    return f"{table['machine'].nunique()} machines, audited on samples of {samples} essays and on all of them."
 
 
 def study(profile: str) -> str:
@@ -139,6 +197,11 @@ def draws(profile: str = "ellipse") -> str:
     return "\n".join([*lines, f"| {int(whole['n_human'].max()):,} | {' | '.join(cells)} |"])
 
 
+def verdicts(profile: str = "persuade_here") -> str:
+    """The paper's claims one by one."""
+    return replication.page(profile)
+
+
 def _whose(record: dict) -> str:
     """The run whose Teacher and Student a notebook took, by the scores that its record names as inputs."""
     runs = [hit[1] for name in record["inputs"] if (hit := re.search(r"/students_(u[\d.]+_s\d+)\.csv$", name))]
@@ -155,11 +218,13 @@ def written(text: str) -> str:
     """A page with every block made anew."""
 
     def block(hit: re.Match) -> str:
-        name = hit.group(1)
-        own = {"bench": bench, "found": found, "claim": claim, "draws": draws}
-        return f"<!-- {name} -->\n{own[name]() if name in own else study(name)}\n<!-- end -->"
+        name, profile = hit.groups()
+        return f"<!-- {name}{f' {profile}' if profile else ''} -->\n{BLOCKS[name](*filter(None, [profile]))}\n<!-- end -->"
 
-    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", block, text, flags=re.DOTALL)
+    return re.sub(r"<!-- (\w+)(?: (\w+))? -->\n.*?<!-- end -->", block, text, flags=re.DOTALL)
+
+
+BLOCKS = {one.__name__: one for one in (bench, chance, claim, draws, found, public, sizes, study, teachers, verdicts, whom)}
 
 
 def main() -> None:

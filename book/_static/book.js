@@ -1,6 +1,8 @@
 addEventListener("DOMContentLoaded", () => {
   // Cells of a table stay on one line, but for sentences.
   for (const cell of document.querySelectorAll(".cell_output td")) if (cell.textContent.length > 50) cell.classList.add("long");
+  // On paper a table with many columns gets small letters, so that none is cut.
+  for (const table of document.querySelectorAll(".cell_output table")) table.style.setProperty("--columns", Math.max(...[...table.rows].map((row) => row.cells.length)));
   // What is wider than the page scrolls by itself; a keyboard must be able to reach it.
   for (const box of document.querySelectorAll(".output.text_html, .table-wrapper, .highlight pre, .output pre, .scrolls")) {
     if (box.scrollWidth <= box.clientWidth && box.scrollHeight <= box.clientHeight) continue;

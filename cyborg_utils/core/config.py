@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ast
 import functools
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pydantic
 import yaml
 
@@ -169,11 +169,12 @@ def parameters(path: Path) -> dict[str, Any]:
 
     The cell is read with `ast`, since `papermill.inspect_notebook` guesses by regular expression and gives values as text.
     """
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if "parameters" in cell.metadata.get("tags", [])]
+    notebook = json.loads(path.read_text(encoding="utf-8"))  # nbformat would cost every kernel a second
+    cells = [cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", [])]
     if len(cells) != 1:
         raise CyborgError(f"{paths.shown(path)}: {len(cells)} cells are tagged `parameters`; exactly one must be.")
     found = {}
-    for node in ast.parse(cells[0].source).body:
+    for node in ast.parse("".join(cells[0]["source"])).body:
         target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0] if isinstance(node, ast.Assign) else None
         try:
             found[target.id] = ast.literal_eval(node.value)

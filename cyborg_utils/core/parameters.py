@@ -76,8 +76,8 @@ def left_out(description: str) -> Any:
 class PrepareData(Section):
     """01: a corpus, checked and split."""
 
-    corpus: Literal["simulated", "ellipse", "persuade", "asap2", "table"] = required(
-        "simulated, ellipse, persuade, asap2, or table for a file of your own"
+    corpus: Literal["simulated", "ellipse", "persuade", "asap1", "asap2", "table"] = required(
+        "simulated, ellipse, persuade, asap1, asap2, or table for a file of your own"
     )
     scale: Scale = required("lowest score, highest score, step")
     score: str = required("the column that is predicted")
@@ -105,7 +105,7 @@ class FinetuneTeacher(Section):
     quantization: Literal["none", "nf4"] = optional("none", 'or "nf4": QLoRA, needs CUDA')
     attempts: Count = optional(3, "at most so many, where a fine-tuning fails: everyone gets the same score")
     method: Literal["lora", "frozen", "frozen-then-lora"] = optional(
-        "lora", "or frozen: ridge on middle layers, needs model and max_tokens only; frozen-then-lora: trained from there"
+        "lora", "lora: fine-tuned; frozen: ridge on middle layers; frozen-then-lora: fine-tuned from there"
     )
     layers: Layers = optional([], "whose mean states a frozen Teacher reads; []: three from half of the way up")
     rubric: bool = optional(True, "a frozen Teacher reads the prompt before the essay; false: the bare essay, in less time")
@@ -386,6 +386,18 @@ class RepeatDraws(Section):
     analysis_seed: AnalysisSeed = 1
 
 
+class ProbeAgreement(Section):
+    """17: what the agreement of notebook 16's arms is made of; its draws are those of `repeat_draws`."""
+
+    beyond_paper = True
+    bands: int = optional(5, "bands of length, with equally many test essays", ge=2)
+    published: str = optional("", "a file of public predictions for the test essays: essay_id, human_score, a column a scorer")
+    scorers: Distinct[str] = optional([], "its columns that are scorers")
+    resamples: Resamples = optional(2000, "of every interval")
+    confidence: Confidence = 0.95
+    analysis_seed: AnalysisSeed = 1
+
+
 # ---------------------------------------------------------------- the file
 
 
@@ -418,6 +430,7 @@ class StudyFile(Section):
     cost: Cost = left_out("its notebook is executed only where it is given")
     score_essays: ScoreEssays = left_out("its notebook is executed only where it is given")
     repeat_draws: RepeatDraws = left_out("its notebook is executed only where it is given")
+    probe_agreement: ProbeAgreement = left_out("its notebook is executed only where it is given")
     label_your_essays: LabelYourEssays = left_out("its notebook is executed only where it is given")
 
 

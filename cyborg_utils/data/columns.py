@@ -23,6 +23,8 @@ class Columns:
     groups: dict[str, str] = field(default_factory=dict)
     traits: dict[str, str] = field(default_factory=dict)
     repeats: bool = False  # an essay may stand in several rows (discourse layout): the first counts
+    mend: bool = False  # texts hold traces of conversions, see `encodings.mended`
+    only: tuple[str, str] = ("", "")  # a column, and the value that rows must have in it to be read
 
     @property
     def scores(self) -> tuple[str, ...]:
@@ -31,5 +33,5 @@ class Columns:
     @property
     def used(self) -> list[str]:
         roles = [self.id, self.text, *self.scores, self.second_score, self.rater, self.adjudication]
-        roles += [self.prompt, self.assignment, self.writer, self.split]
+        roles += [self.prompt, self.assignment, self.writer, self.split, self.only[0]]
         return list(dict.fromkeys(name for name in [*roles, *self.groups.values(), *self.traits.values()] if name))

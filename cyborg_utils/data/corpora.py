@@ -43,7 +43,8 @@ STATE = {"_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared corpus. `counts`: rows_read = essays + excluded + repeated; `sources`: the files read; `notes`: for readers.
+    """A prepared corpus. `counts`: rows_read = essays + excluded + repeated (+ not_sampled); `sources`: the files read;
+    `notes`: for readers.
 
     `clusters`: a number for each essay of `split`, equal for essays that belong together: copies, near-duplicates, one writer's.
     """
@@ -84,8 +85,15 @@ def build(settings: dict[str, Any]) -> Prepared:
     essays.loc[scored, "split"] = splits.assign(
         essays[scored], dev=settings["dev"], test=settings["test"], seed=settings["split_seed"]
     )
+    counts = {"rows_read": raw.rows_read, "repeated": raw.repeated, "excluded": len(exclusions)}
+    if most := files.sample(settings.get("options", {})):
+        stay = splits.sampled(essays, most, seed=settings["split_seed"])
+        told = " and ".join(f"{int((essays['split'] == name).sum()):,} {name}" for name in most)
+        left = f"{int((~stay).sum()):,} of {told} essays"
+        notes.append(f"{left} are left out at random (options.sample), whatever their score.")
+        essays, counts["not_sampled"] = essays[stay].reset_index(drop=True), int((~stay).sum())
+    counts["essays"] = len(essays)
     dataset = _dataset(essays, raw.store)
-    counts = {"rows_read": raw.rows_read, "repeated": raw.repeated, "excluded": len(exclusions), "essays": len(essays)}
     read = [*raw.sources, *filter(None, [rubric])]
     clusters = pd.factorize(essays["duplicate"], sort=True)[0]
     return Prepared(dataset, exclusions, essays[["essay_id", "split"]].copy(), counts, read, notes, clusters)

@@ -21,6 +21,9 @@ BYTE_ORDER_MARKS = {  # longest first: the mark of UTF-32 begins with that of UT
 }
 # Surrogates: `surrogateescape` makes them from bytes that are not UTF-8, and JSON can spell them; no file can store them.
 UNREADABLE = re.compile("[\ud800-\udfff]")
+NO_BREAK = "\xa0"
+TWICE = re.compile("[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")  # UTF-8, each byte a character
+CONTROL = re.compile("[\x80-\x9f]")  # quotes and dashes of Windows-1252, read as Latin-1
 NOT_ASCII = re.compile("[^\x00-\x7f]")
 WESTERN = [  # letters beyond a-z of languages that Windows-1252 is for: French, Spanish, Portuguese, Italian, German, Nordic
     "àâæçéèêëîïôœùûüÿ",
@@ -36,6 +39,15 @@ LEAST_LETTERS = 30  # of another script than the Latin one, to tell its encoding
 CLEARLY = 0.1  # more coherent (`charset_normalizer`, 0-1) than the second-best reading
 MOST_DISORDER = 0.05  # as `charset_normalizer` measures it, 0-1
 EVIDENCE = 1 << 18  # bytes of lines with other than ASCII characters that are looked at
+
+
+def mended(text: str) -> str:
+    """A text without what careless conversions left in it: UTF-8 that was read as Latin-1 (also twice), Windows-1252 quotes and
+    dashes that became control characters, and no-break spaces, which become plain ones."""
+    while (again := TWICE.sub(lambda hit: hit.group().encode("latin-1").decode("utf-8", "replace"), text)) != text:
+        text = again
+    text = CONTROL.sub(lambda hit: hit.group().encode("latin-1").decode("cp1252", "replace"), text)
+    return text.replace(NO_BREAK, " ")
 
 
 def encoding_of(path: Path) -> str:

@@ -22,6 +22,7 @@ from cyborg_utils.data import delimited, encodings, headers, spreadsheets
 
 MISSING = {"", "na", "n/a", "nan", "none", "null"}  # of a group or a score, not of a text
 READING = ("encoding", "delimiter", "quoting", "decimal", "sheet", "header")  # what `layout` finds out unless it is given
+ANY = {"rubric", "sample"}  # options of every corpus
 KINDS = [*delimited.ENDINGS, ".parquet", ".jsonl", ".ndjson", ".json", *spreadsheets.ENDINGS]
 
 
@@ -39,8 +40,8 @@ def locate(corpus: str, sets: list[list[str]], options: dict[str, Any], advice: 
     A set is complete where all its files are in one data folder, or in the subfolder `corpus` of one. Raises CyborgError that
     lists the folders searched and ends with `advice` (what to do).
     """
-    if unknown := sorted(set(options) - {"file", "files", "rubric"}, key=str):
-        raise CyborgError(f"prepare_data.options: unknown {listed(unknown)}; {corpus} knows file (or files), and rubric.")
+    if unknown := sorted(set(options) - {"file", "files"} - ANY, key=str):
+        raise CyborgError(f"prepare_data.options: unknown {listed(unknown)}; {corpus} knows file (or files), rubric and sample.")
     if "file" in options or "files" in options:
         return named(options)
     folders = [folder / sub for folder in paths.data_folders() for sub in (corpus, "")]
@@ -75,6 +76,17 @@ def rubric(options: dict[str, Any]) -> Path | None:
             return path
     told = "the rubric file named in prepare_data.options.rubric is not there. Name it relative to the project's folder."
     raise CyborgError(f"{listed([name])}: {told}")
+
+
+def sample(options: dict[str, Any]) -> dict[str, int]:
+    """The most training and test essays that a study keeps, named in `options`; {} for all."""
+    wanted = options.get("sample", {})
+    known = isinstance(wanted, dict) and set(wanted) <= {"train", "test"}
+    if not known or not all(type(count) is int and count > 0 for count in wanted.values()):
+        raise CyborgError(
+            f"prepare_data.options.sample: {str(wanted)[:60]}: must be numbers of essays, {{train: 6000, test: 2500}}."
+        )
+    return wanted
 
 
 def listed(names: Iterable[Any], most: int = 20) -> str:

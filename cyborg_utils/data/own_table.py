@@ -44,8 +44,8 @@ from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data import files, table
 from cyborg_utils.data.columns import Columns
 
-COLUMNS = {*Columns.__dataclass_fields__} - {"score", "repeats"}  # options that name columns
-KNOWN = COLUMNS | {"file", "files", "rubric", "missing", "labels", "markup", "unscored", *files.READING}
+COLUMNS = {*Columns.__dataclass_fields__} - {"score", "repeats", "mend", "only"}  # options that name columns
+KNOWN = COLUMNS | files.ANY | {"file", "files", "missing", "labels", "markup", "unscored", *files.READING}
 KNOWN |= {"combine", "condition_codes", "own_scale", "cuts", "near_duplicates"}
 KINDS = {  # of an option's value, and its name; the others are text
     "groups": (dict, "a mapping"),

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.data import table
+from cyborg_utils.data import files, table
 from cyborg_utils.data.simulated_text import Writer, phrases
 from cyborg_utils.data.spool import Store
 
@@ -53,7 +53,7 @@ def sources(settings: dict[str, Any]) -> list[Path]:
 def read(settings: dict[str, Any]) -> table.Raw:
     """`options: {essays: N, seed: S}` -> N essays; raises CyborgError for other options, another scale or a split of its own."""
     options = {**DEFAULTS, **settings.get("options", {})}
-    if unknown := sorted(set(options) - set(DEFAULTS) - {"rubric"}, key=str):
+    if unknown := sorted(set(options) - set(DEFAULTS) - files.ANY, key=str):
         raise CyborgError(
             f"prepare_data.options: unknown {', '.join(map(str, unknown))}; the simulated corpus has essays and seed."
         )

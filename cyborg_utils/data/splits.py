@@ -7,6 +7,7 @@ known beforehand (prompt, length). Stratified by score it would be too lucky: QW
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -83,6 +84,19 @@ def assign(frame: pd.DataFrame, *, dev: float, test: float, seed: int) -> np.nda
         elif not any(left.values()):
             break
     return split
+
+
+def sampled(frame: pd.DataFrame, most: Mapping[str, int], *, seed: int) -> np.ndarray:
+    """Which essays stay, (n,) bool, where a split may hold at most `most[split]`; the others are left out at random.
+
+    It depends on ids and seed alone. Nested: with the same seed a larger sample contains a smaller one.
+    """
+    stay = np.ones(len(frame), dtype=bool)
+    for name, count in most.items():
+        places = np.flatnonzero(frame["split"] == name)
+        places = places[np.argsort(frame["essay_id"].to_numpy(dtype=str)[places], kind="stable")]
+        stay[np.random.default_rng(seed).permutation(places)[count:]] = False
+    return stay
 
 
 def _count(name: str, size: float, of: int) -> int:

@@ -16,7 +16,7 @@ import pandas as pd
 from cyborg_utils.core import paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.data import advice, files, human_scores, row_faults
+from cyborg_utils.data import advice, encodings, files, human_scores, row_faults
 from cyborg_utils.data.columns import Columns
 from cyborg_utils.data.human_scores import CODED, LONGEST_SHOWN, UNSCORED, brief
 from cyborg_utils.data.spool import Store
@@ -83,7 +83,7 @@ class _Collection:
         self.resolved: dict[str, float] = {}
         self.ends: dict[str, tuple[float, float]] = {}  # lowest and highest score of each prompt
         self.emptied, self.unlike, self.words, self.scores, self.of_writer = (Counter() for _ in range(5))
-        self.rows_read = self.repeated = self.marked = 0
+        self.rows_read = self.repeated = self.marked = self.spaced = self.mended = self.lost = 0
         self.beside = [name for name in columns.used if name not in (columns.id, columns.text, *columns.scores)]
 
     def add(self, source: Path) -> None:
@@ -93,7 +93,10 @@ class _Collection:
         self.notes += how.notes
         sheet = f"sheet {files.listed([how.sheet])}, " if how.sheet else ""
         row_faults.require(files.header(source, how), self.columns.used, f"{file}, {sheet}row {how.head.row}")
+        chosen, value = self.columns.only
         for row in files.rows(source, how):
+            if chosen and files.text(row.cells.get(chosen)) != value:
+                continue
             self.rows_read += 1
             essay_id = self._id(row.cells)
             column, reason = self._add(row, essay_id, file)
@@ -109,7 +112,12 @@ class _Collection:
         if self.marked:
             told = "was taken out" if self.strip else "counts as text; set prepare_data.options.markup: strip to take it out"
             notes.append(f"{self.marked:,} essay(s) hold HTML (tags or entities), which {told}.")
+        if self.spaced or self.mended:
+            told = f"{self.spaced:,} essay(s) held no-break spaces, which are plain ones now; in {self.mended:,}"
+            notes.append(f"{told} characters were mended that a conversion between encodings had garbled.")
         frame = self.kept.frame()
+        if self.lost:
+            notes.append(f"{self.lost:,} essay(s) hold the sign U+FFFD, where an earlier conversion lost a character.")
         if columns.rater and len(frame):
             frame = self._rated(frame)
         notes += advice.ids(list(frame.get("essay_id", [])))
@@ -163,6 +171,12 @@ class _Collection:
         if advice.marked_up(cells[columns.text]):
             self.marked += 1
             cells[columns.text] = advice.stripped(cells[columns.text]) if self.strip else cells[columns.text]
+        self.lost += "\ufffd" in cells[columns.text]
+        if columns.mend:
+            found = cells[columns.text]
+            cells[columns.text] = encodings.mended(found)
+            self.spaced += encodings.NO_BREAK in found
+            self.mended += cells[columns.text] != found.replace(encodings.NO_BREAK, " ")
         record = self._record(cells, essay_id, prompt, score)
         nobody = [column for name, column in columns.groups.items() if record[f"groups.{name}"] is None]
         self.words.update((column, files.text(cells.get(column))) for column in nobody)

@@ -30,14 +30,16 @@ from cyborg_utils.stats import metrics
 from cyborg_utils.stats.calibration import MeanSdMatch
 from cyborg_utils.stats.comparisons import across_seeds
 from cyborg_utils.stats.fairness import SIGNS
-from cyborg_utils.study import bias
+from cyborg_utils.study import arms, bias
 
 BLOCKS = {  # arm -> blocks of features; `cyborg` is a Student like `human`
     "ridge": ("words", "statistics"),
     "human": ("student", "length"),
     "teacher": ("teacher", "statistics"),
+    "length": ("length",),
 }
-HUMAN_ONLY = ("human", "ridge")  # what the same human scores buy without a Teacher
+RIVALS = ("human", "ridge", "teacher")  # what the same human scores buy without synthetic ones; "average" is of their guesses
+HUMAN_ONLY = ("human", "ridge", "best")  # baselines of the gain; "best" is the rival, or the average, that leave-one-out prefers
 TUNED = ("human", "cyborg", "full")  # labels of Students that are fine-tuned from the frozen ones
 COMPONENTS = 300  # of the words
 
@@ -116,16 +118,18 @@ def one_draw(
     def of(scorer: Frozen, arm: str, essays: np.ndarray) -> np.ndarray:
         return scorer.guess({name: corpus.blocks[name][essays] for name in BLOCKS[arm]})
 
-    def matched(scorer: Frozen, arm: str) -> np.ndarray:
-        match = MeanSdMatch.unpaired(target=score[u], values=of(scorer, arm, aside))
-        return match.apply(of(scorer, arm, places["test"]))
+    def guesses(scorer: Frozen, arm: str) -> tuple[np.ndarray, ...]:
+        """Of U (each essay left out), of the essays set aside, and of the test essays."""
+        return scorer.left_out, of(scorer, arm, aside), of(scorer, arm, places["test"])
 
     scorers = {arm: fitted(arm, u, score[u]) for arm in BLOCKS}
-    found = {arm: matched(scorer, arm) for arm, scorer in scorers.items()}
+    found = {arm: guesses(scorer, arm) for arm, scorer in scorers.items()}
+    found["average"] = tuple(np.mean(parts, axis=0) for parts in zip(*(found[arm] for arm in RIVALS), strict=True))
+    found["best"] = min((found[arm] for arm in (*RIVALS, "average")), key=lambda parts: np.square(parts[0] - score[u]).mean())
     if len(pool):
         labels = np.concatenate([score[u], of(scorers["teacher"], "teacher", pool)])
-        found["cyborg"] = matched(fitted("human", np.concatenate([u, pool]), labels), "human")
-    return found
+        found["cyborg"] = guesses(fitted("human", np.concatenate([u, pool]), labels), "human")
+    return {arm: MeanSdMatch.unpaired(target=score[u], values=beside).apply(test) for arm, (_, beside, test) in found.items()}
 
 
 def grid(
@@ -139,7 +143,7 @@ def grid(
     for number, fraction in tqdm(wanted, desc=trait or "Draws of U", unit="cell"):
         places, several = split(corpus, number, seed), draws if fraction < 1 else 1
         size = max(5, round(fraction * len(places["train"])))
-        key = {"size": size, "draws": several, "seed": seed, "blocks": BLOCKS, "trait": trait} | counts
+        key = {"size": size, "draws": several, "seed": seed, "blocks": BLOCKS, "rivals": RIVALS, "trait": trait} | counts
         data = [part.tolist() for part in places.values()] + [
             score.tolist(),
             [float(block.sum()) for block in corpus.blocks.values()],
@@ -151,7 +155,7 @@ def grid(
                 np.savez(sink, **{arm: np.stack([values[arm] for values in found]) for arm in found[0]})
         with np.load(file, allow_pickle=False) as saved:
             values = {arm: saved[arm] for arm in saved.files}
-        values = values if fraction < 1 else {"full": values["human"], "ridge": values["ridge"], "teacher": values["teacher"]}
+        values = values if fraction < 1 else {"full" if arm == "human" else arm: value for arm, value in values.items()}
         cells.append(Cell(number, trait, fraction, size, corpus.scale.level(score[places["test"]]), values))
     return cells
 
@@ -219,8 +223,21 @@ def single_gains(single: pd.DataFrame) -> pd.DataFrame:
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `summary` for `forest_plots.qwk_by_fraction`: shares below 1, and the arm `full`."""
-    return table[(table["fraction"] < 1) | (table["arm"] == "full")]
+    """The rows of `summary` for `forest_plots.qwk_by_fraction`: shares below 1, and the arm `full`; no average."""
+    return table[((table["fraction"] < 1) | (table["arm"] == "full")) & (table["arm"] != "average")]
+
+
+def choices(cells: Sequence[Cell]) -> str:
+    """How often leave-one-out on U preferred which of the rivals, by number of human scores, on the study's own split."""
+    lines = []
+    for cell in [cell for cell in cells if cell.split == 0 and cell.fraction < 1]:
+        chosen = [
+            next(arm for arm in (*RIVALS, "average") if np.array_equal(cell.values[arm][draw], best))
+            for draw, best in enumerate(cell.values["best"])
+        ]
+        told = ", ".join(f"`{arm}` {chosen.count(arm)}" for arm in (*RIVALS, "average") if arm in chosen)
+        lines.append(f"{cell.n_human:,} human scores: {told}")
+    return f"`best` is, as leave-one-out on U says without a test essay, in so many draws: {'; '.join(lines)}."
 
 
 def by_trait(several: Sequence[Sequence[Cell]], scale: Scale, **options: Any) -> pd.DataFrame:
@@ -228,6 +245,7 @@ def by_trait(several: Sequence[Sequence[Cell]], scale: Scale, **options: Any) ->
     rows = []
     for cells in several:
         table = summary(agreement(cells, scale)).query("fraction < 1 or arm == 'full'").set_index("arm")["qwk"]
+        table = table[[name for name in ("ridge", "human", "teacher", "cyborg", "full") if name in table]]
         (gain,) = gains(cells, scale, **options).query("baseline == 'human'").drop(columns="baseline").to_dict("records")
         rows.append({"trait": cells[0].trait} | {f"qwk_{arm}": table[arm] for arm in table.index} | gain)
     return pd.DataFrame(rows)
@@ -246,8 +264,7 @@ def worth(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for row in table[table["arm"] == "cyborg"].itertuples():
         found = {"fraction": row.fraction, "n_human": row.n_human, "qwk": row.qwk}
-        for name in HUMAN_ONLY:
-            top = {"human": "full", "ridge": "ridge"}[name]
+        for name, top in {"human": "full", "ridge": "ridge"}.items():
             curve = table[(table["arm"] == name) | ((table["arm"] == top) & (table["fraction"] == 1))].sort_values("n_human")
             rising = np.maximum.accumulate(curve["qwk"])
             n = np.exp(np.interp(row.qwk, rising, np.log(curve["n_human"])))
@@ -343,6 +360,16 @@ def headline(gains_table: pd.DataFrame, table: pd.DataFrame, *, fraction: float)
         f"{step['gain']:+.3f} [{step['low']:+.3f}, {step['high']:+.3f}], in {step['positive']:.0%} of the draws above 0"
         + (f", {step['gap_closed']:.0%} of the gap" if np.isfinite(step["gap_closed"]) else "")
         + f". Of the variance of a single draw's gain, {step['luck']:.0%} is the luck of the draw, the rest that of the essays."
+    )
+
+
+def in_short(gains_table: pd.DataFrame, *, fraction: float) -> str:
+    """The gain over draws at one share, and how much of a single draw's gain is luck."""
+    row = arms.pick(gains_table, fraction=fraction, baseline="human").iloc[0]
+    return (
+        f"With {row['n_human']:,} human scores synthetic ones bring {row['gain']:+.3f} QWK "
+        f"[{row['low']:+.3f}, {row['high']:+.3f}], the mean over {row['draws']} draws, and something in {row['positive']:.0%} "
+        f"of them. Luck of the draw makes {row['luck']:.0%} of the variance of a single draw's gain."
     )
 
 

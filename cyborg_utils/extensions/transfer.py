@@ -98,7 +98,8 @@ def from_elsewhere(profile: str, sources: Iterable[Mapping[str, str]], judged: p
         name = f"{source['profile']} {source['run']}, {source['labels']}"
         try:
             other = config.load(source["profile"])
-            kind = f"{other.headline[0].replace('/', '--')}-regression-{source['labels']}"
+            model, head = headline_student(other)
+            kind = f"{model.replace('/', '--')}-{head}-{source['labels']}"
             folder = paths.build(source["profile"], "students", source["run"], kind)
             if not (folder / "student.json").is_file():
                 raise CyborgError(f"no Student in {paths.shown(folder)}; run the study {source['profile']} on this machine")

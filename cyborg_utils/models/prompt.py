@@ -38,7 +38,8 @@ def answers(scale: Scale) -> list[str]:
 
 
 def rubric(corpus: str, score: str, options: dict[str, Any] | None = None) -> str:
-    """The rubric's text: `options["rubric"]` (a file), else the corpus's own for this trait, the corpus's, or a generic one.
+    """The rubric's text: `options["rubric"]` (a file), else the corpus's own for this prompt set (`options["set"]`) or trait, the
+    corpus's, or a generic one.
 
     With `score` "traits" it is the rubric of several traits at once.
     """
@@ -47,7 +48,7 @@ def rubric(corpus: str, score: str, options: dict[str, Any] | None = None) -> st
             return path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise CyborgError(f"{paths.shown(path)}: not readable as a rubric: {error}. Save it as UTF-8.") from error
-    for name in (f"{corpus}_{score.lower()}", corpus, "generic"):
+    for name in (f"{corpus}_set{(options or {}).get('set')}", f"{corpus}_{score.lower()}", corpus, "generic"):
         if (FOLDER / f"{name}.txt").is_file():
             return (FOLDER / f"{name}.txt").read_text(encoding="utf-8").strip()
     raise CyborgError(f"{FOLDER.name}/generic.txt is missing: the installation is incomplete")

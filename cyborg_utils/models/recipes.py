@@ -31,7 +31,7 @@ TEACHER = Recipe(
         *("models/teacher.py", "models/fine_tuning.py", "models/lora.py", "models/memory.py"),
         *("models/prompt.py", "models/prompts/*", *SHARED),
     ),
-    digest="57de927e0029e2ff",
+    digest="d4963434ce00b0d5",
 )
 UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
     version=1,
@@ -56,7 +56,7 @@ RIDGE = Recipe(
 STATES = Recipe(
     version=1,
     files=("models/states.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="eaea1bbed52d8018",
+    digest="432e60e2eb060ea7",
 )
 FROZEN = Recipe(  # a ridge regression on states; with them for a Teacher, and with STUDENT for its frozen heads
     version=1,

@@ -15,6 +15,7 @@ import itertools
 import json
 import os
 import time
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from os.path import commonprefix
@@ -157,10 +158,10 @@ def _key(row: Sequence[int], span: tuple[int, int]) -> bytes:
 
 
 def tokens(essays: pd.DataFrame, reading: Reading, *, template: Prompt | None = None) -> int:
-    """Tokens that a pass over essays computes. What stands before every essay (the rubric, computed once a batch) counts once."""
+    """Tokens that a pass over essays computes. What stands before the essays of an assignment counts once."""
     rows, spans = encoded(*opened(reading), essays, reading, template)
-    shared = min(len(commonprefix(rows)), *(start for start, _ in spans)) if len(rows) > 1 else 0
-    return sum(map(len, rows)) - shared * (len(rows) - 1)
+    heads = Counter(tuple(row[:start]) for row, (start, _) in zip(rows, spans, strict=True))
+    return sum(map(len, rows)) - sum(len(head) * (count - 1) for head, count in heads.items())
 
 
 def pace(reading: Reading, *, width: int = 256, rows: int = 4) -> float:
@@ -218,13 +219,19 @@ def _fill(store: _Store, lacking: Sequence[int], keys, rows, spans, body: Body, 
     bar = tqdm(total=len(lacking), desc=show, unit="essay", mininterval=2)
     waiting, since = [], time.monotonic()
     budget = memory.token_budget(body.model.config, body.device, cpu=BUDGET["cpu"])
-    batches = trainer.token_batches([len(rows[at]) for at in lacking], budget)
+    alike = defaultdict(list)  # essays of one assignment share all that stands before them
+    for at in lacking:
+        alike[tuple(rows[at][: spans[at][0]])].append(at)
+    batches = [
+        [part[at] for at in batch]
+        for part in alike.values()
+        for batch in trainer.token_batches([len(rows[at]) for at in part], budget)
+    ]
 
     def means(part: np.ndarray) -> np.ndarray:
         return body.means([rows[at] for at in part], [spans[at] for at in part])
 
-    for number, batch in enumerate(batches, 1):
-        places = [lacking[at] for at in batch]
+    for number, places in enumerate(batches, 1):
         waiting.append(([keys[at] for at in places], trainer.fitting(means, np.array(places))))
         bar.update(len(places))
         if number == len(batches) or time.monotonic() - since > EVERY:

@@ -58,6 +58,9 @@ ARMS = {
     "teacher": "Teacher",
     "teacher-expected": "Teacher, expected score",
     "ridge": "Ridge",
+    "length": "Length alone",
+    "average": "Average of the rivals",
+    "best": "Best rival",
 }
 
 
@@ -126,6 +129,15 @@ def styled(draw: Callable[..., tuple[Figure, str]]) -> Callable[..., tuple[Figur
                 plt.close(number)
 
     return in_style
+
+
+def mark(figure: Figure, words: str) -> None:
+    """Write words, small and faint, above the right corner of all that a figure shows.
+
+    Not below: matplotlib moves a legend "outside lower" to the new edge, where it may meet them.
+    """
+    box = figure.get_tightbbox().transformed(figure.dpi_scale_trans + figure.transFigure.inverted())
+    figure.text(box.x1, box.y1, words, ha="right", va="bottom", fontsize=5, color=FAINT)
 
 
 def show(figure: Figure, alt: str) -> None:

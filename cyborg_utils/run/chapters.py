@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import nbformat
 
@@ -23,6 +23,8 @@ NAMED = re.compile(r"(?<![`\[])`((?:table|figure)_\w+)`(?![`\]])")
 SHADED = re.compile(r"(background-color: #(\w\w)(\w\w)(\w\w);\s*color: )#\w{6}")  # a cell of a table shaded by its number
 FENCE = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~) *$)", flags=re.MULTILINE | re.DOTALL)
 UNBRACKETED = str.maketrans("[]\n", "() ")  # alt text of an image in Markdown
+SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION$.*?^ *### END SOLUTION$", flags=re.MULTILINE | re.DOTALL)
+GAP = r'\1# YOUR CODE HERE\n\1raise NotImplementedError("fill this gap, run it, then run its check again")'  # as `make labs`
 AGAIN = "# a further output of the cell above"  # never shown; myst-nb drops cells without source, outputs and all
 NO_ALT = "A figure without a text alternative"
 
@@ -98,6 +100,19 @@ def chapter(study: config.Study, stem: str, links: Links) -> str:
         cells,
         {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     )
+    return nbformat.writes(notebook)
+
+
+def lab(file: Path, page: str, links: Links) -> str:
+    """A lab of teaching/ as students get it, as JSON: with gaps in place of solutions, and itself to take away."""
+    notebook = nbformat.read(file, as_version=4)
+    for cell in notebook.cells:
+        if cell.metadata.get("nbgrader", {}).get("solution"):
+            cell.source = SOLUTION.sub(GAP, cell.source) if cell.cell_type == "code" else "YOUR ANSWER HERE"
+        if cell.cell_type == "markdown":
+            cell.source = links.rewritten(cell.source, page)
+    teacher = links.rewritten(f"[For the teacher](../../teacher/{file.stem}.md)", page)
+    notebook.cells[0].source += f"\n\n{{download}}`Take it away: {file.name} <{file.name}>` · {teacher}"
     return nbformat.writes(notebook)
 
 

@@ -56,6 +56,7 @@ def plan(options: argparse.Namespace) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
+    sys.modules.setdefault("rfc3987_syntax", None)  # jsonschema's check of IRIs, which no notebook has, takes a second to import
     from cyborg_utils.run import devices, execute
 
     if (options.fraction is None) != (options.seed is None):

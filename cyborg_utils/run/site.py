@@ -58,7 +58,12 @@ def _lay_out(source: Path, studies: Sequence[config.Study]) -> None:
     for study in studies:
         if (card := paths.results(study.profile, "scores", "README.md")).is_file():
             texts[f"results/{study.profile}/scores/README.md"] = card
-    links = chapters.Links(studies, set(texts))
+    labs = {file.relative_to(paths.CHECKOUT).as_posix(): file for file in paths.CHECKOUT.glob("teaching/source/*/*.ipynb")}
+    links = chapters.Links(studies, {*texts, *labs})
+    for file in source.glob("*.md"):
+        artefacts.write(file, links.rewritten(file.read_text(encoding="utf-8"), file.name))
+    for name, file in labs.items():
+        artefacts.write(source / name, chapters.lab(file, name, links))
     for name, file in texts.items():
         text = file.read_text(encoding="utf-8")
         title = "" if re.search("^# ", text, flags=re.MULTILINE) else f"# Measured: {file.stem}\n\n"
@@ -94,19 +99,22 @@ def _opening(study: config.Study) -> str:
 
 
 def _front(studies: Sequence[config.Study], links: chapters.Links) -> dict[str, Any]:
-    """What the front page says of the first study: `result` is the README's paragraph, or what its summary found."""
+    """What the front page says of the first study: `result` and `more` are the README's paragraph, or its summary's."""
     chief, stems = studies[0], links.stems[studies[0].profile]
     folder, text = f"results/{chief.profile}", (paths.CHECKOUT / "README.md").read_text(encoding="utf-8")
-    said = text.partition("<!-- claim -->")[2].partition("<!-- end -->")[0]
+    sentences = re.split(r"(?<=\.) (?=[A-Z\d])", text.partition("<!-- claim -->")[2].partition("<!-- end -->")[0].strip())
+    said, more, shown, number = " ".join(sentences[:2]), " ".join(sentences[2:]), "figure_draws", "16_"
     if chief.profile != "ellipse":
         said = _opening(chief).partition("## What was found\n")[2].partition("\n## ")[0] or chief.note
-    picture, alt = artefacts.files(chief.profile, "figure_arms")
-    chapter = next((stem for stem in stems if stem.startswith("05_")), stems[0])
+        more, shown, number = "", "figure_arms", "05_"
+    picture, alt = artefacts.files(chief.profile, shown)
+    chapter = next((stem for stem in stems if stem.startswith(number)), stems[0])
     return {
         "study": chief,
         "studies": [f"{study.title.partition(':')[0]} <results/{study.profile}/summary>" for study in studies],
-        "labs": sorted(page.removesuffix(".md") for page in links.pages if page.startswith("teaching/")),
+        "labs": sorted(page.rpartition(".")[0] for page in links.pages if page.startswith("teaching/")),
         "result": links.rewritten(said.strip(), f"{folder}/summary.md"),
+        "more": links.rewritten(more, f"{folder}/summary.md"),
         "figure": f"{folder}/figures/{picture.name}" if picture.is_file() else "",
         "alt": alt.read_text(encoding="utf-8").strip().translate(chapters.UNBRACKETED) if alt.is_file() else "",
         "chapter": f"{folder}/notebooks/{chapter}.ipynb",

@@ -14,6 +14,7 @@ from cyborg_utils.core import paths
 PROGRESS = re.compile(r"\d+%\|.*\|.*\[|\d+(it|ex|examples) \[|\[\d\d:\d\d<")  # a tqdm bar
 
 FOLDER_OF_LINK = re.compile(r"\]\((?:\.\./|extensions/)(?=\d\d_\w+\.ipynb)")
+OUT_OF_NOTEBOOKS = re.compile(r"\]\((?:\.\./)+(?=[a-z]\w*/)")  # a link to another folder of the repository
 
 
 def clean(notebook: nbformat.NotebookNode, source: Path, copy: Path) -> nbformat.NotebookNode:
@@ -25,7 +26,7 @@ def clean(notebook: nbformat.NotebookNode, source: Path, copy: Path) -> nbformat
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
         if cell.cell_type == "markdown":  # executed copies of both folders lie side by side
-            cell.source = FOLDER_OF_LINK.sub("](", cell.source)
+            cell.source = OUT_OF_NOTEBOOKS.sub("](../../../", FOLDER_OF_LINK.sub("](", cell.source))
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.id = f"injected-{number}"
         if cell.cell_type == "code":

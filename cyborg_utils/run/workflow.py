@@ -141,20 +141,20 @@ def _stamps(profile: str) -> dict[str, int]:
 
 
 def _tell(profile: str, new: list[str], seconds: float) -> None:
-    """Print the seconds and memory of each new step, and where the results are."""
-    page = paths.shown(paths.build(profile, "html", "index.html"))
+    """Print what each notebook with new steps took; then, in three lines, what was done, what was found, and where it is."""
+    where = f"Look at {paths.shown(paths.build(profile, 'html', 'index.html'))}"
+    done, found = summary.in_short(profile) or ("", "")
     if not new:
-        print(f"Nothing to do: every notebook of the study {profile!r} is up to date.\nLook at {page}")
+        print("\n".join(filter(None, [f"Nothing to do: every notebook of the study {profile!r} is up to date.", found, where])))
         return
     rows = artefacts.records(profile)
     rows["step"] = [f"{row.notebook}_{row.run}" if row.run else row.notebook for row in rows.itertuples()]
     rows = rows[rows["step"].isin(new)]
-    total = "all, with start-up and pages"
-    width = max(map(len, [total, *rows["step"]]))
-    print(f"\n{'step':<{width}}  seconds  peak memory")
-    for row in rows.itertuples():
-        print(f"{row.step:<{width}}  {row.seconds:7.0f}  {row.peak_memory_gib:7.2f} GiB")
-    print(f"{total:<{width}}  {seconds:7.0f}  {rows['peak_memory_gib'].max():7.2f} GiB at most in one step")
-    print(f"\nLook at {page}; tables, figures and executed notebooks are in {paths.shown(paths.results(profile))}")
     if dirty := [row.step for row in rows.itertuples() if str(row.commit).endswith(provenance.DIRTY)]:
         print(f"From uncommitted sources, so no commit repeats them: {', '.join(dirty)}. Do not commit these results.")
+    width = rows["notebook"].str.len().max()
+    print(f"\n{'notebook':<{width}}  steps  seconds  peak memory")
+    for name, own in rows.groupby("notebook"):
+        print(f"{name:<{width}}  {len(own):5}  {own['seconds'].sum():7.0f}  {own['peak_memory_gib'].max():7.2f} GiB")
+    where += f"; tables, figures and executed notebooks are in {paths.shown(paths.results(profile))}"
+    print("\n" + "\n".join(filter(None, [f"Done: {len(rows)} step(s) in {seconds:.0f} s. {done}".strip(), found, where])))

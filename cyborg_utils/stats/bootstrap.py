@@ -14,6 +14,8 @@ Metrics that compare categories (QWK, exact, adjacent) require levels; the other
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -74,10 +76,22 @@ def resampled_sums(
         if few:
             drawn = rng.multinomial(n, counts / n, size=size)
         else:
-            places = rng.integers(0, n, size=(size, n)) + n * np.arange(size)[:, None]
-            drawn = np.bincount(places.ravel(), minlength=size * n).reshape(size, n)
+            drawn, rng.bit_generator.state = _drawn(json.dumps(rng.bit_generator.state), n, size)
         sums.append(drawn.astype(float) @ parts.reshape(len(parts), -1))
     return np.concatenate(sums).reshape(resamples, *parts.shape[1:])
+
+
+@functools.lru_cache(maxsize=64)  # 128 MB at most
+def _drawn(state: str, n: int, size: int) -> tuple[np.ndarray, Mapping[str, Any]]:
+    """How often each of n essays is in each of `size` resamples, uint8 (size, n), and the generator's state after the draws.
+
+    Arms are compared on the same essays from the same seed, so the same draws are asked for again and again.
+    `state` is that of the generator before them, as JSON.
+    """
+    own = np.random.default_rng()
+    own.bit_generator.state = json.loads(state)
+    places = own.integers(0, n, size=(size, n)) + n * np.arange(size)[:, None]
+    return np.bincount(places.ravel(), minlength=size * n).reshape(size, n).astype(np.uint8), own.bit_generator.state
 
 
 def cluster_numbers(clusters: ArrayLike, n: int) -> tuple[np.ndarray, int]:

@@ -5,7 +5,8 @@ Every number is computed. A sentence says what the data show, also where that is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -17,9 +18,10 @@ from cyborg_utils.study import arms
 from cyborg_utils.study.artefacts import p_value
 
 ALPHA = 0.05  # of the corrected p-value
+PRACTICE = 0.70  # QWK with people that practice asks for (Williamson, Xi & Breyer 2012)
 
 
-def interval(row: pd.Series, value: str = "difference", low: str = "low", high: str = "high") -> str:
+def interval(row: Mapping[str, Any], value: str = "difference", low: str = "low", high: str = "high") -> str:
     """`+0.108 [+0.069, +0.148]`, from a row with these columns."""
     return f"{row[value]:+.3f} [{row[low]:+.3f}, {row[high]:+.3f}]"
 
@@ -214,11 +216,11 @@ def ceiling(raters: pd.DataFrame, table_qwk: pd.DataFrame, scale: Scale) -> str:
     """How well two people agree on the test essays, and which arms stand near them; why it is not known where it is not."""
     essays = raters.drop_duplicates("essay_id")
     double, best = essays["second_score"].notna().sum(), table_qwk.loc[table_qwk["qwk"].idxmax()]
-    operational = table_qwk[table_qwk["qwk"] >= 0.70]
+    operational = table_qwk[table_qwk["qwk"] >= PRACTICE]
     told = (
-        f"{len(operational)} of {len(table_qwk)} arms reach the 0.70 that practice asks for"
+        f"{len(operational)} of {len(table_qwk)} arms reach the {PRACTICE:.2f} that practice asks for"
         if len(operational)
-        else (f"**No arm reaches the 0.70 that practice asks for**, `full` included (the highest: {best['qwk']:.3f})")
+        else (f"**No arm reaches the {PRACTICE:.2f} that practice asks for**, `full` included (the highest: {best['qwk']:.3f})")
     )
     if double < MIN_DOUBLE:
         why = "no essay has a second human score" if not double else f"only {double} test essays have a second human score"
@@ -260,9 +262,9 @@ def unanswerable(table_power: pd.DataFrame, *, margin: float) -> str:
     """The questions, up to the size of the margin, that these test essays and seeds cannot be relied on to answer."""
     cannot = table_power[~table_power["answerable"] & (table_power["size"] <= margin)]
     lines = [
-        f"- {'all' if row.essays == 'all' else f'{row.essays} essays'} ({row.n}), {row.pair}: {row.question} {row.size:g} "
-        f"(chance {row.power:.0%})"
-        for row in cannot.itertuples()
+        f"- {'all' if essays == 'all' else f'{essays} essays'} ({part['n'].iloc[0]}), {pair}: "
+        + ", ".join(f"{row.question} {row.size:g} (chance {row.power:.0%})" for row in part.itertuples())
+        for (essays, pair), part in cannot.groupby(["essays", "pair"], sort=False)
     ]
     return "**These essays and seeds cannot be relied on to:**\n\n" + "\n".join(lines) if lines else "All can be answered."
 
@@ -277,3 +279,24 @@ def matching(table_qwk: pd.DataFrame) -> str:
         f"({change['min']:+.3f} to {change['max']:+.3f}); the largest overall gap between machine and human means goes from "
         f"{smd['smd_raw']:.2f} to {smd['smd']:.2f} SD."
     )
+
+
+def in_short(
+    table_comparisons: pd.DataFrame, table_rivals: pd.DataFrame, table_gap_closed: pd.DataFrame, *, fraction: float, **one: str
+) -> str:
+    """The gain of `cyborg` at one share, against `human` and the best rival, and the gap closed. `one`: student, head."""
+    pairs = arms.pick(table_comparisons, system="cyborg", baseline="human", fraction=fraction, **one)
+    if pairs.empty:
+        return "There is no Student on Cyborg Data beside one on human scores alone."
+    row = pairs.iloc[0]
+    shown = "beyond chance" if row["p_holm"] < ALPHA and (row["low"] > 0 or row["high"] < 0) else "which may be chance"
+    lines = [
+        f"With {arms.paid(row['n_human'], row['n_dev'])} QWK goes from {row['qwk_baseline']:.3f} to {row['qwk']:.3f} on Cyborg "
+        f"Data, {interval(row)}, {shown} ({counted_seeds(row['seeds'])})."
+    ]
+    for rival in arms.pick(table_rivals, labels="cyborg", fraction=fraction, chosen=True).to_dict("records"):
+        lines.append(f"Against the best rival that these human scores buy without a Teacher, {interval(rival)} is left.")
+    for gap in arms.pick(table_gap_closed, labels="cyborg", fraction=fraction, resolved=True, **one).itertuples():
+        share = f"{gap.gap_closed:.0%} [{gap.low:.0%}, {gap.high:.0%}]"
+        lines.append(f"Cyborg Data closes {share} of the gap from few to all human scores.")
+    return " ".join(lines)

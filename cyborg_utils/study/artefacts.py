@@ -6,6 +6,7 @@ A name ends in `_<run>` (`table_students_u10_s1`) where the registry says `per_r
 from __future__ import annotations
 
 import functools
+import html
 import io
 import json
 import re
@@ -25,13 +26,15 @@ from PIL import Image as Picture
 from cyborg_utils.core import config, paths, provenance
 from cyborg_utils.core.atomic import write
 from cyborg_utils.core.errors import CyborgError
-from cyborg_utils.plots.style import unpinned
+from cyborg_utils.plots.style import mark, unpinned
 from cyborg_utils.study import exports
 
 RUN_SUFFIX = re.compile(r"_(u[\d.]+_s\d+)$")
 PNG_LIMIT = 300_000  # bytes; git tracks results, and executed notebooks contain each figure a second time
+LONG = 15  # rows; a longer table is displayed folded
 DIGITS = "%.12g"  # format of a table's real numbers; `make verify` compares to 1e-9
 FOLDERS = {"table": "tables", "figure": "figures", "text": "figures"}
+SIMULATED = "simulated essays"  # stands on every figure of such a study
 ENDINGS = {"table": (".csv",), "figure": (".png", ".alt.txt"), "text": (".txt",)}
 
 
@@ -95,8 +98,10 @@ def save_table(
     caption: str = "",
     digits: int | Mapping[str, int] = 3,
     formats: Mapping[str, Callable[[Any], str]] | None = None,
-) -> Styler:
+) -> Styler | HTML:
     """Write a table as CSV (12 significant digits); return it for display. Its Markdown and LaTeX go to the study's exports.
+
+    A table of more than `LONG` rows is displayed folded under its caption, so that the text around it can be read.
 
     A named index becomes columns; an unnamed one is dropped. `digits` and `formats` control how real numbers are displayed (see
     `exports.for_people`). Undefined values are displayed as an en dash and are empty in the CSV. The commits that pin models are
@@ -111,27 +116,31 @@ def save_table(
     exports.table(profile, name, shown, sides, caption)
     edges = [{"selector": f".col{i}", "props": f"text-align: {side}"} for i, side in enumerate(sides)]
     top = {"selector": "caption", "props": "caption-side: top; text-align: left; font-weight: 600; padding: 0.4em 0"}
-    display = Styler(shown, uuid=name.replace(".", "-"), cell_ids=False, caption=caption)  # a fixed uuid gives the same HTML
-    return display.hide(axis="index").format(escape="html").set_table_styles([*edges, top])
+    display = Styler(shown, uuid=name.replace(".", "-"), cell_ids=False)  # a fixed uuid gives the same HTML
+    display = display.hide(axis="index").format(escape="html").set_table_styles([*edges, top])
+    return display.set_caption(caption) if len(shown) <= LONG else _under(f"{caption} ({len(shown)} rows)", display.to_html())
 
 
 def save_figure(profile: str, name: str, drawn: tuple[Figure, str]) -> Image:
     """Write a figure as PNG (200 dpi, fewer where it would pass 300 kB) and its text alternative; close it, return the PNG.
 
     Its SVG goes to the study's exports. `drawn` is what a function of `plots` gives: the figure, and what it shows in words,
-    with this run's numbers. The same figure gives the same bytes (no date, fixed ids). Raises CyborgError for a name that is
-    not in the registry.
+    with this run's numbers. Picture and words say so where the essays are simulated. The same figure gives the same bytes (no
+    date, fixed ids). Raises CyborgError for a name that is not in the registry.
     """
     artefact(name, "figure")
-    figure, alt = drawn[0], unpinned(drawn[1])
+    figure, alt = drawn[0], unpinned(drawn[1]).strip()
+    if _simulated(profile):
+        mark(figure, SIMULATED)
+        alt = f"{alt} ({SIMULATED})"
     folder = paths.results(profile, "figures")
     png = _png(figure)
     exports.figure(profile, name, figure)
     width = round(96 * figure.get_size_inches()[0])
     plt.close(figure)  # otherwise Jupyter shows it a second time
     write(folder / f"{name}.png", png)
-    write(folder / f"{name}.alt.txt", alt.strip() + "\n")
-    return Image(data=png, format="png", width=width, alt=alt.strip())
+    write(folder / f"{name}.alt.txt", alt + "\n")
+    return Image(data=png, format="png", width=width, alt=alt)
 
 
 def save_text(profile: str, name: str, text: str) -> None:
@@ -228,7 +237,11 @@ def folded(frame: pd.DataFrame, summary: str, *, digits: int = 3) -> HTML:
     """A long table for display, folded under one line; plain HTML keeps an executed notebook small."""
     shown = frame.rename(columns=lambda column: str(column).replace("_", " "))
     body = shown.to_html(index=False, float_format=f"{{:.{digits}f}}".format, na_rep="–", border=0)
-    return HTML(f"<details><summary>{summary}</summary>{body}</details>")
+    return _under(summary, body)
+
+
+def _under(summary: str, body: str) -> HTML:
+    return HTML(f"<details><summary>{html.escape(summary, quote=False)}</summary>{body}</details>")
 
 
 def p_value(value: float) -> str:
@@ -239,6 +252,12 @@ def p_value(value: float) -> str:
 def significant(value: float, digits: int = 2) -> str:
     """A number to `digits` significant digits, never as a power of ten (0.0041, 41, 4100); for `formats` of `save_table`."""
     return np.format_float_positional(float(f"{value:.{digits}g}"), trim="-")
+
+
+def _simulated(profile: str) -> bool:
+    """Whether a study's corpus is simulated; an audit of a file has no study."""
+    there = paths.params_file(profile).is_file()
+    return there and config.load(profile).section("prepare_data")["corpus"] == "simulated"
 
 
 def _png(figure: Figure) -> bytes:

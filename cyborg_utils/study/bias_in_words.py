@@ -103,8 +103,19 @@ def model_or_method(table: pd.DataFrame, *, confidence: float) -> str:
     return "\n".join(lines)
 
 
+def in_short(table: pd.DataFrame, *, labels: str = "cyborg") -> str:
+    """The verdict on the method, and how many trained models treat some group differently (`bias.model_or_method`)."""
+    part = arms.pick(table, labels=labels)
+    if part.empty or not part["judged"].any():
+        return "No group is large enough (or none is named), so nothing is judged here."
+    method, models = part.iloc[0], part.iloc[1:]
+    told = "from one seed nothing can be said" if method["biased_groups"] == bias.ONE_SEED else _counts(method)
+    apart = (models["biased"] > 0).sum()
+    return f"{label(labels)}, the method: {told}. Of {len(models)} trained models {apart} treat some group differently."
+
+
 def _biased(row: pd.Series) -> str:
-    return f"{row['biased'] or 'none'} biased" + (f" ({row['biased_groups']})" if row["biased_groups"] else "")
+    return f"{row['biased'] or 'none'} biased" + (f" ({row['biased_groups']})" if row["biased"] else "")
 
 
 def _counts(row: pd.Series) -> str:

@@ -33,14 +33,15 @@ def teacher_quality(essays: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 
 def training_sets(sets: Mapping[str, Sequence[pd.DataFrame]], settings: student.Settings) -> pd.DataFrame:
-    """One row a kind of labels: whose scores the essays carry, mean and SD of the scores, and updates of the network."""
+    """One row a kind of labels: whose scores the essays carry, mean and SD of the scores; updates, if it trains."""
     rows = []
     for name, parts in sets.items():
         both = pd.concat(parts)
         count = both["source"].value_counts().reindex(["human", "teacher"], fill_value=0)
         updates = sum(steps * epochs for steps, epochs in (student.schedule(len(part), settings) for part in parts))
         row = {"labels": name, "human scores": count["human"], "synthetic scores": count["teacher"]}
-        rows.append(row | {"mean": both["value"].mean(), "sd": both["value"].std(), "updates": updates})
+        row |= {"mean": both["value"].mean(), "sd": both["value"].std()}
+        rows.append(row if settings.head == "frozen" else row | {"updates": updates})
     return pd.DataFrame(rows)
 
 
@@ -90,11 +91,12 @@ def students(scores: pd.DataFrame, scale: Scale) -> pd.DataFrame:
 
 
 def attempts(profile: str) -> pd.DataFrame:
-    """A study's fine-tunings of the Teacher, one row a run: run, fraction, seed, attempts, failed, best_qwk (dev, by attempt).
+    """A study's Teachers, one row a run: run, fraction, seed, tuned, attempts, failed, best_qwk (dev, by attempt).
 
     A failed attempt is repeated with another seed (`fine_tuning.finetune`); it fails where its best QWK on the development essays
     is at most `teacher.FAILED`. From a frozen start it is the QWK of the last epoch, the one that is kept, on U. Tables without a
-    column `attempt` are older than the repetition: there was one attempt.
+    column `attempt` are older than the repetition: there was one attempt. A frozen Teacher is not `tuned`: its table has no epoch
+    after 0.
     """
     rows = []
     for run in scores.runs(profile, "teacher")[0]:
@@ -102,9 +104,10 @@ def attempts(profile: str) -> pd.DataFrame:
         kept = curve[curve["best"]] if curve["epoch"].min() == 0 else curve  # from epoch 0: nothing was chosen
         best = kept.groupby(kept["attempt"] if "attempt" in kept else pd.Series(1, index=kept.index))["qwk"].max()
         failed = int((best <= teacher.FAILED).sum())
-        row = {"run": run.name, "fraction": run.fraction, "seed": run.seed, "attempts": len(best), "failed": failed}
+        row = {"run": run.name, "fraction": run.fraction, "seed": run.seed, "tuned": curve["epoch"].max() > 0}
+        row |= {"attempts": len(best), "failed": failed}
         rows.append(row | {"best_qwk": ", ".join(f"{value:.3f}" for value in best)})
-    return pd.DataFrame(rows, columns=["run", "fraction", "seed", "attempts", "failed", "best_qwk"])
+    return pd.DataFrame(rows, columns=["run", "fraction", "seed", "tuned", "attempts", "failed", "best_qwk"])
 
 
 def attempts_in_words(table: pd.DataFrame, *, confidence: float = 0.95) -> str:
@@ -112,6 +115,7 @@ def attempts_in_words(table: pd.DataFrame, *, confidence: float = 0.95) -> str:
 
     The interval of the rate is Wilson's (`statsmodels.stats.proportion`).
     """
+    table = table[table["tuned"].astype(bool)]
     count, at_first = len(table), int((table["failed"] > 0).sum())
     if not count:
         return "No Teacher was fine-tuned here."

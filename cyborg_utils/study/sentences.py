@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from cyborg_utils.core import paths
 from cyborg_utils.core.config import Study
@@ -17,6 +18,15 @@ from cyborg_utils.core.scale import Scale
 from cyborg_utils.data.corpora import Prepared
 from cyborg_utils.plots.style import label
 from cyborg_utils.study import arms
+
+RECAPS = Path(__file__).with_name("recaps.yaml")
+
+
+def recap(notebook: str, found: str) -> str:
+    """The three lines at a notebook's end: what was asked, what came out, what to doubt. Only `found` has numbers."""
+    fixed = yaml.safe_load(RECAPS.read_text(encoding="utf-8"))[notebook]
+    return f"- **Asked.** {fixed['asked']}\n- **Found.** {found}\n- **Doubt.** {fixed['doubt']}"
+
 
 # ---------------------------------------------------------------- 00 overview
 
@@ -109,6 +119,7 @@ def rows_read(prepared: Prepared) -> str:
     """What became of the corpus file's rows, and the notes of its reader."""
     counts = prepared.counts
     told = f"**{counts['rows_read']:,}** rows read = **{counts['essays']:,}** essays + {counts['excluded']:,} left out "
+    told += f"+ {counts['not_sampled']:,} not in the sample " if "not_sampled" in counts else ""
     return (
         told
         + f"+ {counts['repeated']:,} further rows of an essay already read.\n\n"
@@ -170,6 +181,15 @@ def subsets(table_subsets: pd.DataFrame, *, nested: int) -> str:
     return told + (
         f" In the smallest U the score(s) {few} have fewer than three examples: **nobody can learn them from U**." if few else ""
     )
+
+
+def essays_paid_for(table_corpus: pd.DataFrame, table_subsets: pd.DataFrame) -> str:
+    """How many essays there are by split, and how many human scores each share of X costs."""
+    sizes, shares = table_corpus.set_index("split")["essays"], table_subsets.groupby("human_scores")["run"].count()
+    runs = ", ".join(
+        f"{arms.paid(n + sizes['dev'], sizes['dev'])} in {count} run{'' if count == 1 else 's'}" for n, count in shares.items()
+    )
+    return f"Of {sizes['all']:,} essays {sizes['train']:,} are to train on and {sizes['test']:,} to test on. Paid for: {runs}."
 
 
 # ---------------------------------------------------------------- 02 the Teacher
@@ -264,7 +284,25 @@ def confidence(answers: pd.DataFrame, *, smoothed: bool) -> str:
     return told + (" Smoothed targets ask for modest confidence." if smoothed else "")
 
 
+def teacher_as_rater(quality: pd.DataFrame) -> str:
+    """The Teacher's agreement on the test essays in both readings, and its shift on the pool (`run_tables.teacher_quality`)."""
+    qwk = quality.set_index(["part", "reading"])["qwk"]
+    shift = quality.set_index(["part", "reading"]).loc[("pool", "most likely"), "smd"]
+    return (
+        f"On the test essays the Teacher's most likely score has QWK {qwk['test', 'most likely']:.3f}, its expected score, "
+        f"matched, {qwk['test', 'expected, matched']:.3f}. The pool's synthetic scores lie {abs(shift):.2f} SD "
+        f"{'below' if shift < 0 else 'above'} people's."
+    )
+
+
 # ---------------------------------------------------------------- 04 Students
+
+
+def by_labels(table: pd.DataFrame) -> str:
+    """QWK of the first Student on the test essays, by the labels that it learned from (`run_tables.students`)."""
+    first = table[(table["student"] == table["student"].iloc[0]) & (table["head"] == table["head"].iloc[0])]
+    told = ", ".join(f"{row.qwk:.3f} on `{row.labels}`" for row in first.itertuples())
+    return f"QWK of {first['student'].iloc[0]}, {first['head'].iloc[0]} head, on the test essays: {told}."
 
 
 def students(table: pd.DataFrame, *, failure: float) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -57,6 +58,35 @@ def write(profile: str) -> Path:
     return artefacts.write(paths.results(profile, "summary.md"), page(profile))
 
 
+def in_short(profile: str) -> tuple[str, str] | None:
+    """A study in two lines for a terminal: what was done, and the gain of Cyborg Data at the share that notebook 05 shows.
+
+    None where 05 has not run yet, or compared no Student on Cyborg Data with one on the human scores alone.
+    """
+    if not (paths.results(profile, "tables", "table_comparisons.csv").is_file() and _record(profile, "05_test_significance")):
+        return None
+    study, shown = config.load(profile), _record(profile, "05_test_significance")["measured"]
+    place = {name: shown[name] for name in ("fraction", "student", "head")}
+    pairs = arms.pick(artefacts.read_table(profile, "table_comparisons"), system="cyborg", baseline="human", **place)
+    if pairs.empty:
+        return None
+    row, simulated = pairs.iloc[0], study.section("prepare_data")["corpus"] == "simulated"
+    done = f"{agreement_in_words.counted_seeds(row.seeds)} of {arms.paid(row.n_human, row.n_dev)}; Students scored {row.n:,} "
+    done += f"{'simulated ' if simulated else ''}test essays."
+    found = f"QWK {row.qwk_baseline:.3f} without a Teacher, {row.qwk:.3f} on Cyborg Data: {agreement_in_words.interval(row)}, "
+    return done, f"{found}{_sure(row)}."
+
+
+def _sure(row: pd.Series) -> str:
+    return "beyond chance" if row.p_holm < 0.05 and row.low * row.high > 0 else "not beyond chance"
+
+
+def _record(profile: str, notebook: str) -> dict[str, Any]:
+    """A notebook's record; {} where it has not run."""
+    file = artefacts.record_file(profile, notebook)
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
 def _gains(profile: str, student: str, head: str) -> list[str]:
     """A line per fraction: the gain of Cyborg Data over few human scores, and the share of the gap to all of them it closes."""
     pairs = artefacts.read_table(profile, "table_comparisons")
@@ -64,10 +94,9 @@ def _gains(profile: str, student: str, head: str) -> list[str]:
     gaps = arms.pick(artefacts.read_table(profile, "table_gap_closed"), student=student, head=head, labels="cyborg")
     lines = []
     for row in pairs.itertuples():
-        sure = "beyond chance" if row.p_holm < 0.05 and row.low * row.high > 0 else "not beyond chance"
         line = f"With **{arms.paid(row.n_human, row.n_dev)}** QWK is {row.qwk_baseline:.3f} without a Teacher and {row.qwk:.3f} "
         line += f"on Cyborg Data ({row.seeds} seed{'' if row.seeds == 1 else 's'}): **{row.difference:+.3f}** "
-        line += f"[{row.low:+.3f}, {row.high:+.3f}], {sure} after Holm's correction"
+        line += f"[{row.low:+.3f}, {row.high:+.3f}], {_sure(row)} after Holm's correction"
         for gap in gaps[gaps["fraction"] == row.fraction].itertuples():
             line += (
                 f"; {gap.gap_closed:.0%} [{gap.low:.0%}, {gap.high:.0%}] of the gap to all human scores" if gap.resolved else ""
@@ -121,8 +150,7 @@ def _findings(profile: str, study: config.Study) -> list[str]:
     """The finding of each notebook beyond the paper, a sentence from its record."""
     lines = []
     for name in study.beyond:
-        file = artefacts.record_file(profile, name)
-        said = json.loads(file.read_text(encoding="utf-8"))["measured"].get("finding", "") if file.is_file() else ""
+        said = _record(profile, name).get("measured", {}).get("finding", "")
         lines += [f"{said} ({_link(profile, 'notebooks', f'{name}.ipynb')})"] if said else []
     return lines
 

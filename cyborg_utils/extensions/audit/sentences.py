@@ -121,6 +121,17 @@ def thresholds_met(table: pd.DataFrame, judged: pd.DataFrame, *, smd_limit: floa
     return "\n\n".join(lines)
 
 
+def in_short(table: pd.DataFrame, judged: pd.DataFrame) -> str:
+    """`thresholds_met` in two sentences: thresholds met, and verdicts on the groups that are large enough to judge."""
+    answered, verdicts = table[table["met"] != "not known"], judged["verdict"].value_counts()
+    unknown = f"; {len(table) - len(answered)} not known" if len(answered) < len(table) else ""
+    told = [f"Thresholds met: {(answered['met'] == 'yes').sum()} of {len(answered)}{unknown}."]
+    if len(judged):
+        counts = [f"{verdicts.get(name, 0)} {name}" for name in SIGNS]
+        told.append(f"Of {count(len(judged), 'writer group')} large enough to judge: {', '.join(counts)}.")
+    return " ".join(told)
+
+
 def true_score_agreement(essays: pd.DataFrame, **options: object) -> str:
     """PRMSE with its interval, where enough essays have a second human score; `options` as in `true_score.prmse_interval`."""
     start = "Agreement with the *true* score (PRMSE) is **not known**"
@@ -179,6 +190,11 @@ def can_be_cleared(table: pd.DataFrame, *, smd_limit: float) -> str:
 
 
 # ---------------------------------------------------------------- several machines
+
+
+def of_machines(found: Mapping[str, pd.DataFrame]) -> str:
+    """What several machines were found to do: `treated`, `compared` and `changed`, a paragraph each (`machines.audit`)."""
+    return "\n\n".join([treated(found["machines_smd"]), compared(found["comparisons"]), changed(found["changes"])])
 
 
 def treated(by_group: pd.DataFrame) -> str:
