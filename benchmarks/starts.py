@@ -86,7 +86,7 @@ def told(table: pd.DataFrame, machine: dict, failed: float) -> str:
         said,
         pd.DataFrame(rows).to_markdown(index=False, floatfmt=("", "", "", "", ".3f", ".3f", ".3f", ".3f", ".1f")),
         f"On the {len(wide)} seeds that all ways have: {'; '.join(pairs)}." if pairs else "",
-        f"{machine['processor']}, {machine['cores']} cores, GPU {machine['gpu']}. `benchmarks/starts.py`; every start: starts.csv.",
+        f"{machine['processor']}, {machine['cores']} cores, GPU {machine['gpu']}. Every start: starts.csv.",
     ]
     return "\n\n".join(line for line in lines if line) + "\n"
 
@@ -109,9 +109,7 @@ def main() -> None:
                 continue
             rows.append(start(way, seed))
             print(rows[-1], flush=True)
-            table = pd.DataFrame(rows).sort_values(
-                ["way", "seed"], key=lambda one: one.map(WAYS.index) if one.name == "way" else one
-            )
+            table = pd.DataFrame(sorted(rows, key=lambda row: (WAYS.index(row["way"]), row["seed"])))
             artefacts.write(file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
             artefacts.write(folder / "README.md", told(table, provenance.hardware(), teacher.FAILED))
             provenance.write_json(folder / "starts.json", provenance.record(TRAINING, measured={"starts": len(table)}))

@@ -178,6 +178,51 @@ def test_corpus_measures_who_knows_more_on_the_same_test_essays(monkeypatch, tmp
     assert qwk["Student", "full"] > qwk["Student", "human"] > qwk["words", "human"] and qwk["statistics", "human"] == 0
 
 
+def test_starts_go_on_where_they_were_stopped_and_the_page_counts_them(monkeypatch, tmp_path, capsys):
+    bench, calls = script("starts"), []
+
+    def start(way, seed):
+        calls.append((way, seed))
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        qwk = {"lora": [0.1, 0.55, 0.2], "frozen": [0.5] * 3, "frozen-then-lora": [0.6] * 3}[way][seed - 1]
+        row = {"way": way, "seed": seed, "n_human": 60, "qwk": qwk, "r": 0.5, "failed": qwk <= 0.2}
+        return row | {"epoch": 8, "minutes": 2.0}
+
+    from cyborg_utils.core import paths
+
+    monkeypatch.setattr(bench, "start", start)
+    monkeypatch.setattr(paths, "results", tmp_path.joinpath)
+    monkeypatch.setattr("sys.argv", ["starts.py", "--starts", "3"])
+    with pytest.raises(KeyboardInterrupt):
+        bench.main()
+    page = (tmp_path / "starts" / "README.md").read_text(encoding="utf-8")
+    assert "60 human scores, 4 starts of 3 ways" in page and "On the 1 seeds that all ways have" in page
+    bench.main()
+    assert len(calls) == 10 and len(set(calls)) == 9
+    page = (tmp_path / "starts" / "README.md").read_text(encoding="utf-8")
+    cells = next(line for line in page.splitlines() if line.startswith("| lora ")).replace(" ", "").split("|")
+    assert cells[2:4] == ["3", "2"] and cells[5] == "0.283" and cells[7] == "0.100"
+    assert "frozen-then-lora minus lora: QWK +0.317, higher in 3 of 3 starts" in page
+    assert len(pd.read_csv(tmp_path / "starts" / "starts.csv")) == 9 and "3" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["frozen", "lora", "frozen-then-lora"])
+def test_a_start_is_a_teacher_from_nothing_judged_on_development_essays(way, make_study, tiny_models):
+    from cyborg_utils.core import paths
+
+    data = {"corpus": "simulated", "scale": [1, 6, 1], "score": "score", "groups": [], "dev": 12, "test": 16}
+    data |= {"stratify": "nothing", "options": {"essays": 108, "seed": 1}}
+    own = {"model": str(tiny_models["qwen2"]), "layers": [2], "rubric": False, "max_tokens": 64}
+    make_study("try", prepare_data=data, finetune_teacher=own, runs=[{"fraction": 0.25, "seeds": [1]}])
+    bench = script("starts")
+    row = bench.start(way, 3, profile="try", changes={"epochs": 1})
+    assert list(row) == ["way", "seed", "n_human", "qwk", "r", "failed", "epoch", "minutes"]
+    assert (row["way"], row["n_human"], row["epoch"]) == (way, 20, 0 if way == "frozen" else 1)
+    assert row["failed"] == (row["qwk"] <= 0.2) and 0 < row["minutes"] < 10 and not any(paths.build("starts").iterdir())
+
+
 # ---------------------------------------------------------------- speed, on tiny models
 
 

@@ -80,6 +80,27 @@ def test_what_is_frozen_is_read_once(smoke):
     assert table["minutes"][0] < smoke()[1]["minutes"][0]
 
 
+def test_training_from_a_frozen_start_is_counted_with_its_folds_and_only_the_layers_that_it_reads(smoke, monkeypatch):
+    monkeypatch.setattr(
+        plan.needs, "teacher_speed", lambda shape, *_: (2.0 * shape.num_hidden_layers, 0.1 * shape.num_hidden_layers)
+    )
+    tables = {
+        (method, layer): smoke(finetune_teacher={"method": method, "layers": [layer], "epochs": 3, "batch_size": 4})[1]
+        for method, layer in (("lora", 2), ("frozen-then-lora", 1), ("frozen-then-lora", 2))
+    }
+    seconds = {key: 60 * table["minutes"][0] for key, table in tables.items()}
+    human = round(config.load("try").fractions[0] * 32)
+    train, read = 2 * 2.0, 2 * 0.1
+    assert seconds["frozen-then-lora", 2] == pytest.approx(4 * train * human * 3 + read * plan.UNMERGED * human * 4)
+    assert seconds["lora", 2] == pytest.approx(train * human * 3 + read * plan.UNMERGED * 12 * 3)
+    assert seconds["frozen-then-lora", 1] == pytest.approx(seconds["frozen-then-lora", 2] / 2)
+    updates = 3 * -(-human // 4)
+    assert (
+        f"{updates} updates" in tables["lora", 2]["work"][0]
+        and f"{4 * updates} updates" in tables["frozen-then-lora", 2]["work"][0]
+    )
+
+
 def test_the_paper_s_study_on_a_card(monkeypatch):
     monkeypatch.setattr(dtype, "dtype", lambda: torch.bfloat16)
     hours, needed = {}, {}

@@ -153,20 +153,20 @@ def test_one_kind_of_processor_or_the_mix_by_name():
 
 
 def test_failed_attempts_are_counted_over_a_study(make_study):
-    make_study("try", runs=[{"fraction": 0.1, "seeds": [1, 2, 3, 4]}])
+    make_study("try", runs=[{"fraction": 0.1, "seeds": [1, 2, 3, 4, 5]}])
     curves = {1: pd.DataFrame({"epoch": [1, 2], "qwk": [0.0, 0.6]})}  # older than the repetition: no column attempt
     curves[2] = pd.DataFrame({"attempt": [1, 1, 2], "epoch": [1, 2, 1], "qwk": [0.0, 0.2, 0.5]})
     curves[3] = pd.DataFrame({"attempt": [1, 2], "epoch": 1, "qwk": [0.1, 0.05]})
+    curves[4] = pd.DataFrame({"attempt": [1], "epoch": [0], "qwk": [0.1], "best": [True]})  # a frozen Teacher's
+    curves[5] = pd.DataFrame({"attempt": 1, "epoch": [0, 1, 2], "qwk": [0.5, 0.6, 0.1], "best": [False, False, True]})
     for seed, curve in curves.items():
         name = f"u10_s{seed}"
         paths.results("try", "scores").mkdir(parents=True, exist_ok=True)
         paths.results("try", "scores", f"teacher_{name}.csv").touch()
         artefacts.save_table("try", f"table_teacher_dev_{name}", curve)
-    curve = pd.DataFrame({"attempt": [1], "epoch": [0], "qwk": [0.1]})  # a frozen Teacher's
-    artefacts.save_table("try", "table_teacher_dev_u10_s4", curve)
-    paths.results("try", "scores", "teacher_u10_s4.csv").touch()
     table = run_tables.attempts("try")
-    assert table["tuned"].tolist() == [True, True, True, False]
+    assert table["tuned"].tolist() == [True, True, True, False, True]
+    assert table.loc[4, ["attempts", "failed", "best_qwk"]].tolist() == [1, 1, "0.100"]  # the epoch that is kept
     table = table[:3]
     assert table[["attempts", "failed"]].to_numpy().tolist() == [[1, 0], [2, 1], [2, 2]]
     assert table["best_qwk"].tolist() == ["0.600", "0.200, 0.500", "0.100, 0.050"]

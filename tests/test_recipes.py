@@ -25,7 +25,9 @@ def package(tmp_path):
 @pytest.mark.parametrize(
     "file, before, after, expected",
     [
-        ("models/lora.py", "lora_alpha=2 * rank", "lora_alpha=4 * rank", {"TEACHER"}),
+        ("models/lora.py", "lora_alpha=2 * rank", "lora_alpha=4 * rank", {"TEACHER", "TUNED"}),
+        ("models/tuned_teacher.py", "weight_decay=0.0", "weight_decay=0.1", {"TUNED"}),
+        ("models/fine_tuning.py", "weight_decay=0.0", "weight_decay=0.1", {"TEACHER"}),
         ("models/student.py", "weight_decay=0.01", "weight_decay=0.02", {"STUDENT"}),
         ("models/trainer.py", "import ", "import this, ", {"STATES", "STUDENT", "TEACHER"}),
         ("models/mean_penalty.py", "means**2", "means**4", {"PENALTY"}),

@@ -157,6 +157,22 @@ def test_02_tells_failed_attempts_and_the_epoch_that_was_kept():
     assert "0.10 SD more lenient" in text
 
 
+@pytest.mark.parametrize(
+    "qwk, r, told",
+    [
+        (0.6, 0.7, "Both rose"),
+        (0.4, 0.5, "**Both fell: here the frozen Teacher is the better one**"),
+        (0.6, 0.5, "Which is better they do not tell"),
+    ],
+)
+def test_02_says_what_training_from_the_frozen_start_changed(qwk, r, told):
+    curve = pd.DataFrame({"epoch": [0, 1, 2], "qwk": [0.5, 0.9, qwk], "r": [0.6, 0.9, r]})
+    text = sentences.teacher_left_out(curve, essays=60)
+    assert told in text and f"QWK = 0.500, r = 0.600 of the frozen Teacher, and QWK = {qwk:.3f}, r = {r:.3f} after 2" in text
+    alone = sentences.teacher_left_out(curve[:1], essays=60)
+    assert alone == "The frozen Teacher on the 60 essays of U, by leave-one-out: QWK = 0.500, r = 0.600."
+
+
 def test_02_states_the_condition_of_the_method():
     assert "**so far the condition is met.**" in sentences.condition(0.7, 0.6, essays=180)
     text = sentences.condition(0.6, 0.6, essays=180)

@@ -65,15 +65,15 @@ def test_a_rubric_before_the_essay_is_read_once_and_not_averaged(name, tiny_mode
 @pytest.mark.parametrize("name", ["llama", "qwen2"])
 def test_essays_of_an_assignment_share_it_and_the_numbers_are_the_same(name, tiny_models, essays, tmp_path, monkeypatch):
     tasks = essays.assign(assignment=[f"Write about number {at % 3}, with reasons and with care." for at in range(12)])
-    reading, heads, means = states.Reading(str(tiny_models[name]), (2,), 40, rubric=True), [], states._Body.means
-    rows, spans = states._encoded(*states._opened(reading), tasks, reading, TEMPLATE)
+    reading, heads, means = states.Reading(str(tiny_models[name]), (2,), 40, rubric=True), [], states.Body.means
+    rows, spans = states.encoded(*states.opened(reading), tasks, reading, TEMPLATE)
     monkeypatch.setitem(states.BUDGET, "cpu", 2 * max(map(len, rows)))
 
     def watched(self, rows, spans):
         heads.append({tuple(row[:start]) for row, (start, _) in zip(rows, spans, strict=True)})
         return means(self, rows, spans)
 
-    monkeypatch.setattr(states._Body, "means", watched)
+    monkeypatch.setattr(states.Body, "means", watched)
     grouped = states.of_essays(tasks, reading, template=TEMPLATE, folder=tmp_path / "a")
     assert all(len(head) == 1 for head in heads) and len(set.union(*heads)) == 3
     computed = states.tokens(tasks, reading, template=TEMPLATE)

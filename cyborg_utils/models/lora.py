@@ -10,6 +10,7 @@ import torch
 from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from cyborg_utils.core import dtype
 from cyborg_utils.models import states
@@ -30,8 +31,8 @@ def configuration(model: nn.Module, *, rank: int, targets: str, share: float = 0
     if share:
         options["layers_to_transform"] = list(range(first_layer(share, len(layers)), len(layers)))
     if chosen == "all-linear":  # PEFT takes no layers beside this word, and only whole language models
-        parts = layers[0].named_modules()
-        chosen = sorted({name.split(".")[-1] for name, part in parts if isinstance(part, nn.Linear)})
+        parts = layers.named_modules()
+        chosen = sorted({name.split(".")[-1] for name, part in parts if isinstance(part, (nn.Linear, Conv1D))})
     return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=chosen, task_type="CAUSAL_LM", **options)
 
 

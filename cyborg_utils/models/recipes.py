@@ -31,7 +31,7 @@ TEACHER = Recipe(
         *("models/teacher.py", "models/fine_tuning.py", "models/lora.py", "models/memory.py"),
         *("models/prompt.py", "models/prompts/*", *SHARED),
     ),
-    digest="07b6fb11ba7c0a51",
+    digest="d4963434ce00b0d5",
 )
 UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
     version=1,
@@ -56,7 +56,7 @@ RIDGE = Recipe(
 STATES = Recipe(
     version=1,
     files=("models/states.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="6c4d3b0b595f0110",
+    digest="432e60e2eb060ea7",
 )
 FROZEN = Recipe(  # a ridge regression on states; with them for a Teacher, and with STUDENT for its frozen heads
     version=1,
@@ -66,7 +66,7 @@ FROZEN = Recipe(  # a ridge regression on states; with them for a Teacher, and w
 TUNED = Recipe(  # on top of STATES and FROZEN, for a Teacher that is trained from there
     version=1,
     files=("models/tuned_teacher.py", "models/ridge_head.py", "models/lora.py", "models/memory.py"),
-    digest="8226795fafabc7c0",
+    digest="3147b2b9289a908b",
 )
 RECIPES = {
     "TEACHER": TEACHER,

@@ -283,4 +283,5 @@ class Body:
         start, end = torch.tensor(spans, device=self.device).T[:, :, None]
         share = ((place >= start) & (place < end)).float()
         share /= share.sum(1, keepdim=True)
-        return torch.stack([torch.einsum("bth,bt->bh", self.found.pop(at).float(), share) for at in self.layers], 1)
+        with torch.autocast(self.device.type, enabled=False):
+            return torch.stack([torch.einsum("bth,bt->bh", self.found.pop(at).float(), share) for at in self.layers], 1)

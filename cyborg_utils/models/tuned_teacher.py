@@ -5,14 +5,18 @@ decoder ends at the highest of these layers. LoRA adds nothing at first, so trai
 it goes on by least squares on U's scores, for a fixed number of epochs: no development essay is needed.
 
 Statistics stay in the head beside the states, as trainable as they: what the states come to say of length must be taken off the
-weight that length had. Whether training helps is said by cross-fitting. The whole of it, regression and training, is repeated
-without each fold of U, and the guesses of that fold are kept after every epoch. The curve shows their agreement from epoch 0, the
-regression, to the last, which is the one that is used even where it is worse. The match of mean and SD, the spread of errors from
-which the probabilities come, and U's own scores are all made of these guesses, as they are of leave-one-out in the frozen Teacher.
+weight that length had.
+
+Whether training helps is told by cross-fitting. The whole of it, regression and training, is repeated without each fold of U, and
+the guesses of that fold are noted after every epoch. The curve shows their agreement from epoch 0, the regression, to the last,
+which is kept even where it is worse. The match of mean and SD, the spread of errors from which the probabilities come, and U's
+own scores are made of these guesses, as they are of leave-one-out in the frozen Teacher. Networks of three quarters of U err a
+little more than the one of all of it, so that the probabilities are rather too wide than too narrow.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -48,11 +52,10 @@ class _Network(nn.Module):
 
     def __init__(self, ridge: FrozenTeacher) -> None:
         super().__init__()
-        settings, reading = ridge.settings, frozen_teacher.reading(ridge.settings)
-        source, config = states.opened(reading)
-        layers = states.middle(config, reading.layers, count=3)
-        self.body = states.Body(source, config, layers)
-        self.decoder, scorers = self.body.model, [*ridge.scorers.values()]
+        settings, scorers = ridge.settings, [*ridge.scorers.values()]
+        source, config = states.opened(frozen_teacher.reading(settings))
+        self.body = states.Body(source, config, states.middle(config, settings.layers, count=3))
+        self.decoder = self.body.model
         self.adapted = lora.configuration(
             self.decoder, rank=settings.lora_rank, targets=settings.lora_targets, share=settings.lora_from
         )
@@ -67,7 +70,7 @@ class _Network(nn.Module):
         self.to(self.body.device)
 
     def forward(self, prompts, spans, statistics: torch.Tensor, *, share_prefix: bool = True) -> torch.Tensor:
-        with dtype.autocast(self.body.device) if self.half else torch.autocast(self.body.device.type, enabled=False):
+        with dtype.autocast(self.body.device) if self.half else contextlib.nullcontext():
             pooled = self.body.pooled(prompts, spans, share_prefix=share_prefix)
         return self.head(torch.cat([pooled.flatten(1), statistics.to(self.body.device)], dim=1))
 
@@ -108,10 +111,8 @@ def _rows(essays: pd.DataFrame, settings: Settings, template: Prompt) -> list[di
 
 def _collate(rows: Sequence[dict]) -> dict[str, Any]:
     found = {"prompts": [row["ids"] for row in rows], "spans": [row["span"] for row in rows]}
-    numbers = {
-        name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in ("statistics", "target") if name in rows[0]
-    }
-    return found | {"targets" if name == "target" else name: value for name, value in numbers.items()}
+    names = {"statistics": "statistics"} | ({"targets": "target"} if "target" in rows[0] else {})
+    return found | {name: torch.from_numpy(np.stack([row[key] for row in rows])) for name, key in names.items()}
 
 
 class _LeastSquares(MicroBatches, LengthTrainer):
@@ -205,62 +206,42 @@ def fit(train: pd.DataFrame, template: Prompt, settings: Settings, *, seed: int,
     epoch. Raises CyborgError for a U that is too small to leave a fold out, and for nf4.
     """
     if settings.quantization != "none":
-        raise CyborgError(
-            "finetune_teacher.method: frozen-then-lora reads states as they are; set `quantization: none`, or method lora."
-        )
+        told = "frozen-then-lora reads states as they are; set `quantization: none`, or method lora"
+        raise CyborgError(f"finetune_teacher.method: {told}.")
     levels = frozen_teacher.human(train, template)
-    said = asdict(settings) | {"rubric": template.rubric, "traits": template.traits, "seed": seed}
+    said = {"settings": asdict(settings), "rubric": template.rubric, "traits": template.traits, "seed": seed}
     said |= {"recipe": recipes.TUNED.version, "states": recipes.STATES.version, "frozen": recipes.FROZEN.version}
+    said |= {"model": weights.identity(settings.model)}
     texts = train[["essay_id", "assignment", "text"]].to_numpy().tolist()
-    mark = provenance.fingerprint(
-        said | {"model": weights.identity(settings.model)}, data=[texts, *(level.tolist() for level in levels.values())]
-    )
+    mark = provenance.fingerprint(said, data=[texts, *(level.tolist() for level in levels.values())])
     if (curve := fine_tuning.begin(folder, mark)) is not None:
         return curve
-    found, rows, checkpoints = (
-        frozen_teacher.features(train, settings, template),
-        _rows(train, settings, template),
-        folder / "checkpoints",
-    )
+    found, rows = frozen_teacher.features(train, settings, template), _rows(train, settings, template)
     score = np.stack([template.scale.score(level) for level in levels.values()], axis=1)
-    ridge = frozen_teacher.fitted(train, found, template, settings)
-    left_out = np.stack([scorer.left_out for scorer in ridge.scorers.values()], axis=1)[None]  # (epochs + 1, n, traits)
-    seconds = np.zeros(settings.epochs + 1)
+    ridge, checkpoints = frozen_teacher.fitted(train, found, template, settings), folder / "checkpoints"
     if settings.epochs:
-        left_out = np.empty((settings.epochs + 1, *score.shape))
-        fold = np.random.default_rng(seed).permutation(len(train)) % FOLDS
-        for number in range(FOLDS):
-            without, held = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-            kept = checkpoints / f"fold_{number}.json"
-            if not kept.is_file():
-                own = frozen_teacher.fitted(
-                    train.iloc[without], {name: block[without] for name, block in found.items()}, template, settings
-                )
-                start = [scorer.guess({name: block[held] for name, block in found.items()}) for scorer in own.scorers.values()]
-                parts = [[rows[at] for at in places] for places in (without, held)]
-                _, log = _trained(own, *parts, score[without], seed=seed, checkpoints=checkpoints / f"fold_{number}")
-                told = {"guesses": [np.stack(start, axis=1).tolist(), *(entry["guess"] for entry in log if "guess" in entry)]}
-                atomic.write(kept, json.dumps(told | {"seconds": [entry["seconds"] for entry in log if "seconds" in entry]}))
-            told = json.loads(kept.read_text(encoding="utf-8"))
-            left_out[:, held] = told["guesses"]
-            seconds[1:] += told["seconds"]
+        left_out, seconds = _cross_fitted(train, found, rows, score, ridge, seed=seed, checkpoints=checkpoints)
+    else:
+        left_out, seconds = np.stack([scorer.left_out for scorer in ridge.scorers.values()], axis=1)[None], np.zeros(1)
     network, log = _trained(ridge, rows, [], score, seed=seed, checkpoints=checkpoints / "all")
-    losses = [entry["loss"] for entry in log if "loss" in entry]
-    seconds[1:] += [entry["seconds"] for entry in log if "seconds" in entry]
-    curve = []
-    for epoch, guesses in enumerate(left_out):
-        scorers = {trait: Calibrated.fit_on(guesses[:, at], score[:, at], template.scale) for at, trait in enumerate(levels)}
-        curve.append(
-            {"attempt": 1, "epoch": epoch, "train_loss": [np.nan, *losses][epoch]} | frozen_teacher.agreement(scorers, levels)
-        )
-    curve = pd.DataFrame(curve).assign(seconds=seconds, best=np.arange(len(curve)) == settings.epochs)
+    epochs = [
+        {trait: Calibrated.fit_on(guesses[:, at], score[:, at], template.scale) for at, trait in enumerate(levels)}
+        for guesses in left_out
+    ]
+    curve = pd.DataFrame([frozen_teacher.agreement(scorers, levels) for scorers in epochs])
+    updates = pd.DataFrame([entry for entry in log if "loss" in entry], columns=["loss", "seconds"], index=curve.index[1:])
+    curve.insert(0, "train_loss", updates["loss"])
+    curve.insert(0, "epoch", curve.index)
+    curve = curve.assign(attempt=1, seconds=seconds, best=curve["epoch"] == settings.epochs)
+    curve["seconds"] += updates["seconds"].reindex(curve.index, fill_value=0.0)
+    curve = curve[["attempt", *curve.columns.drop("attempt")]]
     with atomic.folder(folder / "adapter") as temporary:
         content = frozen_teacher.write(ridge, temporary) | {"seed": seed, "mark": mark}
         content["tuned"] = {
             trait: {"line": vars(scorer.line), "match": vars(scorer.match), "error": scorer.error}
-            for trait, scorer in scorers.items()
+            for trait, scorer in epochs[-1].items()
         }
-        arrays = {f"left_out/{trait}": torch.from_numpy(scorer.left_out) for trait, scorer in scorers.items()}
+        arrays = {f"left_out/{trait}": torch.from_numpy(scorer.left_out) for trait, scorer in epochs[-1].items()}
         arrays |= {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
         save_file(arrays, temporary / "tuned.safetensors")
         curve.to_csv(temporary / "curve.csv", index=False)
@@ -268,6 +249,36 @@ def fit(train: pd.DataFrame, template: Prompt, settings: Settings, *, seed: int,
         (temporary / "README.md").write_text(_card(settings, len(train), curve), encoding="utf-8")
     shutil.rmtree(checkpoints)
     return curve
+
+
+def _cross_fitted(
+    train: pd.DataFrame,
+    found: dict[str, np.ndarray],
+    rows: list[dict],
+    score: np.ndarray,
+    ridge: FrozenTeacher,
+    *,
+    seed: int,
+    checkpoints: Path,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Guesses of U by networks trained without their fold, (epochs + 1, n, traits), the first by regressions without it; and the
+    seconds of training, (epochs + 1,). Finished folds are kept beside their checkpoints."""
+    guesses = np.empty((ridge.settings.epochs + 1, *score.shape))
+    seconds, fold = np.zeros(len(guesses)), np.random.default_rng(seed).permutation(len(train)) % FOLDS
+    for number in range(FOLDS):
+        kept, without, held = checkpoints / f"fold_{number}.json", np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        if not kept.is_file():
+            seen, unseen = ({name: block[places] for name, block in found.items()} for places in (without, held))
+            own = frozen_teacher.fitted(train.iloc[without], seen, ridge.prompt, ridge.settings)
+            start = np.stack([scorer.guess(unseen) for scorer in own.scorers.values()], axis=1)
+            parts = [[rows[at] for at in places] for places in (without, held)]
+            _, log = _trained(own, *parts, score[without], seed=seed, checkpoints=checkpoints / f"fold_{number}")
+            told = {"guesses": [start.tolist(), *(entry["guess"] for entry in log if "guess" in entry)]}
+            atomic.write(kept, json.dumps(told | {"seconds": [entry["seconds"] for entry in log if "loss" in entry]}))
+        told = json.loads(kept.read_text(encoding="utf-8"))
+        guesses[:, held] = told["guesses"]
+        seconds[1:] += told["seconds"]
+    return guesses, seconds
 
 
 def load(folder: Path, template: Prompt, settings: Settings) -> TunedTeacher:
@@ -285,9 +296,7 @@ def load(folder: Path, template: Prompt, settings: Settings) -> TunedTeacher:
     }
     network = _Network(ridge)
     if missing := network.load_state_dict(arrays).missing_keys:
-        raise CyborgError(
-            f"{folder}: {len(missing)} trained weights are missing. Remove this folder and train the Teacher again."
-        )
+        raise CyborgError(f"{folder}: {len(missing)} trained weights are missing. Remove it and train the Teacher again.")
     lora.merge(network.decoder)
     return TunedTeacher(ridge, network, scorers, parts=folder.parent / "parts", mark=content["mark"])
 
@@ -295,9 +304,10 @@ def load(folder: Path, template: Prompt, settings: Settings) -> TunedTeacher:
 def _card(settings: Settings, essays: int, curve: pd.DataFrame) -> str:
     shown = curve[["epoch", "train_loss", "qwk", "r", "smd", "loss"]].to_markdown(index=False, floatfmt=".3f", missingval="")
     return (
-        f"# A Teacher: {settings.model}, ridge regression, then LoRA\n\nIt scores essays of one study, from {essays} human scores. "
-        f"frozen.safetensors holds the ridge regressions that it began with, tuned.safetensors LoRA (rank {settings.lora_rank}) and "
-        "the head after training, teacher.json the prompt, all settings and the calibration. Load it with `teachers.score` of "
-        f"cyborg_utils. It is not meant for decisions about writers.\n\nAgreement with people on U by cross-fitting in {FOLDS} "
-        f"folds, from the regression (epoch 0) to what is kept (the last):\n\n{shown}\n"
+        f"# A Teacher: {settings.model}, ridge regression, then LoRA\n\nIt scores essays of one study, from {essays} human "
+        "scores. frozen.safetensors holds the ridge regressions that it began with, tuned.safetensors LoRA "
+        f"(rank {settings.lora_rank}) and the head after training, teacher.json the prompt, all settings and the calibration. "
+        "Load it with `teachers.score` of cyborg_utils. It is not meant for decisions about writers.\n\nAgreement with people on "
+        f"U by cross-fitting in {FOLDS} folds (without training: leave-one-out), from the regression (epoch 0) to what is kept "
+        f"(the last):\n\n{shown}\n"
     )

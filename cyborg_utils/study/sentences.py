@@ -254,19 +254,24 @@ def teacher_curve(curve: pd.DataFrame, *, failed: float) -> str:
 
 
 def teacher_left_out(curve: pd.DataFrame, *, essays: int) -> str:
-    """Agreement on U of a frozen Teacher, and what training from there changed (`tuned_teacher.fit`), by guesses without the
-    essay's own score."""
+    """Agreement of a frozen Teacher on U left out, and what training from there changed (the curve of `tuned_teacher.fit`)."""
     first, last = curve.iloc[0], curve.iloc[-1]
     start = f"QWK = {first['qwk']:.3f}, r = {first['r']:.3f}"
     if len(curve) == 1:
         return f"The frozen Teacher on the {essays} essays of U, by leave-one-out: {start}."
     worse = last["qwk"] < first["qwk"] and last["r"] < first["r"]
     better = last["qwk"] > first["qwk"] and last["r"] > first["r"]
-    told = "Both rose" if better else "**Both fell: here the frozen Teacher is the better one**" if worse else "They disagree"
+    told = (
+        "Both rose"
+        if better
+        else "**Both fell: here the frozen Teacher is the better one**"
+        if worse
+        else "Which is better they do not tell"
+    )
     return (
         f"On the {essays} essays of U, by cross-fitting: {start} of the frozen Teacher, and QWK = {last['qwk']:.3f}, "
-        f"r = {last['r']:.3f} after {last['epoch']:.0f} epoch(s) of training from there, which are kept. {told}; on so few essays "
-        "a difference of some hundredths is within chance."
+        f"r = {last['r']:.3f} after {last['epoch']:.0f} epoch(s) of training from there, which are kept. {told}; on so few "
+        "essays a difference of some hundredths is within chance."
     )
 
 
