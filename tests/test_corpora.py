@@ -326,7 +326,7 @@ def test_a_sample_is_drawn_by_id_and_seed_and_is_nested(data: Path):
     assert some["dev"] == set(every.split.query("split == 'dev'")["essay_id"])
     assert sample(train=6, test=9, split_seed=6)[1]["test"] != fewer["test"]
     assert prepared.counts == {"rows_read": 40, "repeated": 0, "excluded": 1, "not_sampled": 20, "essays": 19}
-    assert "20 essays of 19 train and 16 test essays are left out at random" in prepared.notes[-1]
+    assert "20 of 19 train and 16 test essays are left out at random" in prepared.notes[-1]
     assert set(corpora.frame(prepared.dataset)["essay_id"]) == set.union(*fewer)
 
 
