@@ -29,7 +29,15 @@ def corpus(*, teacher: float = 0.5, n: int = 700, seed: int = 1) -> Corpus:
     essays = essays.assign(second_score=np.nan, true_score=np.nan, prompt="p", assignment="")
     told = quality[:, None] + rng.normal(0, teacher, (n, 5))
     noise = rng.normal(size=(n, 3))
-    return Corpus(essays, {"teacher": told, "student": parts, "statistics": noise, "length": noise[:, :1], "words": noise}, SCALE)
+    blocks = {
+        "teacher": told,
+        "student": parts,
+        "statistics": noise,
+        "length": noise[:, :1],
+        "count": noise[:, :1],
+        "words": noise,
+    }
+    return Corpus(essays, blocks, SCALE)
 
 
 @pytest.fixture(autouse=True)

@@ -225,12 +225,13 @@ def persuade(profile: str = "persuade_here") -> str:
         parts.append(
             f"{n:,} human scores: {own['human']:.3f} alone, {own['cyborg']:.3f} with synthetic ones ({human['gain']:+.3f} "
             f"[{human['low']:+.3f}, {human['high']:+.3f}]; {best['gain']:+.3f} [{best['low']:+.3f}, {best['high']:+.3f}] against "
-            "the best that the same scores buy without a Teacher)"
+            "the best scorer that they buy)"
         )
     full = table[table["arm"] == "full"].iloc[0]
     return (
         f"On the paper's corpus (a part of PERSUADE 2.0, frozen models): {'; '.join(parts)}; {full['qwk']:.3f} with all "
-        f"{full['n_human']:,}. [Claim by claim](docs/replication.md)."
+        f"{full['n_human']:,}. The best scorer is chosen without test essays among ridge on words, the Student, the Teacher itself and "
+        "their average. [Claim by claim](docs/replication.md)."
     )
 
 

@@ -35,7 +35,7 @@ BLOCKS = {  # arm -> blocks of features; `cyborg` is a Student like `human`
     "ridge": ("words", "statistics"),
     "human": ("student", "length"),
     "teacher": ("teacher", "statistics"),
-    "length": ("length",),
+    "length": ("count",),  # of all words; what the Student sees as length ends at its token limit
 }
 RIVALS = ("human", "ridge", "teacher")  # what the same human scores buy without synthetic ones; "average" is of their guesses
 HUMAN_ONLY = ("human", "ridge", "best")  # baselines of the gain; "best" is the rival, or the average, that leave-one-out prefers
@@ -80,7 +80,7 @@ def read(profile: str) -> Corpus:
     words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=3, max_features=20000).fit_transform(essays["text"])
     size = min(COMPONENTS, words.shape[1] - 1, len(essays) - 1)
     blocks = {"teacher": found["states"], "statistics": found["statistics"], "student": means.mean(axis=1)}
-    blocks |= {"length": np.log([[len(row)] for row in pupil.encode(essays["text"])[0]])}
+    blocks |= {"length": np.log([[len(row)] for row in pupil.encode(essays["text"])[0]]), "count": found["statistics"][:, :1]}
     blocks |= {"words": TruncatedSVD(size, random_state=0).fit_transform(words).astype(np.float32)}
     return Corpus(essays, blocks, study.scale)
 
