@@ -230,8 +230,8 @@ def persuade(profile: str = "persuade_here") -> str:
     full = table[table["arm"] == "full"].iloc[0]
     return (
         f"On the paper's corpus (a part of PERSUADE 2.0, frozen models): {'; '.join(parts)}; {full['qwk']:.3f} with all "
-        f"{full['n_human']:,}. The best scorer is chosen without test essays among ridge on words, the Student, the Teacher itself and "
-        "their average. [Claim by claim](docs/replication.md)."
+        f"{full['n_human']:,}. The best scorer is chosen without test essays among ridge on words, the Student, the Teacher itself "
+        "and their average. [Claim by claim](docs/replication.md)."
     )
 
 
