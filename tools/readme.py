@@ -219,7 +219,9 @@ def persuade(profile: str = "persuade_here") -> str:
         return "*Not run yet.*"
     gain, table = (artefacts.read_table(profile, f"table_draws_{name}") for name in ("gain", "summary"))
     parts = []
-    for n, rows in gain.groupby("n_human"):
+    near = gain["n_human"].iloc[(gain["fraction"] - 0.10).abs().argmin()]
+    for n in sorted({gain["n_human"].min(), near, gain["n_human"].max()}):
+        rows = gain[gain["n_human"] == n]
         own, rows = table[table["n_human"] == n].set_index("arm")["qwk"], rows.set_index("baseline")
         human, best = rows.loc["human"], rows.loc["best"] if "best" in rows.index else rows.loc["ridge"]
         parts.append(
@@ -230,7 +232,7 @@ def persuade(profile: str = "persuade_here") -> str:
     full = table[table["arm"] == "full"].iloc[0]
     return (
         f"On the paper's corpus (a part of PERSUADE 2.0, frozen models): {'; '.join(parts)}; {full['qwk']:.3f} with all "
-        f"{full['n_human']:,}. The best scorer is chosen without test essays among ridge on words, the Student, the Teacher itself "
+        f"{full['n_human']:,}. The best scorer is chosen without test essays among ridge on words, Student, Teacher "
         "and their average. [Claim by claim](docs/replication.md)."
     )
 
