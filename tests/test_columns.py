@@ -25,12 +25,6 @@ WAITING = {("table_teachers", "attempts")}  # of notebooks 09 and 11, which wait
 WAITING |= {("table_scorers", name) for name in columns.dictionary()[1]["table_scorers"]}
 # of notebook 14, where a person's file has sampling weights
 WAITING |= {("table_audit_weighted", name) for name in columns.dictionary()[1]["table_audit_weighted"]}
-# of notebook 15, which waits for a study that has its section
-LABELLED = ("table_label_means", "table_label_forecast", "table_label_promises")
-WAITING |= {(table, name) for table in LABELLED for name in columns.dictionary()[1][table]}
-# of notebook 17, which waits for the study persuade_here
-PROBED = ("table_length", "table_length_bands", "table_probe_differences", "table_public")
-WAITING |= {(table, name) for table in PROBED for name in columns.dictionary()[1][table]}
 
 
 def test_no_entry_is_unused():
