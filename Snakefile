@@ -52,7 +52,7 @@ def section(name, run=None):
     return sorted(STUDY.section(name, RUNS.get(run)).items())
 
 
-def all_cores(wildcards):
+def all_cores():
     """Of this machine, for a step with a model; shared where several GPUs run several. On a cluster: the profile's `set-threads`."""
     return max(1, workflow.cores // int(config.get("gpus", 1)))
 
@@ -69,7 +69,7 @@ def is_light(name, run=None):
 
 
 def cores(name, run=None):
-    return max(1, workflow.cores // 2) if is_light(name, run) else all_cores(None)
+    return max(1, workflow.cores // 2) if is_light(name, run) else all_cores()
 
 
 def done(name, runs=()):

@@ -129,21 +129,16 @@ def _attempt(
         lora.compute_in_half(reader.model)
         reader.half = True
     rows = [{"ids": ids, "target": target} for ids, target in zip(prompts, goals, strict=True)]
-    steps = -(-len(rows) // settings.batch_size) * settings.epochs
     budget, checkpointing = memory.at_once(
         reader.base.config, reader.model.device, adapted, max(map(len, prompts)), large=large, half=reader.half
     )
     options = arguments(
         checkpoints,
         seed=seed,
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        per_device_train_batch_size=settings.batch_size,
+        **lora.schedule(settings, len(rows)),
+        weight_decay=0.0,
         activation_checkpointing=checkpointing,
         use_liger_kernel=reader.half and is_liger_kernel_available(),
-        lr_scheduler_type="cosine",
-        warmup_steps=max(1, steps // 10),
-        weight_decay=0.0,
         eval_strategy="epoch",
         save_total_limit=2,
         load_best_model_at_end=True,

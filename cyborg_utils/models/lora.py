@@ -36,6 +36,18 @@ def configuration(model: nn.Module, *, rank: int, targets: str, share: float = 0
     return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=chosen, task_type="CAUSAL_LM", **options)
 
 
+def schedule(settings: Any, essays: int) -> dict[str, Any]:
+    """How a Teacher is trained on so many essays: options of `trainer.arguments` from a study's `finetune_teacher` section."""
+    steps = -(-essays // settings.batch_size) * settings.epochs
+    return {
+        "num_train_epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "per_device_train_batch_size": settings.batch_size,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": max(1, steps // 10),
+    }
+
+
 def is_half(device: torch.device) -> bool:
     """Whether LoRA's products are computed in bf16. Its weights, gradients and the optimiser's state stay in float32.
 

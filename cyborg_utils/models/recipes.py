@@ -31,7 +31,7 @@ TEACHER = Recipe(
         *("models/teacher.py", "models/fine_tuning.py", "models/lora.py", "models/memory.py"),
         *("models/prompt.py", "models/prompts/*", *SHARED),
     ),
-    digest="d4963434ce00b0d5",
+    digest="52846ba35f492050",
 )
 UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
     version=1,
@@ -66,7 +66,7 @@ FROZEN = Recipe(  # a ridge regression on states; with them for a Teacher, and w
 TUNED = Recipe(  # on top of STATES and FROZEN, for a Teacher that is trained from there
     version=1,
     files=("models/tuned_teacher.py", "models/ridge_head.py", "models/lora.py", "models/memory.py"),
-    digest="3147b2b9289a908b",
+    digest="96a9fa169ad8336c",
 )
 RECIPES = {
     "TEACHER": TEACHER,

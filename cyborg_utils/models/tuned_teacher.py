@@ -149,7 +149,6 @@ def _trained(
     if not settings.epochs:
         return network, []
     targets = ((score - network.centre) / network.spread).astype(np.float32)
-    steps = -(-len(rows) // settings.batch_size) * settings.epochs
     large = sum(part.numel() for part in network.decoder.parameters()) > memory.LARGE
     longest = max(len(row["ids"]) for row in rows)
     budget, checkpointing = memory.at_once(
@@ -158,13 +157,9 @@ def _trained(
     options = arguments(
         checkpoints,
         seed=seed,
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        per_device_train_batch_size=settings.batch_size,
-        activation_checkpointing=checkpointing,
-        lr_scheduler_type="cosine",
-        warmup_steps=max(1, steps // 10),
+        **lora.schedule(settings, len(rows)),
         weight_decay=0.0,
+        activation_checkpointing=checkpointing,
         eval_strategy="epoch" if held else "no",
         save_total_limit=1,
     )

@@ -68,7 +68,7 @@ def forget_changed_essays(profile: str) -> list[str]:
     stamps go, and the records of its models, without which their scores are not `kept`. A file that is not here changes nothing:
     a prepared study does not need it any more.
     """
-    record = _record(profile, "01_prepare_data")
+    record = artefacts.record_if_any(profile, "01_prepare_data")
     if not record:
         return []
     changed = _changed_settings(profile, record["parameters"]) or _changed_files(profile, [*record["inputs"].values()])
@@ -125,15 +125,9 @@ def _is_done(profile: str, step: str) -> bool:
     return paths.build(profile, "done", f"{step}.json").is_file()
 
 
-def _record(profile: str, notebook: str, run: str = "") -> dict[str, Any]:
-    """A notebook's record; {} where there is none."""
-    file = artefacts.record_file(profile, notebook, run)
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-
-
 def _is_recorded(notebook: str, profile: str, run: config.Run | None = None, scores: Path | None = None) -> bool:
     """Whether a notebook has a record with the study's settings of today, and with these scores."""
-    record = _record(profile, notebook, run.name if run else "")
+    record = artefacts.record_if_any(profile, notebook, run.name if run else "")
     if not record:
         return False
     values = config.compose(notebook, profile, run)

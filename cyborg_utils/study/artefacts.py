@@ -206,10 +206,16 @@ def read_figure(profile: str, name: str) -> Image | None:
 
 def read_record(profile: str, notebook: str, run: str = "") -> dict[str, Any]:
     """A saved record. Raises CyborgError naming the notebook to run where it is missing."""
+    if found := record_if_any(profile, notebook, run):
+        return found
+    shown = paths.shown(record_file(profile, notebook, run))
+    raise CyborgError(f"{shown}: not there yet. Run notebook {notebook}{f' for run {run}' if run else ''} first.")
+
+
+def record_if_any(profile: str, notebook: str, run: str = "") -> dict[str, Any]:
+    """A saved record; {} where the notebook has not run."""
     path = record_file(profile, notebook, run)
-    if not path.is_file():
-        raise CyborgError(f"{paths.shown(path)}: not there yet. Run notebook {notebook}{f' for run {run}' if run else ''} first.")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def records(profile: str) -> pd.DataFrame:

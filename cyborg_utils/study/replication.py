@@ -15,6 +15,7 @@ from cyborg_utils.core import config
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data.sources import PERSUADE_SPLIT
 from cyborg_utils.study import artefacts, paper
+from cyborg_utils.study.agreement_in_words import interval
 
 YES, NO, OPEN, WAITING = "replicated", "not replicated", "undecided", "waiting"
 NEAR = 0.05  # QWK below all human scores that is still "nearly as good": the margin of notebook 05
@@ -76,13 +77,13 @@ def _gain_over(profile: str, baseline: str) -> pd.Series:
 def _gain(profile: str) -> Found:
     arms, row = _draws(profile), _gain_over(profile, "human")
     told = f"{arms.loc['human', 'qwk']:.3f} to {arms.loc['cyborg', 'qwk']:.3f} with {row['n_human']:,.0f} human scores"
-    told += f", mean of {row['draws']:.0f} draws; {_interval(row['gain'], row['low'], row['high'])}"
+    told += f", mean of {row['draws']:.0f} draws; {interval(row, 'gain')}"
     return Found(told, direction(row["low"], row["high"], 1))
 
 
 def _size(profile: str) -> Found:
     row, published = _gain_over(profile, "human"), PUBLISHED["gain"].value
-    return Found(_interval(row["gain"], row["low"], row["high"]), contains(published, row["low"], row["high"]))
+    return Found(interval(row, "gain"), contains(published, row["low"], row["high"]))
 
 
 def _baseline(profile: str) -> Found:
@@ -95,12 +96,12 @@ def _baseline(profile: str) -> Found:
 def _best(profile: str) -> Found:
     arms, row = _draws(profile), _gain_over(profile, "best")
     told = f"best rival {arms.loc['best', 'qwk']:.3f}, cyborg {arms.loc['cyborg', 'qwk']:.3f}; "
-    return Found(told + _interval(row["gain"], row["low"], row["high"]), direction(row["low"], row["high"], 1))
+    return Found(told + interval(row, "gain"), direction(row["low"], row["high"], 1))
 
 
 def _full(profile: str) -> Found:
     row = _near(profile, "table_probe_differences").set_index("baseline").loc["full"]
-    told = f"{_interval(row['difference'], row['low'], row['high'])}; for other prompts too [{row['prompt_low']:+.3f}, "
+    told = f"{interval(row)}; for other prompts too [{row['prompt_low']:+.3f}, "
     return Found(f"{told}{row['prompt_high']:+.3f}]", not_below(row["low"], row["high"], NEAR))
 
 
@@ -111,13 +112,9 @@ def _fact(name: str) -> Callable[[str], Found]:
             return Found("these essays have no such group, or too few essays of it", OPEN)
         value, low, high = (*published[name], float("nan"), float("nan"))[:3]
         value, low, high = (float("nan") if part is None else part for part in (value, low, high))
-        return Found(_interval(value, low, high), direction(low, high, PUBLISHED[name].sign))
+        return Found(interval({"difference": value, "low": low, "high": high}), direction(low, high, PUBLISHED[name].sign))
 
     return judge
-
-
-def _interval(value: float, low: float, high: float) -> str:
-    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 MODELS = "the paper's models: a Teacher of 8B parameters, fine-tuned, and Students whose layers are all trained"

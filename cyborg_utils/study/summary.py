@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -63,9 +61,10 @@ def in_short(profile: str) -> tuple[str, str] | None:
 
     None where 05 has not run yet, or compared no Student on Cyborg Data with one on the human scores alone.
     """
-    if not (paths.results(profile, "tables", "table_comparisons.csv").is_file() and _record(profile, "05_test_significance")):
+    record = artefacts.record_if_any(profile, "05_test_significance")
+    if not (record and paths.results(profile, "tables", "table_comparisons.csv").is_file()):
         return None
-    study, shown = config.load(profile), _record(profile, "05_test_significance")["measured"]
+    study, shown = config.load(profile), record["measured"]
     place = {name: shown[name] for name in ("fraction", "student", "head")}
     pairs = arms.pick(artefacts.read_table(profile, "table_comparisons"), system="cyborg", baseline="human", **place)
     if pairs.empty:
@@ -79,12 +78,6 @@ def in_short(profile: str) -> tuple[str, str] | None:
 
 def _sure(row: pd.Series) -> str:
     return "beyond chance" if row.p_holm < 0.05 and row.low * row.high > 0 else "not beyond chance"
-
-
-def _record(profile: str, notebook: str) -> dict[str, Any]:
-    """A notebook's record; {} where it has not run."""
-    file = artefacts.record_file(profile, notebook)
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def _gains(profile: str, student: str, head: str) -> list[str]:
@@ -150,7 +143,7 @@ def _findings(profile: str, study: config.Study) -> list[str]:
     """The finding of each notebook beyond the paper, a sentence from its record."""
     lines = []
     for name in study.beyond:
-        said = _record(profile, name).get("measured", {}).get("finding", "")
+        said = artefacts.record_if_any(profile, name).get("measured", {}).get("finding", "")
         lines += [f"{said} ({_link(profile, 'notebooks', f'{name}.ipynb')})"] if said else []
     return lines
 
