@@ -45,7 +45,7 @@ def start(way: str, seed: int, *, profile: str = "demo", changes: dict | None = 
         curve = teachers.fit(u, dev, template, settings, seed=seed, folder=folder)
     finally:
         folder.mkdir(parents=True, exist_ok=True)
-        clock.write_text(f"{before + time.monotonic() - since:.1f}")
+        clock.write_text(f"{before + time.monotonic() - since:.6f}")  # a ridge regression may take a hundredth
     minutes = float(clock.read_text()) / 60
     given = teachers.score(folder, dev, template)
     qwk = metrics.qwk(dev["level"], given["level"], levels=study.scale.size)
