@@ -28,7 +28,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 from tqdm.auto import tqdm
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from cyborg_utils.core import atomic, dtype, paths, provenance
 from cyborg_utils.core.errors import CyborgError
@@ -248,10 +248,12 @@ class Body:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         for name in [key for key, value in config.to_dict().items() if "dropout" in key and isinstance(value, float)]:
             setattr(config, name, 0.0)
-        model = AutoModel.from_pretrained(source, config=config, dtype=dtype.dtype(), use_safetensors=True)
+        self.causal = memory.is_causal(config)
+        kind = AutoModelForCausalLM if self.causal else AutoModel  # the file's own kind: no report of an output layer to spare
+        model = kind.from_pretrained(source, config=config, dtype=dtype.dtype(), use_safetensors=True).base_model
         if model._can_set_attn_implementation():
             model.set_attn_implementation(cpu_attention.name())
-        self.model, self.device, self.causal = model.to(device).eval(), device, memory.is_causal(config)
+        self.model, self.device = model.to(device).eval(), device
         left = cut(model, max(layers))
         self.pad, self.found, self.layers = config.pad_token_id or 0, {}, list(layers)
         for at in layers:
