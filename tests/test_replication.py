@@ -99,6 +99,19 @@ def test_verdicts_follow_the_tables(study):
     assert "600 of 15,594 training and 250 of 10,402 test essays" in page
 
 
+def test_what_prompts_leave_open_is_said_and_changes_no_verdict(study):
+    record(study, learners=[0.3, 0.1, 0.5, -0.02, 0.6], disabled=[0.3, 0.1, 0.5, 0.05, 0.6], disadvantaged=[0.3, 0.1, 0.5, None, None])
+    table = replication.verdicts(study).set_index("claim")
+    learners, disabled, disadvantaged = (
+        table.loc[f"The Student is stricter than people with {who}"]
+        for who in ("English learners", "students with disabilities", "economically disadvantaged writers")
+    )
+    assert learners["here"] == "+0.300 [+0.100, +0.500]; for other prompts too [-0.020, +0.600], which leaves it open"
+    assert disabled["here"] == "+0.300 [+0.100, +0.500]; for other prompts too [+0.050, +0.600]"
+    assert disadvantaged["here"] == "+0.300 [+0.100, +0.500]"
+    assert {learners["verdict"], disabled["verdict"], disadvantaged["verdict"]} == {NO}
+
+
 def test_the_same_numbers_on_the_other_side_give_the_other_verdict(study):
     draws(study, gain=(0.15, 0.14, 0.16), human=0.66)
     assert replication.verdicts(study)["verdict"].tolist()[:4] == [YES, YES, YES, YES]

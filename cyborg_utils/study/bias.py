@@ -378,12 +378,16 @@ def truth_table(raters: pd.DataFrame, *, groups: Sequence[str], confidence: floa
 def for_the_paper(
     table_suppression: pd.DataFrame, table_smd: pd.DataFrame, *, fraction: float, student: str, head: str
 ) -> dict[str, tuple[float, ...]]:
-    """Values for `paper.beside`: shift and top scores of the pool, and the raw Cyborg Student's SMD in three groups."""
+    """Values for `paper.beside`: shift and top scores of the pool, and the raw Cyborg Student's SMD in three groups.
+
+    Each with its interval; an SMD, where essays have prompts, with that over prompts too: (value, low, high, low, high).
+    """
     pool = table_suppression.set_index(["fraction", "arm", "essays"]).loc[(fraction, "teacher", "pool")]
     found = {"shift": ("shift", "shift_low", "shift_high"), "top": ("change", "change_low", "change_high")}
     found = {name: tuple(pool[list(columns)]) for name, columns in found.items()}
     own = pick(table_smd, student=student, head=head, labels="cyborg")
-    own = own[own["scores"] != "matched"].set_index(["attribute", "group"])[["smd", "smd_low", "smd_high"]]
+    columns = ["smd", "smd_low", "smd_high", *(name for name in ("smd_prompt_low", "smd_prompt_high") if name in own)]
+    own = own[own["scores"] != "matched"].set_index(["attribute", "group"])[columns]
     return found | {name: tuple(own.loc[place]) for name, place in PUBLISHED_GROUPS.items() if place in own.index}
 
 

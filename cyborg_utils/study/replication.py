@@ -110,9 +110,14 @@ def _fact(name: str) -> Callable[[str], Found]:
         published = artefacts.read_record(profile, PUBLISHED[name].notebook)["measured"]["published"]
         if name not in published:
             return Found("these essays have no such group, or too few essays of it", OPEN)
-        value, low, high = (*published[name], float("nan"), float("nan"))[:3]
-        value, low, high = (float("nan") if part is None else part for part in (value, low, high))
-        return Found(interval({"difference": value, "low": low, "high": high}), direction(low, high, PUBLISHED[name].sign))
+        known = [float("nan") if part is None else part for part in published[name]]
+        value, low, high, *prompts = (*known, float("nan"), float("nan"))[: max(3, len(known))]
+        told, verdict = interval({"difference": value, "low": low, "high": high}), direction(low, high, PUBLISHED[name].sign)
+        if len(prompts) == 2 and prompts[0] == prompts[0]:
+            told += f"; for other prompts too [{prompts[0]:+.3f}, {prompts[1]:+.3f}]"
+            if verdict != OPEN and direction(*prompts, PUBLISHED[name].sign) == OPEN:
+                told += ", which leaves it open"
+        return Found(told, verdict)
 
     return judge
 
