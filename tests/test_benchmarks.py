@@ -223,6 +223,31 @@ def test_a_start_is_a_teacher_from_nothing_judged_on_development_essays(way, mak
     assert row["failed"] == (row["qwk"] <= 0.2) and 0 < row["minutes"] < 10 and not any(paths.build("starts").iterdir())
 
 
+@pytest.mark.slow
+def test_updates_are_those_of_the_schedule_and_no_test_essay_is_read(make_study, tiny_models, monkeypatch, capsys):
+    from cyborg_utils.core import paths
+    from cyborg_utils.models import trials
+
+    data = {"corpus": "simulated", "scale": [1, 6, 1], "score": "score", "groups": [], "dev": 12, "test": 16}
+    data |= {"stratify": "nothing", "options": {"essays": 108, "seed": 1}}
+    make_study("try", prepare_data=data, train_student={"models": [str(tiny_models["bert"])], "batch_size": 8, "max_tokens": 32})
+    bench, read = script("updates"), []
+    run = trials.run
+    monkeypatch.setattr(
+        trials, "run", lambda jobs, kind, texts, **rest: read.append(len(texts)) or run(jobs, kind, texts, **rest)
+    )
+    words = "updates.py try --fraction 0.25 --held 20 --heads regression classification --human 3 6 --full 8"
+    monkeypatch.setattr("sys.argv", words.split())
+    bench.main()
+    table = pd.read_csv(paths.results("updates", "try.csv"))
+    assert table["labels"].tolist() == ["human", "human", "human", "human", "full", "full"] and set(read) == {12 + 20}
+    # 20 of 80 training essays are U: 3 updates a pass; 60 remain beside those that are held: 8 updates
+    assert table["n_human"].tolist() == [20] * 4 + [60] * 2 and table["updates"].tolist() == [3, 6, 3, 6, 8, 8]
+    levels = table[table["head"] == "classification"]
+    assert (levels["qwk"] == levels["qwk_matched"]).all() and (table["minutes"] > 0).all()
+    assert "20 training essays that no Student learned from" in paths.results("updates", "try.md").read_text(encoding="utf-8")
+
+
 # ---------------------------------------------------------------- speed, on tiny models
 
 
