@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyborg_utils.study import agreement_in_words, bias, bias_in_words
+from cyborg_utils.study import agreement, agreement_in_words, bias, bias_in_words
 
 PAIR = {"fraction": 0.1, "n_human": 451, "n_dev": 271, "prompt_low": np.nan, "prompt_high": np.nan, "p_settled": True}
 PAIR |= {"student": "s", "head": "h", "seeds": 3, "p": 0.001, "p_holm": 0.004, "margin": 0.05}
@@ -350,3 +350,34 @@ def test_gaps_to_the_truth_are_those_that_were_planted():
     assert table["gap"].round(1).to_dict() == {"No": 0.3, "Yes": -0.3} and (table["gap_low"] < table["gap"]).all()
     assert bias.truth_table(frame.assign(true_score=np.nan), groups=["groups.ell"], confidence=0.95).empty
     assert bias.truth_table(frame, groups=[], confidence=0.95).empty
+    other = frame.assign(seed=2, matched_value=2 + 0.5 * true + rng.normal(0, 0.1, 400))
+    seeds = bias.truth_by_seed(pd.concat([frame.assign(seed=1), other]), groups=["groups.ell"], confidence=0.999)
+    assert seeds.groupby("seed")["gap"].max().round(1).to_dict() == {1: 0.3, 2: 0.0}
+    assert bias_in_words.each_student(seeds) == (
+        "Each of 2 Students on Cyborg Data alone, intervals that leave out 0. ell: Yes too few points in 1, No too many in 1."
+    )
+    nobody = bias.truth_by_seed(frame.assign(seed=1, labels="full"), groups=["groups.ell"], confidence=0.95)
+    assert nobody.empty and bias_in_words.each_student(nobody) == ""
+
+
+def test_each_seed_alone_is_compared_and_counted():
+    rng = np.random.default_rng(1)
+    human = rng.integers(0, 6, 300)
+    rows = [
+        {"fraction": 0.1, "n_human": 60, "n_dev": 20, "student": student, "head": head, "labels": labels, "seed": seed}
+        | {"essay_id": f"{at:03}", "human_level": level, "matched_level": int(np.clip(level + rng.normal(0, noise), 0, 5))}
+        for student, head, labels, noises in [
+            ("s", "frozen", "human", {1: 2.0, 2: 2.0}),
+            ("s", "frozen", "cyborg", {1: 0.5, 2: 2.0}),
+        ]
+        for seed, noise in noises.items()
+        for at, level in enumerate(human)
+    ]
+    table = agreement.seed_by_seed(pd.DataFrame(rows), resamples=2000, confidence=0.95, seed=1)
+    assert table["seed"].tolist() == [1, 2] and table["baseline"].tolist() == ["human", "human"]
+    assert table["p_holm"][0] < 0.01 < 0.05 < table["p_holm"][1] and table["low"][0] > 0.1
+    text = agreement_in_words.each_seed(table, student="s", head="frozen")
+    assert "10% of X, each of 2 seeds alone" in text and "beyond chance after correction in 1; least in seed 2" in text
+    assert agreement_in_words.each_seed(table[:1], student="s", head="frozen") == ""
+    alone = agreement.seed_by_seed(pd.DataFrame(rows[:300]), resamples=100, confidence=0.95, seed=1)
+    assert alone.empty and agreement_in_words.each_seed(alone, student="s", head="frozen") == ""

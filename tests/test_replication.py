@@ -100,7 +100,12 @@ def test_verdicts_follow_the_tables(study):
 
 
 def test_what_prompts_leave_open_is_said_and_changes_no_verdict(study):
-    record(study, learners=[0.3, 0.1, 0.5, -0.02, 0.6], disabled=[0.3, 0.1, 0.5, 0.05, 0.6], disadvantaged=[0.3, 0.1, 0.5, None, None])
+    record(
+        study,
+        learners=[0.3, 0.1, 0.5, -0.02, 0.6],
+        disabled=[0.3, 0.1, 0.5, 0.05, 0.6],
+        disadvantaged=[0.3, 0.1, 0.5, None, None],
+    )
     table = replication.verdicts(study).set_index("claim")
     learners, disabled, disadvantaged = (
         table.loc[f"The Student is stricter than people with {who}"]

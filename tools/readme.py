@@ -242,6 +242,39 @@ def verdicts(profile: str = "persuade_here") -> str:
     return replication.page(profile)
 
 
+def readings(profile: str) -> str:
+    """What each way of reading knows of a score, from benchmarks/frozen.py: QWK by layer, and of middle layers side by side."""
+    table = _measured("frozen", f"{profile}_readings")
+    lines = [
+        "| model | reads | tokens | state | QWK by layer | middle layers together (SD over draws) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (model, rubric, tokens, pooling), part in table.groupby(["model", "rubric", "tokens", "pooling"], sort=False):
+        together, alone = part[part["layer"] == "middle together"].iloc[0], part[part["layer"] != "middle together"]
+        layers = ", ".join(f"{row.layer}: {row.qwk:.3f}" for row in alone.itertuples())
+        reads = "rubric, then the essay" if rubric else "the essay"
+        lines.append(f"| {model} | {reads} | {tokens} | {pooling} | {layers} | {together.qwk:.3f} ({together.qwk_sd:.3f}) |")
+    return "\n".join(lines)
+
+
+def blocks(profile: str) -> str:
+    """Kinds of features alone and together, by number of human scores, from benchmarks/frozen.py: QWK and its SD over draws."""
+    table = _measured("frozen", f"{profile}_blocks")
+    table["cell"] = [f"{row.qwk:.3f} ({row.qwk_sd:.3f})" for row in table.itertuples()]
+    wide = table.pivot(index="features", columns="n_human", values="cell").loc[table["features"].unique()]
+    head = ["| ridge on | " + " | ".join(f"{n:,} human scores" for n in wide) + " |", "|---|" + "---|" * len(wide.columns)]
+    return "\n".join([*head, *(f"| {name} | {' | '.join(row)} |" for name, row in zip(wide.index, wide.to_numpy(), strict=True))])
+
+
+def starts() -> str:
+    """The table of benchmarks/starts.py, and its pairs."""
+    return "\n\n".join((HOME / "results" / "starts" / "README.md").read_text(encoding="utf-8").strip().split("\n\n")[2:])
+
+
+def _measured(folder: str, name: str) -> pd.DataFrame:
+    return pd.read_csv(HOME / "results" / folder / f"{name}.csv")
+
+
 def _whose(record: dict) -> str:
     """The run whose Teacher and Student a notebook took, by the scores that its record names as inputs."""
     runs = [hit[1] for name in record["inputs"] if (hit := re.search(r"/students_(u[\d.]+_s\d+)\.csv$", name))]
@@ -266,7 +299,24 @@ def written(text: str) -> str:
 
 BLOCKS = {
     one.__name__: one
-    for one in (bench, chance, claim, demo, draws, found, persuade, public, sizes, study, teachers, verdicts, whom)
+    for one in (
+        bench,
+        blocks,
+        chance,
+        claim,
+        demo,
+        draws,
+        found,
+        persuade,
+        public,
+        readings,
+        sizes,
+        starts,
+        study,
+        teachers,
+        verdicts,
+        whom,
+    )
 }
 
 

@@ -120,6 +120,30 @@ def comparisons(
     return table.assign(least_margin=least).reindex(columns=_COMPARED)
 
 
+def seed_by_seed(
+    raters: pd.DataFrame, *, resamples: int, confidence: float, seed: int, column: str = "matched_level"
+) -> pd.DataFrame:
+    """`cyborg` against `human` and `human+dev` in each seed alone; all rows are one family for Holm's correction.
+
+    A seed has its own U, Teacher and Students; the test essays are the same. Columns: fraction, n_human, n_dev, student, head,
+    baseline, seed, n, qwk, qwk_baseline, difference, low, high (over test essays), and those of `decided`.
+    """
+    h, rows, tests = human(raters), [], []
+    for place, arms in settings(raters, column):
+        for baseline in ("human", "human+dev"):
+            ours, theirs = shared(arms, "cyborg", baseline)
+            for one in ours:
+                pair = ({one: ours[one]}, {one: theirs[one]})
+                level = [mean_over_seeds(h, runs) for runs in pair]
+                row = place | {"baseline": baseline, "seed": one, "n": len(h), "qwk": level[0], "qwk_baseline": level[1]}
+                found = across_seeds(h, *pair, resamples=resamples, confidence=confidence, seed=seed)
+                rows.append(row | {"difference": found["mean"], "low": found["low"], "high": found["high"]})
+                tests.append(Swaps(h, *map(one_by_one, pair), seed=seed))
+    if not rows:
+        return pd.DataFrame(columns=["fraction", "student", "head", "baseline", "seed", "difference", "low", "high", "p_holm"])
+    return pd.concat([pd.DataFrame(rows), decided(tests, alpha=1 - confidence, resamples=resamples)], axis=1)
+
+
 PLACE = ["fraction", "n_human", "n_dev"]  # how many human scores: their share of X, all that were paid for, for development
 _COMPARED = [*PLACE, "student", "head", "system", "baseline", "seeds", "n", "qwk", "qwk_baseline", "difference"]
 _COMPARED += ["low", "high", "prompt_low", "prompt_high", "p", "p_holm", "p_error", "swaps", "p_settled", "tost_low", "tost_high"]

@@ -111,6 +111,20 @@ def gain(table_comparisons: pd.DataFrame, *, student: str, head: str, margin: fl
     return "\n".join(lines)
 
 
+def each_seed(table_seeds: pd.DataFrame, *, student: str, head: str) -> str:
+    """In how many seeds alone the Cyborg Student is better, from `agreement.seed_by_seed`; empty for a single seed."""
+    lines, rows = [], arms.pick(table_seeds, student=student, head=head)
+    for (share, baseline), part in rows.groupby(["fraction", "baseline"]):
+        least, clear = part.loc[part["difference"].idxmin()], (part["p_holm"] < ALPHA) & (part["difference"] > 0)
+        if len(part) > 1:
+            lines.append(
+                f"- {share:.0%} of X, each of {len(part)} seeds alone: `cyborg` is above `{baseline}` in "
+                f"{(part['difference'] > 0).sum()}, beyond chance after correction in {clear.sum()}; least in seed "
+                f"{least['seed']}, {interval(least)}."
+            )
+    return "\n".join(lines)
+
+
 def _verdict(row: pd.Series) -> str:
     """A difference with interval, whether it is beyond chance, and what prompts have to say."""
     other_seeds = row["low"] * row["high"] > 0  # the interval speaks of other seeds as well, p of these trained models only

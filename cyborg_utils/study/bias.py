@@ -375,6 +375,15 @@ def truth_table(raters: pd.DataFrame, *, groups: Sequence[str], confidence: floa
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
 
 
+def truth_by_seed(raters: pd.DataFrame, *, groups: Sequence[str], confidence: float) -> pd.DataFrame:
+    """`truth_table` of the Cyborg Student of each seed alone, with a column `seed`."""
+    tables = [
+        truth_table(part, groups=groups, confidence=confidence).assign(seed=seed)
+        for seed, part in raters[raters["labels"] == "cyborg"].groupby("seed")
+    ]
+    return pd.concat(tables or [truth_table(raters[:0], groups=groups, confidence=confidence).assign(seed=0)], ignore_index=True)
+
+
 def for_the_paper(
     table_suppression: pd.DataFrame, table_smd: pd.DataFrame, *, fraction: float, student: str, head: str
 ) -> dict[str, tuple[float, ...]]:

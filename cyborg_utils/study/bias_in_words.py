@@ -222,6 +222,19 @@ def against_truth(table_truth: pd.DataFrame, *, confidence: float) -> str:
     return f"{chance}; here {len(clear)} do{f': {listed}' if listed else ''}."
 
 
+def each_student(table_truth_seeds: pd.DataFrame) -> str:
+    """In how many trained Students alone each group's interval leaves out 0 (`bias.truth_by_seed`); empty without any."""
+    if table_truth_seeds.empty:
+        return ""
+    count, told = table_truth_seeds["seed"].nunique(), []
+    for attribute, part in table_truth_seeds.groupby("attribute", sort=False):
+        fewer, more = (part["gap_high"] < 0).groupby(part["group"]).sum(), (part["gap_low"] > 0).groupby(part["group"]).sum()
+        found = [f"{group} too few points in {n}" for group, n in fewer.items() if n]
+        found += [f"{group} too many in {n}" for group, n in more.items() if n]
+        told.append(f"{attribute}: {', '.join(found) or 'none'}")
+    return f"Each of {count} Students on Cyborg Data alone, intervals that leave out 0. {'; '.join(told)}."
+
+
 def explained(table_osa: pd.DataFrame) -> str:
     """The attributes that explain part of the machine's error beyond chance, after correction."""
     lines = [
