@@ -211,9 +211,14 @@ def differs(profile: str) -> list[str]:
     lines = [
         f"**Essays.** {essays}.",
         f"**Teacher.** {teacher['model']}, {tuned} {teacher['layers'] or ''}; the paper's is Llama 3.1 8B, fine-tuned.",
-        f"**Student.** {', '.join(student['models'])}, head {', '.join(student['heads'])}; the paper's are ELECTRA and "
-        "ModernBERT, all of whose layers are trained.",
+        f"**Student.** {', '.join(student['models'])}, head {', '.join(student['heads'])}, which reads the first "
+        f"{student['max_tokens']} tokens of an essay; the paper's are ELECTRA and ModernBERT, all of whose layers are trained.",
     ]
+    if "frozen" in student["heads"]:
+        lines.append(
+            "**Length.** The frozen Student is told how many tokens it read, so essays beyond its limit look equally long to it; "
+            "ridge on words, the Teacher's regression and *the essays' length alone* see the whole length."
+        )
     if "repeat_draws" in study.extras:
         draws = study.section("repeat_draws")["draws"]
         lines.append(f"**Draws.** {draws} draws of the human scores for each share; the paper reports one.")
