@@ -201,13 +201,20 @@ def demo(profile: str = "demo") -> str:
     """What the demo shows, on essays whose true quality is known."""
     done, found = summary.in_short(profile)
     table = artefacts.read_table(profile, "table_truth").query("labels == 'cyborg'")
+    alone = artefacts.read_table(profile, "table_truth_seeds")
+    seen = (alone["gap_high"] < 0).groupby([alone["attribute"], alone["group"]]).sum()
     lower = [
-        f"{row.attribute} {row.group} {row.gap:+.2f} [{row.gap_low:+.2f}, {row.gap_high:+.2f}]"
+        f"{row.attribute} {row.group} {row.gap:+.2f} [{row.gap_low:+.2f}, {row.gap_high:+.2f}], "
+        f"in {seen[row.attribute, row.group]} of {alone['seed'].nunique()} seeds alone"
         for row in table.itertuples()
         if row.gap_high < 0
     ]
+    place = dict(zip(("student", "head"), config.load(profile).headline, strict=True))
+    gains = arms.pick(artefacts.read_table(profile, "table_seeds"), baseline="human", **place)
+    clear = ((gains["p_holm"] < agreement_in_words.ALPHA) & (gains["difference"] > 0)).sum()
     return (
         f"The demo's essays are written by a program, so that the truth behind every score is known. {done} {found} "
+        f"So it is in {clear} of {len(gains)} seeds alone. "
         f"At equal true quality the Student on Cyborg Data gives fewer points to {len(lower)} of {len(table)} groups of writers "
         f"({'; '.join(lower)}); the [datasheet](cyborg_utils/data/simulated.md) tells which biases were planted."
     )
