@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
@@ -42,6 +43,11 @@ STUDY = Lines(
         f"prepare_data.options.own_scale: [{low:g}, {high:g}], which maps them linearly onto the study's scale, or cuts: [...], "
         "the lowest score of each of its levels but the first"
     ),
+)
+COMMAND = Lines(
+    lambda words: f"--labels {' '.join(shlex.quote(f'{word}=') + '...' for word in words)} (or --condition-codes)",
+    lambda low, high, step: f"--scale {low:g} {high:g} {step:g}",
+    None,
 )
 
 
