@@ -8,17 +8,17 @@ import pandas as pd
 
 from cyborg_utils.core.config import Run
 from cyborg_utils.core.scale import Scale
+from cyborg_utils.data.corpora import POOL
 from cyborg_utils.stats.metrics import agreement_metrics, two_people
 
 SPLITS = ("train", "dev", "test")
-POOL = "pool"  # essays without a score
 
 
 def by_split(essays: pd.DataFrame) -> pd.DataFrame:
     """One row a split (with `pool` where some essays have no score) and one for all: split, essays, prompts, words, median_words,
     longest, mean_score, sd (column `words`)."""
     rows = []
-    for name in (*SPLITS, *[POOL] * (essays["split"] == POOL).any(), "all"):
+    for name in [*SPLITS, *({POOL} & set(essays["split"])), "all"]:
         part = essays if name == "all" else essays[essays["split"] == name]
         words, score = part["words"], part["score"]
         row = {"split": name, "essays": len(part), "prompts": part["prompt"].nunique(), "words": words.mean()}

@@ -232,7 +232,7 @@ def _groups_told(found: Columns, there: Sequence[str], rows: Sequence[files.Row]
     for name in (name for name in there if name not in taken):
         counts = Counter(files.text(row.cells.get(name)) for row in rows)
         counts.pop("", None)
-        words = [word for word, count in counts.most_common() if count >= LEAST]
+        words = sorted(word for word, count in counts.items() if count >= LEAST)
         if len(counts) <= GROUPS and len(words) > 1 and max(map(len, counts)) < LETTERS:
             like[name] = files.listed(words, most=3)
     if not like:

@@ -130,13 +130,13 @@ def scores(report: Report, plan: plans.Plan) -> pd.DataFrame:
             "id": essays.frame["essay_id"],
             "score": np.where(np.isnan(human), scale.score(level), human),
             "who": who,
-            "low": low.round(4),
-            "high": high.round(4),
-            "doubt": doubt.round(4),
+            "low": low.round(2),
+            "high": high.round(2),
+            "doubt": doubt.round(3),
             "flags": flags(report, plan),
             "human": human,
-            "teacher": value[TEACHER].round(4),
-            "student": value[STUDENT].round(4),
+            "teacher": value[TEACHER].round(2),
+            "student": value[STUDENT].round(2),
             "next": order.reindex(range(len(essays.frame))).astype("Int64").to_numpy(),
         }
     )

@@ -97,12 +97,10 @@ def condition(report: Report) -> str:
     row = _pair(report, *CONDITION)
     clear = row["low"] > 0 or row["high"] < 0
     told = ("holds" if row["difference"] > 0 else "does not hold") if clear else "is not decided"
-    advice = (
-        "" if clear and row["difference"] > 0 else " Until it does, the Teacher's labels are not shown to be worth their time."
-    )
+    advice = "" if clear and row["difference"] > 0 else " As long as that is so, the Teacher is not shown to be worth its time."
     return (
-        f"The method's condition **{told}**: the Teacher minus the Student that has the same human scores and no Teacher is "
-        f"{_difference(row)} QWK.{advice}"
+        f"The method's condition **{told}**: the Teacher should agree with people better than a Student that has the same human "
+        f"scores and no Teacher; the difference is {_difference(row)} QWK.{advice}"
     )
 
 
@@ -128,12 +126,14 @@ def groups(report: Report) -> str:
         )
     by = judged.groupby("verdict")
     named = {verdict: ", ".join(f"{row.attribute} {row.group}" for row in part.itertuples()) for verdict, part in by}
-    found = f"treated differently: **{named['biased']}**" if "biased" in named else "none is shown to be treated differently"
+    limit = f"(|SMD| above {report.settings.smd_limit:g})"
+    found = f"treated differently {limit}: **{named['biased']}**" if "biased" in named else ""
+    found = found or f"none is shown to be treated differently {limit}"
     alike = f", and not: {named['not biased']}" if "not biased" in named else ", and none to be treated alike"
     found += alike
     open_ = [name for verdict in ("undecided", "too few") for name in named.get(verdict, "").split(", ") if name]
     rest = f" Too few essays to tell: {', '.join(open_)}." if open_ else ""
-    return f"Groups of writers: {found} (|SMD| above {report.settings.smd_limit:g}).{rest}"
+    return f"Groups of writers: {found}.{rest}"
 
 
 def sample(report: Report) -> str:
@@ -159,9 +159,8 @@ def width(report: Report) -> str:
     trivial = conformal.trivial(report.own.score, report.settings.interval, scale)[0]
     return (
         f"The {report.settings.interval:.0%} interval of a single essay is its best guess ± {size:.2f} points; with {n:,} "
-        f"scored essays its "
-        f"true coverage lies between {low:.0%} and {high:.0%}. Without a machine, always {trivial[0]:g} to {trivial[1]:g} "
-        f"would do."
+        f"scored essays its true coverage lies between {low:.0%} and {high:.0%}. Without a machine, the interval {trivial[0]:g} "
+        f"to {trivial[1]:g} for every essay would hold as often."
     )
 
 
@@ -197,9 +196,9 @@ def following(report: Report) -> str:
     if not len(ids):
         return "Every essay has a human score."
     return (
-        f"Drawn at random over all lengths, so that every promise still holds with them: {files.listed(ids, most=100)}. Score "
-        f"these without looking at the machine's scores, put yours into the table, and run the command again; no essay is read "
-        f"twice."
+        "Score these without looking at the machine's scores, put yours into the table, and run the command again; no essay is "
+        "read twice. They are drawn at random over all lengths, so that every promise still holds with them: "
+        f"{files.listed(ids, most=100)}"
     )
 
 
