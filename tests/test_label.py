@@ -92,7 +92,7 @@ def test_faults_name_file_row_column_and_remedy(tmp_path, rows):
     assert found.frame.loc[3, ["row", "essay_id"]].tolist() == [5, frame["name"][3]] and np.isnan(found.frame["score"][3])
     frame.loc[frame["score"].notna(), "score"] = np.where(frame["score"].dropna().astype(str) < "4", "C", "B")
     frame.to_csv(file, index=False)
-    with pytest.raises(CyborgError, match="scores cannot be used, more than 10%.*write --labels B=... C=... .or --condition-codes"):
+    with pytest.raises(CyborgError, match="scores cannot be used, more than 10%.*--labels B=... C=... .or --condition-codes"):
         essays.read(file, scale=[1, 6, 1])
     words = essays.read(file, scale=[1, 6, 1], options={"labels": {"B": 5.0, "C": 4.0}})
     assert set(words.frame["score"].dropna()) == {4.0, 5.0}
@@ -392,7 +392,7 @@ def test_the_plan_takes_what_fits_into_the_time_and_says_what_more_would_buy(tin
 
 
 def test_what_was_read_before_costs_no_time(tiny_models, rows, monkeypatch, tmp_path):
-    """A second call with less time takes the Teacher whose states are there; a limit that no essay reaches is no other reading."""
+    """A second call with less time takes the Teacher whose states are there; a limit that no essay reaches is left out."""
     monkeypatch.setenv("CYBORG_HOME", str(tmp_path))
     monkeypatch.setattr(states, "pace", lambda reading: 10.0)
     teachers = [states.Reading(str(tiny_models["qwen2"]), (), tokens, True) for tokens in (4000, 3000, 20)]

@@ -282,7 +282,9 @@ class _Collection:
         given = int(self.kept.frame()["score"].notna().sum()) + len(unusable) if self.kept else 0
         if len(unusable) > MOST_EXCLUDED * given:
             told = "; ".join(f"row {e.row}: {e.reason}" for e in unusable.head(SHOWN).itertuples())
-            raise CyborgError(f"{len(unusable)} of {given} scores cannot be used, more than {MOST_EXCLUDED:.0%}. {told}; ...{hint}")
+            raise CyborgError(
+                f"{len(unusable)} of {given} scores cannot be used, more than {MOST_EXCLUDED:.0%}. {told}; ...{hint}"
+            )
         if len(others) > MOST_EXCLUDED * self.rows_read:
             head = "; ".join(f"{e.file}, row {e.row}, column {e.column}: {e.reason}" for e in others.head(3).itertuples())
             unscored = int((others["reason"] == UNSCORED).sum())

@@ -116,9 +116,7 @@ def of_essays(
         return store.read(keys)
 
 
-def known(
-    essays: pd.DataFrame, reading: Reading, *, template: Prompt | None = None, folder: Path | None = None
-) -> np.ndarray:
+def known(essays: pd.DataFrame, reading: Reading, *, template: Prompt | None = None, folder: Path | None = None) -> np.ndarray:
     """Whether the states of each essay are in the store already, (n,) of bool: `of_essays` reads these no more."""
     source, config = opened(reading)
     keys = _folder(replace(reading, layers=middle(config, reading.layers, count=3)), folder) / "keys"

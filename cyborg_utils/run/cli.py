@@ -309,11 +309,11 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--rubric", default="", help="a text file: what the Teacher is told about the scale")
     one.add_argument("--minutes", type=float, default=30.0, help="how long it may take (default: 30)")
     one.add_argument("--teacher", default="", help="another language model: a name, a folder, or a hub id @ revision")
-    one.add_argument("--by", default="teacher", choices=["teacher", "student"], help="whose scores the essays get (default: teacher)")
+    one.add_argument("--by", default="teacher", choices=["teacher", "student"], help="who scores the essays (default: teacher)")
     wish = "what must hold for essays that no person scores: adjacent 0.95, exact 0.6, or error 0.5 (default: adjacent 0.95)"
     one.add_argument("--promise", nargs=2, default=["adjacent", "0.95"], metavar=("KIND", "VALUE"), help=wish)
     one.add_argument("--sure", type=float, default=0.95, help="confidence of that promise (default: 0.95)")
-    one.add_argument("--following", type=int, default=20, help="how many essays to name that people should score next (default: 20)")
+    one.add_argument("--following", type=int, default=20, help="how many essays to name that people score next (default: 20)")
     one.add_argument("--fine-tune", action="store_true", help="also fine-tune the Student, and say whether it was worth it")
     _how_to_read(one)
 

@@ -149,16 +149,14 @@ def rows_read(prepared: Prepared) -> str:
     counts, notes = prepared.counts, list(prepared.notes)
     if blank := int((prepared.split["split"] == POOL).sum()):
         notes.append(
-            f"**{counts['essays'] - blank:,} essays have a human score, {blank:,} have none.** Notebook 15 learns from all of the "
-            "scored ones and scores the others; go on there. Splits and U below are for notebooks 02 to 06, which need every essay "
-            "scored."
+            f"**{counts['essays'] - blank:,} essays have a human score, {blank:,} have none.** Notebook 15 learns from all that "
+            "have one, and scores the others; go on there. Splits and U below are for notebooks 02 to 06, which need every "
+            "essay scored."
         )
     told = f"**{counts['rows_read']:,}** rows read = **{counts['essays']:,}** essays + {counts['excluded']:,} left out "
     told += f"+ {counts['not_sampled']:,} not in the sample " if "not_sampled" in counts else ""
     return (
-        told
-        + f"+ {counts['repeated']:,} further rows of an essay already read.\n\n"
-        + "\n".join(f"- {note}" for note in notes)
+        told + f"+ {counts['repeated']:,} further rows of an essay already read.\n\n" + "\n".join(f"- {note}" for note in notes)
     )
 
 

@@ -170,7 +170,8 @@ def load(
     frame = pd.DataFrame(table.people(scoring.get("combine", "first")), columns=columns)
     if off := [f"{one:g}" for one in frame["score"] if not scale.contains(one)]:
         told = f"{len(off)} means of people's scores, such as {off[0]}, are off the scale {scale}"
-        raise CyborgError(f"{paths.shown(path)}: {told}.{advice.scores(Counter(off) + seen, scale, advice.COMMAND)} Or --combine first.")
+        hint = advice.scores(Counter(off) + seen, scale, advice.COMMAND)
+        raise CyborgError(f"{paths.shown(path)}: {told}.{hint} Or --combine first.")
     notes = [*how.notes, *reader.notes, *table.notes, *files.unknown_groups(unknown, "use --none-is-value")]
     if prompt and not named:
         notes.append(f"Column `{prompt}` is read as that of the prompts (`--prompt` names another).")

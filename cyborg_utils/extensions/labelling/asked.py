@@ -58,7 +58,8 @@ def of_study(profile: str) -> Essays:
     if data["corpus"] == "table":  # every scored essay counts, whatever the study sets aside
         data = data | tables.READ | {"options": data["options"] | {"unscored": "any"}}
     source = ", ".join(path.name for path in corpora.sources(data)) or data["corpus"]
-    return tables.of(corpora.build(data), study.scale, source)
+    named = {role: data["options"].get(role, "") for role in ("id", "text")}
+    return replace(tables.of(corpora.build(data), study.scale, source), columns=tables.Columns(**named))
 
 
 def task_of_study(profile: str) -> Task:

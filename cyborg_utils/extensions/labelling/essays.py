@@ -28,7 +28,7 @@ FEWEST_OTHERS = 2  # scored essays with another score than the most frequent one
 NAMES = {  # of columns, without case and signs, the likeliest first
     "text": ("text", "essay", "fulltext", "essaytext", "response", "answer"),
     "score": ("score", "mark", "marks", "grade", "holisticscore", "overall", "rating", "points", "totalscore"),
-    "id": ("id", "essayid", "textid", "responseid", "studentid", "name", "studentname", "fullname", "student", "writer", "author"),
+    "id": ("id", "essayid", "textid", "responseid", "studentid", "name", "studentname", "fullname", "student", "writer"),
     "prompt": ("prompt", "promptname", "task", "topic", "assignment"),
 }
 LETTERS = 80  # of a text on average, below which a column is not taken for essays
@@ -248,9 +248,10 @@ def _scale(scores: Sequence[float], numbers: Sequence[int], column: str, shown: 
     for slip, rest in ((values[:1], values[1:]), (values[-1:], values[:-1])):
         if len(rest) > 1 and np.abs(rest - slip).min() > FAR * np.ptp(rest) and scores.count(slip[0]) == 1:
             row = next(number for number, score in zip(numbers, scores, strict=True) if score == slip)
+            low, high = f"{rest[0]:g}", f"{rest[-1]:g}"
             raise CyborgError(
-                f"{shown}, row {row}, column {column}: {slip[0]:g}, and all other scores lie between {rest[0]:g} and {rest[-1]:g}. "
-                f"Mend it, or give the scale, such as --scale {rest[0]:g} {rest[-1]:g} 1."
+                f"{shown}, row {row}, column {column}: {slip[0]:g}, and all other scores lie between {low} and {high}. Mend it, "
+                f"or give the scale, such as --scale {low} {high} 1."
             )
     if len(values) == 1:
         raise CyborgError(f"{shown}: all scores are {values[0]:g}. {ALIKE}")

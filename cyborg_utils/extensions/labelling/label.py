@@ -180,7 +180,8 @@ def save_cyborg_data(report: Report, plan: plans.Plan, folder: Path) -> None:
 
 def contents(essays: Essays, out: Path, there: Collection[str]) -> dict[str, str]:
     """What the folder holds, by file. `there`: the names of its files."""
-    found = {" and ".join(name for name in (SHEET, SCORES) if name in there): "every essay with its score; the columns stand above"}
+    tables = " and ".join(name for name in (SHEET, SCORES) if name in there)
+    found = {tables: "every essay with its score; the columns stand above"}
     found |= {f"{one}/": f"for new essays: {command(essays, out / one)}" for one in (PUPIL, TUNED) if one in there}
     return found | {f"{CYBORG}/": "the scores that the Student learned from, with a data card"}
 

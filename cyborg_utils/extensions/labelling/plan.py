@@ -52,8 +52,8 @@ class Plan:
         """The plan in words, with what more time would buy."""
         if not self.candidates:
             return f"Plan for {essays:,} essays: {Candidate(self.teacher, 0).name}, as in the study."
-        lines = [f"Plan for {essays:,} essays in {self.minutes:g} minutes (by the pace of this machine just now; a token is a word "]
-        lines[0] += "or a part of one):"
+        by = "by the pace of this machine just now; a token is a word or a part of one"
+        lines = [f"Plan for {essays:,} essays in {self.minutes:g} minutes ({by}):"]
         for one in self.candidates:
             chosen = "  <- this one" if one.reading == self.teacher else ""
             lines.append(f"  Teacher: {one.name}: about {_minutes(one.seconds)}{chosen}")

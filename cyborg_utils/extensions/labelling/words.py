@@ -34,8 +34,8 @@ def terms(report: Report) -> str:
     teacher = (
         "a language model has read every essay, and has learned your scores from what it found"
         if report.read
-        else "here **no language model**, for which there was no time: a small encoder, text statistics and words have learned your "
-        "scores"
+        else "here **no language model**, for which there was no time; your scores were learned from a small encoder, text "
+        "statistics and words"
     )
     return (
         f"The **Teacher**: {teacher}. The **Student**: a small model that has learned from your scores and the Teacher's; it is "
@@ -65,9 +65,8 @@ def guarantee(report: Report) -> str:
     found, scale = report.guarantee, report.essays.scale
     aim, sure = found.wish.words, f"{found.sure:.0%} confidence"
     if found.made.share:
-        which = (
-            "all essays" if math.isinf(found.made.threshold) else f"the {found.made.share:.0%} of essays of which it is surest"
-        )
+        surest = f"the {found.made.share:.0%} of essays of which it is surest"
+        which = "all essays" if math.isinf(found.made.threshold) else surest
         return f"Guarantee: **the machine may score {which}**: {aim} of them, with {sure}, on essays like the scored ones."
     points = scale.size > MOST_LEVELS and found.wish.risk != "absolute error"
     wide = (
@@ -76,9 +75,8 @@ def guarantee(report: Report) -> str:
     if found.n < found.needed:
         least = math.ceil(found.needed / LEAST_SHARE)
         return (
-            f"Guarantee: **none yet**, so every score waits for a person. To promise {aim} with {sure} takes {found.needed} human scores even if not one is "
-            f"missed, and "
-            f"{least} for the surer half of the essays; there are {found.n}.{wide}"
+            f"Guarantee: **none yet**, so every score waits for a person. To promise {aim} with {sure} takes {found.needed} "
+            f"human scores even if not one is missed, and {least} for the surer half of the essays; there are {found.n}.{wide}"
         )
     bound, target = (
         f"{value * scale.step:.2g} points" if found.wish.risk == "absolute error" else f"{value:.1%}"
