@@ -279,8 +279,8 @@ class _Collection:
         coded = exclusions["reason"].str.startswith(CODED)
         hint = advice.scales(self.ends, self.scale) or advice.scores(self.scores, self.scale, self.lines)
         others, unusable = exclusions[~coded], pd.DataFrame(self.unusable, columns=EXCLUSION_COLUMNS)
-        given = int(self.kept.frame()["score"].notna().sum()) + len(unusable) if self.kept else 0
-        if len(unusable) > MOST_EXCLUDED * given:
+        given = len(unusable) + (int(self.kept.frame()["score"].notna().sum()) if self.kept and self.unusable else 0)
+        if len(unusable) > max(SHOWN, MOST_EXCLUDED * given):
             told = "; ".join(f"row {e.row}: {e.reason}" for e in unusable.head(SHOWN).itertuples())
             raise CyborgError(
                 f"{len(unusable)} of {given} scores cannot be used, more than {MOST_EXCLUDED:.0%}. {told}; ...{hint}"
