@@ -403,7 +403,7 @@ def test_what_was_read_before_costs_no_time(tiny_models, rows, monkeypatch, tmp_
     states.of_essays(given.frame, states.Reading(pupil.model, (), 40))
     assert states.known(given.frame, teachers[0], template=plan.template_of(given.scale)).all()
     again = plan.make(given, minutes=0.01, teachers=teachers, pupil=pupil)
-    assert again.teacher == teachers[0] and again.candidates[0].seconds == 0
+    assert again.teacher == teachers[0] and again.candidates[0].seconds == 0 and "read already  <- this one" in again.told(40)
 
 
 def test_a_scale_of_101_scores_has_a_prompt():

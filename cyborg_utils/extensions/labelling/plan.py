@@ -56,7 +56,7 @@ class Plan:
         lines = [f"Plan for {essays:,} essays in {self.minutes:g} minutes ({by}):"]
         for one in self.candidates:
             chosen = "  <- this one" if one.reading == self.teacher else ""
-            lines.append(f"  Teacher: {one.name}: about {_minutes(one.seconds)}{chosen}")
+            lines.append(f"  Teacher: {one.name}: {_minutes(one.seconds)}{chosen}")
         better = [one for one in self.candidates if one.reading is not None]
         place = next((at for at, one in enumerate(better) if one.reading == self.teacher), len(better))
         for one in better[:place][-1:]:
@@ -127,4 +127,6 @@ def _reading(content: dict | None) -> states.Reading | None:
 
 
 def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+    if seconds < 1:
+        return "read already"
+    return f"about {seconds:.0f} seconds" if seconds < 90 else f"about {seconds / 60:.0f} minutes"
