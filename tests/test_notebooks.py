@@ -132,7 +132,8 @@ def test_a_half_scored_file_of_ones_own(tiny_project, capfd):
     assert "No score was removed here" in last and paths.build("mine", "label", "page.html").is_file()
     sizes = artefacts.read_table("mine", "table_corpus").set_index("split")["essays"]
     assert sizes["pool"] == 50 and sizes["all"] == 90
-    assert "page.html" in capfd.readouterr().out
+    told = capfd.readouterr().out
+    assert "page.html" in told and "`cyborg label mine` writes the scores" in told
 
 
 def no_essay_in(folder: Path, essays: list[dict]) -> None:
