@@ -261,7 +261,8 @@ def test_declared_split_is_kept_with_test_0_and_ignored_else(data: Path):
         ({"file": "x" * 5_000}, r"x{20}\.\.\. \(5000 characters\): no such file"),
         ({"groups": {"gender": None}}, "options.groups: .*must give the name of a column"),
         ({"groups": {1: "sex"}}, "options.groups: .*must give the name of a column"),
-        ({"id": ""}, "options.id: .*must give the name of a column"),
+        ({"text": ""}, "options.text: .*must give the name of a column"),
+        ({"id": None}, "options.id: must be a str, not None"),
         ({1: "x"}, "unknown 1. A table needs file"),
     ],
 )

@@ -69,6 +69,7 @@ def test_columns_and_scale_are_found(tmp_path, rows, name):
     kept = found.frame["score"].dropna()
     assert (kept == rows["score"].loc[kept.index]).all() and found.scale == Scale(kept.min(), kept.max())
     assert "text 'essay', score 'score', id 'name'" in found.notes[0] and "--scale" in found.notes[1]
+    assert found.columns.id == "name" and (found.frame["row"] == np.arange(2, 302)).all()  # row 1 names the columns
     assert essays.read(table(tmp_path, rows, 60, name), scale=[0, 10, 1]).scale == Scale(0, 10)
 
 
@@ -84,9 +85,76 @@ def test_faults_name_file_row_column_and_remedy(tmp_path, rows):
     frame = frame.astype({"score": object})
     frame.loc[3, "score"], frame.loc[4, "essay"] = "see me", ""
     frame.to_csv(file, index=False)
-    found = essays.read(file, scale=[1, 6, 1])
-    assert found.without["row"].tolist() == [5, 6] and found.without["reason"].str.contains("not a number|empty text").all()
-    assert "2 row(s) cannot be read" in found.notes[-1] and len(found.frame) == 298
+    found = essays.read(file, essays.Columns(groups=["ell"]), scale=[1, 6, 1])
+    assert found.without["row"].tolist() == [6] and len(found.frame) == 299
+    assert "1 row(s) get no score: row 6 (empty text)." in found.notes
+    assert "1 essay(s) count as not scored: row 5 (score 'see me' is not a number)." in found.notes
+    assert found.frame.loc[3, ["row", "essay_id"]].tolist() == [5, frame["name"][3]] and np.isnan(found.frame["score"][3])
+    frame.loc[frame["score"].notna(), "score"] = np.where(frame["score"].dropna().astype(str) < "4", "C", "B")
+    frame.to_csv(file, index=False)
+    with pytest.raises(CyborgError, match="scores cannot be used, more than 10%.*--labels B=... C=... .or --condition-codes"):
+        essays.read(file, scale=[1, 6, 1])
+    words = essays.read(file, scale=[1, 6, 1], options={"labels": {"B": 5.0, "C": 4.0}})
+    assert set(words.frame["score"].dropna()) == {4.0, 5.0}
+
+
+def accidents(rows: pd.DataFrame) -> pd.DataFrame:
+    """A teacher's table: a row pasted twice, and a score typed with a decimal comma."""
+    frame = rows.rename(columns={"essay_id": "Pupil", "text": "Essay", "score": "Mark"})[["Pupil", "Essay", "Mark"]]
+    frame = frame.assign(Class=np.tile(["7a", "7b", "7c"], len(rows))[: len(rows)], Mark=frame["Mark"].astype(object))
+    frame.loc[100:, "Mark"] = None
+    frame.loc[7, "Mark"] = f"{frame.loc[7, 'Mark']:.1f}".replace(".", ",")
+    return pd.concat([frame.iloc[:50], frame.iloc[[20]], frame.iloc[50:]], ignore_index=True)
+
+
+def test_the_usual_accidents_of_a_workbook_stop_nobody(tmp_path, rows):
+    accidents(rows).to_excel(tmp_path / "marks.xlsx", index=False)
+    found = essays.read(tmp_path / "marks.xlsx", scale=[1, 6, 1])
+    assert found.columns.id == "Pupil" and len(found.scored) == 100 and len(found.frame) == 300
+    assert found.frame["score"][7] == rows["score"][7]
+    assert found.without["row"].tolist() == [52] and "stands already in marks.xlsx, row 22" in found.notes[-2]
+    assert found.notes[-1] == "'Class' (7a, 7b, 7c) may name groups of writers. To compare them, add --groups Class."
+    assert not any("--groups" in note for note in essays.read(tmp_path / "marks.xlsx", essays.Columns(groups=["Class"])).notes)
+
+
+def test_essays_are_called_by_their_row_where_no_column_tells_them_apart(tmp_path, rows):
+    frame = accidents(rows).drop(columns="Pupil").drop(index=50)
+    frame.to_excel(tmp_path / "marks.xlsx", index=False)
+    found = essays.read(tmp_path / "marks.xlsx")
+    assert found.frame["essay_id"].tolist() == [f"row {row}" for row in range(2, 302)] == [f"row {n}" for n in found.frame["row"]]
+    assert any("No column tells the essays apart" in note for note in found.notes)
+
+
+def test_several_essays_of_a_writer_stay_in_one_fold(tmp_path, rows):
+    frame = accidents(rows).drop(index=50).reset_index(drop=True)
+    frame["Name"] = [f"Ada {at // 3}" for at in range(300)]
+    frame.drop(columns="Pupil").to_excel(tmp_path / "marks.xlsx", index=False)
+    found = essays.read(tmp_path / "marks.xlsx")
+    assert found.columns.writer == "Name" and found.frame["essay_id"].tolist()[:4] == ["Ada 0-1", "Ada 0-2", "Ada 0-3", "Ada 1-1"]
+    assert (found.frame["copy"].to_numpy() == np.repeat(found.frame["copy"][::3], 3).to_numpy()).all()
+    assert found.frame["copy"].nunique() == 100 and any("called by it and a number" in note for note in found.notes)
+
+
+def test_a_slip_does_not_stretch_the_scale(tmp_path, rows):
+    frame = pd.read_csv(table(tmp_path, rows, 60))
+    place = frame["score"].first_valid_index()
+    frame.loc[place, "score"] = 55
+    frame.to_csv(tmp_path / "marks.csv", index=False)
+    with pytest.raises(CyborgError, match=rf"row {place + 2}, column score: 55, and all other scores lie between [12] and 6"):
+        essays.read(tmp_path / "marks.csv")
+    assert np.isnan(essays.read(tmp_path / "marks.csv", scale=[1, 6, 1]).frame["score"][place])
+
+
+def test_the_scores_stand_in_the_order_of_the_table_with_every_row_of_it(tmp_path, rows):
+    """So that a person can lay them beside the table."""
+    frame = accidents(rows)
+    frame.loc[10, "Essay"] = ""
+    frame.to_excel(tmp_path / "marks.xlsx", index=False)
+    found = essays.read(tmp_path / "marks.xlsx", scale=[1, 6, 1])
+    scores = label.scores(report.make(found, features(found, rows.drop(index=10)), FAST), PLAN)
+    assert scores["row"].tolist() == list(range(2, 303)) and scores["id"].tolist() == frame["Pupil"].tolist()
+    lost = scores[scores["score"].isna()]
+    assert lost["row"].tolist() == [12, 52] and lost["flags"].str.startswith("no score (").all() and lost["who"].isna().all()
 
 
 @pytest.mark.parametrize("scored", [0, 5])
@@ -286,6 +354,21 @@ def test_a_collection_without_blank_rows_is_judged(rows):
     assert made.means.iloc[0]["low"] == made.means.iloc[0]["high"] == pytest.approx(rows["score"].mean())
 
 
+def test_a_page_without_a_language_model_does_not_speak_of_one(rows):
+    given = some(rows, 60)
+    found = features(given, rows)
+    assert "The **Teacher**: a language model has read every essay" in words.terms(report.make(given, found, FAST))
+    small = report.make(given, found | {"teacher": found["states"]}, FAST)
+    assert "no language model" in words.terms(small) and "Teacher (language model)" not in page.render(small, files={}, done=[])
+
+
+def test_a_forecast_is_an_agreement(rows):
+    """Agreement is at most 1, whatever the curve through a few noisy points says."""
+    given = some(rows, 30)
+    made = report.make(given, features(given, rows, noise=2.0), FAST)
+    assert made.curve is None or made.forecast[["low", "high"]].to_numpy().max() <= 1
+
+
 def test_texts_on_the_page_are_escaped(rows):
     given = some(rows, 30)
     frame = given.frame.assign(essay_id=[f"<script>{at}</script>" for at in range(len(given.frame))])
@@ -308,6 +391,21 @@ def test_the_plan_takes_what_fits_into_the_time_and_says_what_more_would_buy(tin
         assert plan.make(given, minutes=minutes, teachers=teachers, pupil=pupil, file=tmp_path / f"{minutes}.json") == made
 
 
+def test_what_was_read_before_costs_no_time(tiny_models, rows, monkeypatch, tmp_path):
+    """A second call with less time takes the Teacher whose states are there; a limit that no essay reaches is left out."""
+    monkeypatch.setenv("CYBORG_HOME", str(tmp_path))
+    monkeypatch.setattr(states, "pace", lambda reading: 10.0)
+    teachers = [states.Reading(str(tiny_models["qwen2"]), (), tokens, True) for tokens in (4000, 3000, 20)]
+    pupil, given = replace(plan.STUDENT, model=str(tiny_models["bert"]), max_tokens=40), some(rows.head(40), 20)
+    made = plan.make(given, minutes=0.01, teachers=teachers, pupil=pupil)
+    assert [one.reading for one in made.candidates] == [teachers[0], teachers[2], None]
+    states.of_essays(given.frame, teachers[0], template=plan.template_of(given.scale))
+    states.of_essays(given.frame, states.Reading(pupil.model, (), 40))
+    assert states.known(given.frame, teachers[0], template=plan.template_of(given.scale)).all()
+    again = plan.make(given, minutes=0.01, teachers=teachers, pupil=pupil)
+    assert again.teacher == teachers[0] and again.candidates[0].seconds == 0 and "read already  <- this one" in again.told(40)
+
+
 def test_a_scale_of_101_scores_has_a_prompt():
     assert plan.template_of(Scale(0, 100)).scale.size == 11
 
@@ -322,7 +420,15 @@ def test_the_command_from_a_table_to_a_page(tiny_models, rows, tmp_path, monkeyp
     command = ["label", str(file), "--scale", "1", "6", "1", "--groups", "ell", "--teacher", str(tiny_models["qwen2"])]
     cli.main(command)
     out, told = tmp_path / "marks_labelled", capsys.readouterr().out
-    assert "Columns found" in told and "page.html" in told and "Guarantee" in told
+    assert "Columns found" in told and "Guarantee" in told
+    assert "marks_labelled/page.html: how good they are" in told and "marks_labelled/scores.xlsx: the scores" in told
+    sheet, text = pd.read_excel(out / "scores.xlsx"), (out / "page.html").read_text()
+    assert sheet["id"].tolist() == pd.read_excel(file)["name"].tolist()
+    ready = "cyborg score NEW.xlsx --student marks_labelled/student --id name --text essay -o new_scores.csv"
+    assert ready in text and ready in (out / "student" / "README.md").read_text()
+    pd.read_excel(file).head(3).drop(columns="score").to_excel(tmp_path / "NEW.xlsx", index=False)
+    cli.main(ready.split()[1:])
+    assert pd.read_csv(tmp_path / "new_scores.csv")["id"].tolist() == sheet["id"].tolist()[:3]
     scores = pd.read_csv(out / "scores.csv")
     assert len(scores) == 80 and scores["score"].isin(range(1, 7)).all() and set(scores["who"]) <= set(label.WHO)
     assert (scores["human"].notna() == (scores["who"] == "human")).all() and scores["next"].notna().sum() == 20

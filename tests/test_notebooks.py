@@ -8,11 +8,13 @@ from pathlib import Path
 
 import corpus_samples
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 from conftest import CHECKOUT
 
 from cyborg_utils.core import config, paths
+from cyborg_utils.data import simulated
 from cyborg_utils.run import workflow
 from cyborg_utils.study import artefacts, scores
 
@@ -108,6 +110,30 @@ def test_the_papers_study_on_a_small_file_in_its_layout(small_persuade, capfd):
     assert given.groupby("run")["part"].value_counts()["u25_s1"].to_dict() == {"U": 10, "pool": 28, "dev": 4, "test": 28}
     no_essay_in(paths.results("persuade"), small_persuade)
     no_essay_in(paths.build("persuade", "html"), small_persuade)
+
+
+@pytest.mark.slow
+def test_a_half_scored_file_of_ones_own(tiny_project, capfd):
+    """params/mine.yaml on a workbook with the usual accidents: a note in place of a score, and a scored essay handed in twice."""
+    study = yaml.safe_load((CHECKOUT / "params" / "mine.yaml").read_text(encoding="utf-8"))
+    study["label_your_essays"] |= {"teacher": "build/tiny/qwen2", "encoder": "build/tiny/bert", "resamples": 200, "draws": 1}
+    (tiny_project / "params" / "mine.yaml").write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
+    rows = pd.DataFrame(simulated.essays(90, 5)).rename(columns={"essay_id": "id", "groups.gender": "gender", "prompt": "task"})
+    rows = rows[["id", "task", "text", "score", "gender"]].astype({"score": object})
+    rows.loc[40:, "score"], rows.loc[50, "score"] = None, "see me"
+    rows.loc[60, "text"] = rows.loc[3, "text"]
+    (tiny_project / "data").mkdir()
+    rows.to_excel(tiny_project / "data" / "marks.xlsx", index=False)
+    assert workflow.run("mine", cores="1")
+    assert {file.stem for file in paths.results("mine", "notebooks").iterdir()} == {"01_prepare_data", "15_label_your_essays"}
+    steps = ("01_prepare_data", "15_label_your_essays")
+    first, last = (paths.results("mine", "notebooks", f"{step}.ipynb").read_text() for step in steps)
+    assert "40 essays have a human score, 50 have none" in first and "row 52 (score 'see me' is not a number)" in first
+    assert "No score was removed here" in last and paths.build("mine", "label", "page.html").is_file()
+    sizes = artefacts.read_table("mine", "table_corpus").set_index("split")["essays"]
+    assert sizes["pool"] == 50 and sizes["all"] == 90
+    told = capfd.readouterr().out
+    assert "page.html" in told and "`cyborg label mine` writes the scores" in told
 
 
 def no_essay_in(folder: Path, essays: list[dict]) -> None:

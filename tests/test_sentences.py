@@ -119,8 +119,11 @@ def test_01_describes_scores_groups_and_rows():
     assert sentences.small_groups(groups[:1]) == "Every group has at least 10 test essays."
     assert "names no writer groups" in sentences.small_groups(groups[:0])
     counts = {"rows_read": 1200, "essays": 1100, "excluded": 99, "repeated": 1}
-    text = sentences.rows_read(types.SimpleNamespace(counts=counts, notes=["a note"]))
+    split = pd.DataFrame({"split": ["train"] * 1000 + ["test"] * 100})
+    text = sentences.rows_read(types.SimpleNamespace(counts=counts, notes=["a note"], split=split))
     assert "**1,200** rows read = **1,100** essays + 99 left out + 1 further rows" in text and text.endswith("- a note")
+    text = sentences.rows_read(types.SimpleNamespace(counts=counts, notes=[], split=split.replace("train", "pool")))
+    assert "**100 essays have a human score, 1,000 have none.** Notebook 15" in text
 
 
 def test_01_shows_a_simulated_essay_of_the_training_split():

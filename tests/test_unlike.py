@@ -75,6 +75,12 @@ def test_case_accents_and_numbers_do_not_make_a_word_new():
     assert corpus.measure("WE VISITED the cafe\u0301, in 2024!").unknown == 0
 
 
+def test_a_limit_as_it_is_told_is_never_the_flagged_length_itself():
+    corpus = advisory_flags.Corpus.of(["word " * count for count in range(80, 140)])
+    short, long = (corpus.flags(corpus.measure("word " * count)) for count in (80, 139))
+    assert short == {"too short": "80 words, usual are 81 and more"} and long == {"too long": "139 words, usual are 138 at most"}
+
+
 def test_a_cell_names_its_flags_and_nothing_of_the_essay():
     found = CORPUS.flags(CORPUS.measure("zyx wvu"), cut=0.25)
     assert advisory_flags.names(advisory_flags.as_text(found)) == list(found) == ["too short", "unknown words", "cut"]

@@ -96,7 +96,7 @@ class Study:
     @property
     def half_scored(self) -> bool:
         """Does the study keep essays without a score? Then it has only notebook 01 and those beyond the paper."""
-        return self.sections["prepare_data"]["options"].get("unscored") == "keep"
+        return self.sections["prepare_data"]["options"].get("unscored", "exclude") != "exclude"
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import html
 import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from cyborg_utils.core.config import MOST_LEVELS
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.data import files
+from cyborg_utils.data import files, human_scores
 
 MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mär|mai|okt|dez|janv|févr|avr|juin|juil|août|sept|déc"
 DATE = re.compile(
@@ -43,12 +44,17 @@ STUDY = Lines(
         "the lowest score of each of its levels but the first"
     ),
 )
+COMMAND = Lines(
+    lambda words: f"--labels {' '.join(shlex.quote(f'{word}=') + '...' for word in words)} (or --condition-codes)",
+    lambda low, high, step: f"--scale {low:g} {high:g} {step:g}",
+    None,
+)
 
 
 def scores(seen: Counter[str], scale: Scale, write: Lines = STUDY) -> str:
     """What to write where these scores (as they stand, with how often) cannot be used; "" where nothing is known."""
     seen = Counter({cell: count for cell, count in seen.items() if not files.missing(cell)})
-    numbers = {cell: files.number(cell) for cell in seen}
+    numbers = {cell: human_scores.plain(cell) for cell in seen}
     values = [value for value in numbers.values() if value == value]
     words = [cell for cell, value in numbers.items() if value != value]
     if dates := [cell for cell in words if DATE.fullmatch(cell)]:

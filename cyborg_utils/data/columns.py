@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 class Columns:
     """A file's columns by their role; `""` where it has none."""
 
-    id: str  # "": essays are named after their writer
+    id: str  # "": essays are named after their writer, or else after their row
     text: str
     score: str
     second_score: str = ""

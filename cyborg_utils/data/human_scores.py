@@ -21,6 +21,7 @@ UNSCORED, CODED = "no score", "condition code"  # how reasons begin
 NOT_SCORED = {"-", "–", "—"}  # what Moodle and others write where nobody has scored, beside `files.MISSING`
 OUT_OF = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)")  # Google Forms: 4 / 6
 PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+COMMA = re.compile(r"-?\d{1,3},\d{1,2}")  # a decimal comma; 1,234 may be a thousand
 COMBINE = ("mean", "first")
 LONGEST_SHOWN = 16  # characters; a longer value may be essay text in the wrong column
 
@@ -52,7 +53,7 @@ class ScoreReader:
         low, high = self.own.get(prompt, self.own.get("", (self.scale.low, self.scale.high)))
         if self.own and prompt not in self.own and "" not in self.own:
             return math.nan, f"own_scale has no prompt {brief(prompt)}"
-        number = files.number(cell)
+        number = plain(cell)
         if math.isnan(number) and (part := OUT_OF.fullmatch(word)):
             if float(part[2]) != high:
                 return math.nan, f"score {brief(cell)} is out of {part[2]}, but the scale ends at {high:g}"
@@ -118,6 +119,12 @@ def reader(options: Mapping[str, Any], scale: Scale, where: str = "prepare_data.
         {prompt: (float(low), float(high)) for prompt, (low, high) in own.items()},
         tuple(numbers),
     )
+
+
+def plain(cell: Any) -> float:
+    """A score that is a number, also with a decimal comma as typed into a workbook whose own mark is the point; else NaN."""
+    word = files.text(cell)
+    return files.number(word.replace(",", ".") if COMMA.fullmatch(word) else cell)
 
 
 def combined(ratings: Sequence[float], how: str, adjudicated: float = math.nan) -> float:

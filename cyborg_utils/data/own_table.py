@@ -5,7 +5,8 @@ prepare_data:
   score: holistic                # name of the score column in the file
   options:
     file: my_essays.csv          # CSV, TSV, a workbook (.xlsx, .xls, .ods), Parquet or JSON; or `files: [a.csv, b.csv]`
-    id: essay                    # may be left out where writer is given: essays are then named after their writer
+    id: essay                    # may be left out where writer is given: essays are then named after their writer;
+                                 # "": they are named after their row
     text: full_text
     second_score: rater_2        # from here on all may be left out
     raters: [rater_1, rater_2]   # several people's scores, in place of the column `score` and of second_score
@@ -25,7 +26,8 @@ prepare_data:
     cuts: [50, 60, 70, 80, 90]   # or: the lowest score of each level of `scale` but the first
     near_duplicates: 0.7         # two texts with this share of word triples in common are kept in one split (0: not looked for)
     markup: strip                # HTML is taken out of the texts (default: keep)
-    unscored: keep               # essays without a score are the pool that a model scores (default: exclude them)
+    unscored: keep               # essays without a score are the pool that a model scores (default: exclude them);
+                                 # any: so are those whose score cannot be used, such as a note in its place
     encoding: latin-1            # these six are found out where they are left out, and notebook 01 says what was found
     delimiter: ";"
     quoting: none                # none: quotation marks are ordinary characters; csv: they enclose cells
@@ -83,7 +85,7 @@ def read(settings: dict[str, Any]) -> table.Raw:
         if not isinstance(value, kind) or isinstance(value, bool):
             raise CyborgError(f"prepare_data.options.{key}: must be {name}, not {repr(value)[:60]}.")
         names = [*value, *value.values()] if key in ("groups", "traits") else value if key == "raters" else []
-        names = [value] if key in ("id", "text") else names
+        names = [value] if key == "text" or key == "id" and not (value == "" and "file" in options) else names
         if not all(isinstance(name, str) and name for name in names):
             raise CyborgError(f"prepare_data.options.{key}: {repr(value)[:60]}: must give the name of a column, as text.")
     if clash := [key for key in ("second_score", "rater") if "raters" in options and options.get(key)]:

@@ -24,6 +24,7 @@ from cyborg_utils.data.spool import Store
 EXCLUSION_COLUMNS = ["file", "row", "column", "reason", "essay_id"]
 SPLITS = {"train": "train", "training": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}
 MOST_EXCLUDED = 0.10
+SHOWN = 5  # rows that a sentence lists
 
 
 @dataclass
@@ -76,8 +77,11 @@ class _Collection:
         self.reader, self.unknown = human_scores.reader(options, self.scale), _words(options)
         self.combine = _wish(options, "combine", human_scores.COMBINE)
         self.strip = _wish(options, "markup", ("keep", "strip")) == "strip"
-        self.blank = _wish(options, "unscored", ("exclude", "keep")) == "keep"
+        self.blank = _wish(options, "unscored", ("exclude", "keep", "any")) != "exclude"
+        self.lenient = options.get("unscored") == "any"
+        self.lines = settings.get("write", advice.STUDY)  # how an advice tells the caller what to write
         self.kept, self.excluded, self.notes = Store(normalised), [], self.reader.notes
+        self.unusable: list[tuple] = []  # scores in whose place a machine's score may stand: as `excluded`
         self.first: dict[str, tuple] = {}  # of an essay: where it stands, what it holds, what stands beside
         self.ratings: defaultdict[str, list[float]] = defaultdict(list)  # with one row a rating
         self.resolved: dict[str, float] = {}
@@ -98,7 +102,7 @@ class _Collection:
             if chosen and files.text(row.cells.get(chosen)) != value:
                 continue
             self.rows_read += 1
-            essay_id = self._id(row.cells)
+            essay_id = self._id(row)
             column, reason = self._add(row, essay_id, file)
             if reason:
                 self.excluded.append((file, row.number, column, reason, files.printable(essay_id[: row_faults.LONGEST_ID])))
@@ -132,9 +136,12 @@ class _Collection:
             raise CyborgError(f"{', '.join(map(paths.shown, sources))}: no essays in it. Check that it was saved whole.")
         return Raw(frame, self.kept, exclusions, self.rows_read, self.repeated, list(sources), notes)
 
-    def _id(self, cells: Mapping[str, Any]) -> str:
+    def _id(self, row: files.Row) -> str:
+        cells = row.cells
         if self.columns.id:
             return files.text(cells.get(self.columns.id))
+        if not self.columns.writer:
+            return f"row {row.number}"
         writer = files.text(cells.get(self.columns.writer))
         self.of_writer[writer] += 1
         return f"{writer}-{self.of_writer[writer]}" if writer else ""
@@ -148,6 +155,9 @@ class _Collection:
             return column, reason
         prompt = files.text(cells.get(columns.prompt))
         score, column, reason = self._score(cells, prompt)
+        if reason and self.lenient and not reason.startswith(CODED):
+            self.unusable.append((file, row.number, column, reason, essay_id))
+            score, reason = {"score": math.nan, "resolved": math.nan}, ""
         if reason:
             return column, reason
         if columns.split and files.text(cells.get(columns.split)).lower() not in SPLITS:
@@ -267,8 +277,14 @@ class _Collection:
     def _limit(self, exclusions: pd.DataFrame) -> list[str]:
         """A sentence on essays left out for their score. Raises CyborgError where too many rows are excluded."""
         coded = exclusions["reason"].str.startswith(CODED)
-        hint = advice.scales(self.ends, self.scale) or advice.scores(self.scores, self.scale)
-        others = exclusions[~coded]
+        hint = advice.scales(self.ends, self.scale) or advice.scores(self.scores, self.scale, self.lines)
+        others, unusable = exclusions[~coded], pd.DataFrame(self.unusable, columns=EXCLUSION_COLUMNS)
+        given = len(unusable) + (int(self.kept.frame()["score"].notna().sum()) if self.kept and self.unusable else 0)
+        if len(unusable) > max(SHOWN, MOST_EXCLUDED * given):
+            told = "; ".join(f"row {e.row}: {e.reason}" for e in unusable.head(SHOWN).itertuples())
+            raise CyborgError(
+                f"{len(unusable)} of {given} scores cannot be used, more than {MOST_EXCLUDED:.0%}. {told}; ...{hint}"
+            )
         if len(others) > MOST_EXCLUDED * self.rows_read:
             head = "; ".join(f"{e.file}, row {e.row}, column {e.column}: {e.reason}" for e in others.head(3).itertuples())
             unscored = int((others["reason"] == UNSCORED).sum())
@@ -281,7 +297,12 @@ class _Collection:
             )
         off = int((others["column"].isin(self.columns.scores) & (others["reason"] != UNSCORED)).sum())
         notes = [f"{int(coded.sum()):,} essay(s) with a condition code are left out."] if coded.any() else []
-        return notes + ([f"{off:,} essay(s) are left out for their score.{hint}"] if off else [])
+        notes += [f"{off:,} essay(s) are left out for their score.{hint}"] if off else []
+        if len(unusable):
+            each = [f"row {e.row} ({e.reason})" for e in unusable.itertuples()]
+            more = f" and {len(each) - SHOWN} more" if len(each) > SHOWN else ""
+            notes.append(f"{len(each)} essay(s) count as not scored: {'; '.join(each[:SHOWN])}{more}.")
+        return notes
 
 
 def _words(options: Mapping[str, Any]) -> set[str]:

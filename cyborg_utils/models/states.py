@@ -103,8 +103,7 @@ def of_essays(
     if essays.empty:
         return np.empty((0, len(reading.layers), config.hidden_size), np.float16)
     rows, spans = encoded(source, config, essays, reading, template)
-    said = {"reading": asdict(reading), "model": weights.identity(reading.model), "recipe": recipes.STATES.version}
-    target = (folder or paths.build("_states")) / provenance.fingerprint(said)[:20]
+    said, target = _said(reading), _folder(reading, folder)
     target.mkdir(parents=True, exist_ok=True)
     keys = [_key(row, span) for row, span in zip(rows, spans, strict=True)]
     with FileLock(target / "lock"):
@@ -115,6 +114,27 @@ def of_essays(
             record = said | {"essays": len(store.places), "seconds": store.seconds, "dtype": dtype.name()}
             provenance.write_json(target / "record.json", record | {"sha256": provenance.sha256(store.states)})
         return store.read(keys)
+
+
+def known(essays: pd.DataFrame, reading: Reading, *, template: Prompt | None = None, folder: Path | None = None) -> np.ndarray:
+    """Whether the states of each essay are in the store already, (n,) of bool: `of_essays` reads these no more."""
+    source, config = opened(reading)
+    keys = _folder(replace(reading, layers=middle(config, reading.layers, count=3)), folder) / "keys"
+    if essays.empty or not keys.is_file():
+        return np.zeros(len(essays), dtype=bool)
+    there = keys.read_bytes()
+    held = {there[at : at + KEY] for at in range(0, len(there), KEY)}
+    rows, spans = encoded(source, config, essays, reading, template)
+    return np.array([_key(row, span) in held for row, span in zip(rows, spans, strict=True)])
+
+
+def _said(reading: Reading) -> dict[str, Any]:
+    return {"reading": asdict(reading), "model": weights.identity(reading.model), "recipe": recipes.STATES.version}
+
+
+def _folder(reading: Reading, folder: Path | None) -> Path:
+    """The folder of a reading's store, whose layers are given."""
+    return (folder or paths.build("_states")) / provenance.fingerprint(_said(reading))[:20]
 
 
 class _Store:
@@ -159,6 +179,8 @@ def _key(row: Sequence[int], span: tuple[int, int]) -> bytes:
 
 def tokens(essays: pd.DataFrame, reading: Reading, *, template: Prompt | None = None) -> int:
     """Tokens that a pass over essays computes. What stands before the essays of an assignment counts once."""
+    if essays.empty:
+        return 0
     rows, spans = encoded(*opened(reading), essays, reading, template)
     heads = Counter(tuple(row[:start]) for row, (start, _) in zip(rows, spans, strict=True))
     return sum(map(len, rows)) - sum(len(head) * (count - 1) for head, count in heads.items())

@@ -169,7 +169,7 @@ def conditional_bias_curves(
                 ax.plot(x[some], rows.loc[some, value], look.marker, color=fill, mec=edge, mew=0.7, ms=4.5, ls="none")
             shown = "All essays" if group == "all" else group
             ax.plot([], [], color=look.color, marker=look.marker, ls=look.line, lw=0.9, ms=4.5, label=shown)
-        ax.set_title("" if name == "all" else _heading(name))
+        ax.set_title("" if name == "all" else heading(name))
         ax.xaxis.set_major_locator(FixedLocator(np.unique(cells["score"])))
         ax.yaxis.set_major_locator(ticks(7))
         ax.legend(loc="best", fontsize=6, ncols=2 if len(groups) > 4 else 1)
@@ -200,9 +200,9 @@ def _named(row: dict) -> str:
     return "all essays" if row["attribute"] == "all" else f"{row['attribute']} {row['group']}"
 
 
-def _heading(attribute: str) -> str:
+def heading(attribute: str) -> str:
     """An attribute as readers know it; crossed ones part by part."""
-    return " × ".join(HEADINGS.get(name, name.replace("_", " ").capitalize()) for name in attribute.split(" x "))
+    return " × ".join(HEADINGS.get(name, name[:1].upper() + name[1:].replace("_", " ")) for name in attribute.split(" x "))
 
 
 def _reach(frame: pd.DataFrame, value: str, limit: float) -> tuple[float, float]:
@@ -246,7 +246,7 @@ def _group_axis(
     ax.set_yticks(list(places.values()), names)
     for attribute in dict.fromkeys(attribute for attribute, _ in places if attribute != "all"):
         first = min(at for (name, _), at in places.items() if name == attribute)
-        title = _heading(attribute)
+        title = heading(attribute)
         place = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points", "ha": "right", "va": "bottom"}
         ax.annotate(title, (0, first - 0.5), (-3.5, 1), annotation_clip=False, fontsize=7, weight="bold", **place)
     ax.set_ylim(bottom - 0.4, -0.6)

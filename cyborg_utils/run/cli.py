@@ -27,6 +27,7 @@ READING = {  # how a file is read, where what is found out is wrong
     "header": "row of the column names (default: found out)",
 }
 LABEL_COLUMNS = {"id": "essay ids", "text": "essay texts", "score": "human scores", "prompt": "prompts, or their texts"}
+LABEL_COLUMNS |= {"writer": "writers of several essays"}
 AUDIT = "14_audit_scores"  # the notebook behind `cyborg audit`, and which of its parameters are options
 AUDIT_OPTIONS = ("id", "human", "second", "prompt", "weight", "groups", "none_is_value", "scale", "machine_scale")
 SCORING = ("condition_codes", "combine", "adjudication", "rater", "unscored")  # of the audit: how people's scores are read
@@ -138,7 +139,8 @@ def label(options: argparse.Namespace) -> int:
     else:
         file = here.resolve() if here.is_file() else files.given(options.file)
         reading = {key: getattr(options, key) for key in READING if getattr(options, key)}
-        essays, task = asked.of_file(file, vars(options), reading), asked.task(vars(options))
+        wishes = vars(options) | {"labels": _labels(options.labels)}
+        essays, task = asked.of_file(file, wishes, reading), asked.task(wishes)
     out = Path(options.out or f"{study or here.stem}_labelled")
     labels.check_folder(out)
     for note in essays.notes:
@@ -299,15 +301,19 @@ def parser() -> argparse.ArgumentParser:
     for role, told in LABEL_COLUMNS.items():
         one.add_argument(f"--{role}", default="", help=f"column of {told} (default: found out)")
     one.add_argument("--groups", nargs="*", default=[], help="columns that name groups of writers")
-    one.add_argument("--scale", nargs=3, type=float, default=[], metavar=("LOW", "HIGH", "STEP"), help="(default: as the scores)")
+    one.add_argument(
+        "--scale", nargs=3, type=float, default=[], metavar=("LOW", "HIGH", "STEP"), help="such as 1 6 1 (default: as the scores)"
+    )
+    one.add_argument("--labels", nargs="*", default=[], metavar="WORD=SCORE", help="scores that are words, such as A=6 B=5")
+    one.add_argument("--condition-codes", nargs="*", default=[], help="words that say why there is no score; left out")
     one.add_argument("--rubric", default="", help="a text file: what the Teacher is told about the scale")
     one.add_argument("--minutes", type=float, default=30.0, help="how long it may take (default: 30)")
     one.add_argument("--teacher", default="", help="another language model: a name, a folder, or a hub id @ revision")
-    one.add_argument("--by", default="teacher", choices=["teacher", "student"], help="whose scores the essays get")
+    one.add_argument("--by", default="teacher", choices=["teacher", "student"], help="who scores the essays (default: teacher)")
     wish = "what must hold for essays that no person scores: adjacent 0.95, exact 0.6, or error 0.5 (default: adjacent 0.95)"
     one.add_argument("--promise", nargs=2, default=["adjacent", "0.95"], metavar=("KIND", "VALUE"), help=wish)
     one.add_argument("--sure", type=float, default=0.95, help="confidence of that promise (default: 0.95)")
-    one.add_argument("--following", type=int, default=20, help="how many essays to name that people should score next")
+    one.add_argument("--following", type=int, default=20, help="how many essays to name that people score next (default: 20)")
     one.add_argument("--fine-tune", action="store_true", help="also fine-tune the Student, and say whether it was worth it")
     _how_to_read(one)
 

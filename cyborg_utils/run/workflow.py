@@ -149,8 +149,10 @@ def _stamps(profile: str) -> dict[str, int]:
 
 def _tell(profile: str, new: list[str], seconds: float) -> None:
     """Print what each notebook with new steps took; then, in three lines, what was done, what was found, and where it is."""
-    page = ("label", "page.html") if config.load(profile).half_scored else ("html", "index.html")
+    half_scored = config.load(profile).half_scored
+    page = ("label", "page.html") if half_scored else ("html", "index.html")
     where = f"Look at {paths.shown(paths.build(profile, *page))}"
+    where += f"; `cyborg label {profile}` writes the scores" if half_scored else ""
     done, found = summary.in_short(profile) or ("", "")
     if not new:
         print("\n".join(filter(None, [f"Nothing to do: every notebook of the study {profile!r} is up to date.", found, where])))

@@ -8,15 +8,17 @@ import pandas as pd
 
 from cyborg_utils.core.config import Run
 from cyborg_utils.core.scale import Scale
+from cyborg_utils.data.corpora import POOL
 from cyborg_utils.stats.metrics import agreement_metrics, two_people
 
 SPLITS = ("train", "dev", "test")
 
 
 def by_split(essays: pd.DataFrame) -> pd.DataFrame:
-    """One row a split and one for all: split, essays, prompts, words, median_words, longest, mean_score, sd (column `words`)."""
+    """One row a split (with `pool` where some essays have no score) and one for all: split, essays, prompts, words, median_words,
+    longest, mean_score, sd (column `words`)."""
     rows = []
-    for name in (*SPLITS, "all"):
+    for name in [*SPLITS, *({POOL} & set(essays["split"])), "all"]:
         part = essays if name == "all" else essays[essays["split"] == name]
         words, score = part["words"], part["score"]
         row = {"split": name, "essays": len(part), "prompts": part["prompt"].nunique(), "words": words.mean()}
@@ -26,7 +28,8 @@ def by_split(essays: pd.DataFrame) -> pd.DataFrame:
 
 
 def length_bands(essays: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """The essays, sorted by score, with `band`: "score 1 to 2", ... for low, middle and high scores."""
+    """The scored essays, sorted by score, with `band`: "score 1 to 2", ... for low, middle and high scores."""
+    essays = essays.dropna(subset=["score"])
     lowest = scale.scores[[0, scale.size // 3, 2 * scale.size // 3]]
     highest = [*(lowest[1:] - scale.step), scale.high]
     names = {low: f"score {low:g} to {high:g}" for low, high in zip(lowest, highest, strict=True)}

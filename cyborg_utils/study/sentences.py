@@ -15,7 +15,7 @@ import yaml
 from cyborg_utils.core import paths
 from cyborg_utils.core.config import Study
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.data.corpora import Prepared
+from cyborg_utils.data.corpora import POOL, Prepared
 from cyborg_utils.plots.style import label
 from cyborg_utils.stats.fairness import SIGNS
 from cyborg_utils.study import arms
@@ -145,14 +145,18 @@ def not_run(missing: Sequence[str], absent: Sequence[str], *, comparable: bool) 
 
 
 def rows_read(prepared: Prepared) -> str:
-    """What became of the corpus file's rows, and the notes of its reader."""
-    counts = prepared.counts
+    """What became of the corpus file's rows, the notes of its reader, and where to go on if some essays have no score."""
+    counts, notes = prepared.counts, list(prepared.notes)
+    if blank := int((prepared.split["split"] == POOL).sum()):
+        notes.append(
+            f"**{counts['essays'] - blank:,} essays have a human score, {blank:,} have none.** Notebook 15 learns from all that "
+            "have one, and scores the others; go on there. Splits and U below are for notebooks 02 to 06, which need every "
+            "essay scored."
+        )
     told = f"**{counts['rows_read']:,}** rows read = **{counts['essays']:,}** essays + {counts['excluded']:,} left out "
     told += f"+ {counts['not_sampled']:,} not in the sample " if "not_sampled" in counts else ""
     return (
-        told
-        + f"+ {counts['repeated']:,} further rows of an essay already read.\n\n"
-        + "\n".join(f"- {note}" for note in prepared.notes)
+        told + f"+ {counts['repeated']:,} further rows of an essay already read.\n\n" + "\n".join(f"- {note}" for note in notes)
     )
 
 
@@ -215,6 +219,8 @@ def subsets(table_subsets: pd.DataFrame, *, nested: int) -> str:
 def essays_paid_for(table_corpus: pd.DataFrame, table_subsets: pd.DataFrame) -> str:
     """How many essays there are by split, and how many human scores each share of X costs."""
     sizes, shares = table_corpus.set_index("split")["essays"], table_subsets.groupby("human_scores")["run"].count()
+    if POOL in sizes:
+        return f"Of {sizes['all']:,} essays {sizes['all'] - sizes[POOL]:,} have a human score."
     runs = ", ".join(
         f"{arms.paid(n + sizes['dev'], sizes['dev'])} in {count} run{'' if count == 1 else 's'}" for n, count in shares.items()
     )

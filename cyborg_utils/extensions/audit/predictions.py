@@ -6,7 +6,6 @@ import itertools
 import json
 import math
 import re
-import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -82,11 +81,6 @@ def _another(name: str, file: Path) -> str:
 # ---------------------------------------------------------------- reading
 
 SCORING = ("labels", "condition_codes", "combine", "adjudication", "rater", "unscored")  # how scores are read: see `load`
-WRITE = advice.Lines(
-    lambda words: f"--labels {' '.join(shlex.quote(f'{word}=') + '...' for word in words)} (or --condition-codes)",
-    lambda low, high, step: f"--scale {low:g} {high:g} {step:g}",
-    None,
-)
 
 
 def load(
@@ -169,14 +163,15 @@ def load(
             if found[f"groups.{name}"] is None:
                 unknown[name, files.text(cells.get(name))] += 1
         table.add(row.number, found, reasons, id, scoring=scoring)
-    table.refuse(advice.scores(seen, scale, WRITE))
+    table.refuse(advice.scores(seen, scale, advice.COMMAND))
     people = [adjudication or rater or scoring.get("combine", "first") == "mean"]
     columns = ["essay_id", "score", "value", *["first_score"] * any(people), "second_score", *["weight"] * bool(weight)]
     columns += [*["prompt"] * bool(prompt), *(f"groups.{name}" for name in groups)]
     frame = pd.DataFrame(table.people(scoring.get("combine", "first")), columns=columns)
     if off := [f"{one:g}" for one in frame["score"] if not scale.contains(one)]:
         told = f"{len(off)} means of people's scores, such as {off[0]}, are off the scale {scale}"
-        raise CyborgError(f"{paths.shown(path)}: {told}.{advice.scores(Counter(off) + seen, scale, WRITE)} Or --combine first.")
+        hint = advice.scores(Counter(off) + seen, scale, advice.COMMAND)
+        raise CyborgError(f"{paths.shown(path)}: {told}.{hint} Or --combine first.")
     notes = [*how.notes, *reader.notes, *table.notes, *files.unknown_groups(unknown, "use --none-is-value")]
     if prompt and not named:
         notes.append(f"Column `{prompt}` is read as that of the prompts (`--prompt` names another).")

@@ -14,6 +14,7 @@ import pandas as pd
 from cyborg_utils.core import paths, provenance
 from cyborg_utils.core.atomic import write
 from cyborg_utils.extensions.audit import judgement, machines, rules
+from cyborg_utils.plots import group_plots
 from cyborg_utils.stats.fairness import NOT_RECORDED, SIGNS
 from cyborg_utils.study import artefacts, sentences
 
@@ -94,6 +95,7 @@ def write_files(
         "number": sentences.cell,
         "signed": lambda value: sentences.cell(value, "+.2f"),
         "three": lambda value: sentences.cell(value, "+.3f"),
+        "attribute": group_plots.heading,
     }
     names = [one["name"] for one in found["machines"]]
     criteria = [(row["criterion"], row["threshold"]) for row in found["machines"][0]["thresholds"]]

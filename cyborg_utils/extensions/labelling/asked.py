@@ -14,7 +14,7 @@ from cyborg_utils.data import corpora, files
 from cyborg_utils.extensions.labelling import essays as tables
 from cyborg_utils.extensions.labelling import plan, words
 from cyborg_utils.extensions.labelling.essays import Essays
-from cyborg_utils.extensions.labelling.label import PAGE, SCORES, Task
+from cyborg_utils.extensions.labelling.label import PAGE, SCORES, SHEET, Task
 from cyborg_utils.extensions.labelling.report import Report, Settings
 from cyborg_utils.models import prompt, states
 
@@ -25,7 +25,8 @@ STUDY = "study"  # as teacher: the study's own
 def of_file(file: Path, options: Mapping[str, Any], reading: Mapping[str, Any]) -> Essays:
     """The essays of a table, by the options of the command line."""
     columns = tables.Columns(**{name: options[name] for name in vars(tables.Columns())})
-    return tables.read(file, columns, scale=options["scale"], reading=reading)
+    scoring = {name: options[name] for name in ("labels", "condition_codes") if options[name]}
+    return tables.read(file, columns, scale=options["scale"], reading=reading, options=scoring)
 
 
 def task(options: Mapping[str, Any]) -> Task:
@@ -55,9 +56,10 @@ def of_study(profile: str) -> Essays:
     study = config.load(profile)
     data = study.section("prepare_data")
     if data["corpus"] == "table":  # every scored essay counts, whatever the study sets aside
-        data = data | tables.READ | {"options": data["options"] | {"unscored": "keep"}}
+        data = data | tables.READ | {"options": data["options"] | {"unscored": "any"}}
     source = ", ".join(path.name for path in corpora.sources(data)) or data["corpus"]
-    return tables.of(corpora.build(data), study.scale, source)
+    named = {role: data["options"].get(role, "") for role in ("id", "text")}
+    return replace(tables.of(corpora.build(data), study.scale, source), columns=tables.Columns(**named))
 
 
 def task_of_study(profile: str) -> Task:
@@ -109,9 +111,8 @@ def folder_name(file: Path) -> str:
 def told(report: Report, out: Path) -> str:
     """The last words of the command: what was found, and where it is."""
     plain = [line.replace("**", "") for line in (words.summary(report), *words.verdicts(report))]
-    return "\n".join(
-        ["", *plain, "", f"{paths.shown(out / PAGE)}: how good they are", f"{paths.shown(out / SCORES)}: the scores"]
-    )
+    table = next(name for name in (SHEET, SCORES) if (out / name).is_file())
+    return "\n".join(["", *plain, "", f"{out / PAGE}: how good they are; begin here", f"{out / table}: the scores"])
 
 
 def _rubric(name: str) -> str:

@@ -7,8 +7,9 @@ call reads no essay twice.
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import jinja2
 import numpy as np
 import pandas as pd
+import transformers
 
 from cyborg_utils.core import atomic, paths, provenance
 from cyborg_utils.core.errors import CyborgError
@@ -29,7 +31,8 @@ from cyborg_utils.extensions.scoring import advisory_flags
 from cyborg_utils.models import states, student
 from cyborg_utils.stats import conformal
 
-SCORES, PAGE, CYBORG, PUPIL, TUNED = "scores.csv", "page.html", "cyborg_data", "student", "student_fine_tuned"
+SCORES, SHEET, PAGE = "scores.csv", "scores.xlsx", "page.html"
+CYBORG, PUPIL, TUNED = "cyborg_data", "student", "student_fine_tuned"
 WHO = ("human", "machine", "person")  # gave the score; may leave it; should give one
 
 
@@ -54,6 +57,7 @@ def label(essays: Essays, out: Path, task: Task = Task(), *, name: str) -> Repor
     """
     started, build = time.monotonic(), paths.build(name)
     check_folder(out)
+    transformers.utils.logging.disable_progress_bar()  # of loading weights: those of reading essays are enough
     plan = plan_of(essays, task, build / "plan.json")
     print(plan.told(len(essays.frame)), flush=True)
     features = machines.features(essays, plan, rubric=task.rubric)
@@ -66,18 +70,19 @@ def label(essays: Essays, out: Path, task: Task = Task(), *, name: str) -> Repor
     with atomic.folder(out) as making:
         table.to_csv(making / SCORES, index=False, lineterminator="\n")
         if Path(essays.source).suffix.lower() in (".xlsx", ".xlsm"):
-            table.to_excel(making / "scores.xlsx", index=False)
+            table.to_excel(making / SHEET, index=False, freeze_panes=(1, 0))
         for folder, pupil in pupils.items():
             pupil.save(report, making / folder, name=name)
             facts = {
-                "folder": out / folder,
+                "command": command(essays, out / folder),
                 "own": report.agreement.set_index("system").loc[STUDENT],
                 "plan": plan,
                 "told": pupil.told,
             }
             (making / folder / "README.md").write_text(_filled("student.md.j2", report, **facts), encoding="utf-8")
         save_cyborg_data(report, plan, making / CYBORG)
-        text = page.render(report, files=contents(out, pupils), done=done, fine_tuned=told)
+        there = [path.name for path in making.iterdir()]
+        text = page.render(report, files=contents(essays, out, there), done=done, fine_tuned=told)
         (making / PAGE).write_text(text, encoding="utf-8")
     return report
 
@@ -97,7 +102,8 @@ def check_folder(out: Path) -> None:
 
 
 def scores(report: Report, plan: plans.Plan) -> pd.DataFrame:
-    """One row an essay: id, score, who, low, high, doubt, flags, human, teacher, student, next.
+    """One row an essay: id, score, who, low, high, doubt, flags, human, teacher, student, next; of a person's file row before
+    them, and a row without a score for what could not be read, so that all its rows stand in their order.
 
     score: the person's, else the machine's; who: `WHO`; low to high: the interval; doubt: the expected loss by the errors on the
     scored essays (`promises.Wish.risk`); teacher and student: real-valued, with people's mean and SD, of scored essays
@@ -118,21 +124,27 @@ def scores(report: Report, plan: plans.Plan) -> pd.DataFrame:
     human = essays.frame["score"].to_numpy()
     who = np.where(~np.isnan(human), WHO[0], np.where(doubt <= report.guarantee.made.threshold, *WHO[1:]))
     order = pd.Series(np.arange(1, len(report.following) + 1), index=report.following)
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
+            **({"row": essays.frame["row"]} if "row" in essays.frame else {}),
             "id": essays.frame["essay_id"],
             "score": np.where(np.isnan(human), scale.score(level), human),
             "who": who,
-            "low": low.round(4),
-            "high": high.round(4),
-            "doubt": doubt.round(4),
+            "low": low.round(2),
+            "high": high.round(2),
+            "doubt": doubt.round(3),
             "flags": flags(report, plan),
             "human": human,
-            "teacher": value[TEACHER].round(4),
-            "student": value[STUDENT].round(4),
+            "teacher": value[TEACHER].round(2),
+            "student": value[STUDENT].round(2),
             "next": order.reindex(range(len(essays.frame))).astype("Int64").to_numpy(),
         }
     )
+    if "row" not in table:
+        return table
+    lost = essays.without.rename(columns={"essay_id": "id"})
+    lost = lost[["row", "id"]].assign(flags="no score (" + lost["reason"] + ")")
+    return pd.concat([table, lost]).sort_values("row", ignore_index=True) if len(lost) else table
 
 
 def flags(report: Report, plan: plans.Plan) -> list[str]:
@@ -166,11 +178,20 @@ def save_cyborg_data(report: Report, plan: plans.Plan, folder: Path) -> None:
     (folder / "README.md").write_text(_filled("cyborg_data.md.j2", report, **facts), encoding="utf-8")
 
 
-def contents(out: Path, pupils: Iterable[str]) -> dict[str, str]:
-    """What the folder holds, by file."""
-    found = {SCORES: "every essay with score, interval, flags, and who should score it"}
-    found |= {f"{one}/": f"for new essays: cyborg score ESSAYS.csv --student {out / one} -o SCORES.csv" for one in pupils}
+def contents(essays: Essays, out: Path, there: Collection[str]) -> dict[str, str]:
+    """What the folder holds, by file. `there`: the names of its files."""
+    tables = " and ".join(name for name in (SHEET, SCORES) if name in there)
+    found = {tables: "every essay with its score; the columns stand above"}
+    found |= {f"{one}/": f"for new essays: {command(essays, out / one)}" for one in (PUPIL, TUNED) if one in there}
     return found | {f"{CYBORG}/": "the scores that the Student learned from, with a data card"}
+
+
+def command(essays: Essays, folder: Path) -> str:
+    """The command that scores new essays with a saved Student, for a table like the labelled one."""
+    named = {"--student": str(folder), "--id": essays.columns.id, "--text": essays.columns.text}
+    wishes = [f"{option} {shlex.quote(name)}" for option, name in named.items() if name not in ("", option.removeprefix("--"))]
+    ending = ".xlsx" if Path(essays.source).suffix.lower() in (".xlsx", ".xlsm") else ".csv"
+    return f".venv/bin/cyborg score NEW{ending} {' '.join(wishes)} -o new_scores.csv"
 
 
 def machine() -> str:

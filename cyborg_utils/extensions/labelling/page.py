@@ -75,7 +75,7 @@ def tables(report: Report) -> dict[str, Markup]:
             },
         ),
         "groups": table(
-            report.groups,
+            whole(report.groups),
             {
                 "attribute": "",
                 "group": "",
@@ -89,7 +89,7 @@ def tables(report: Report) -> dict[str, Markup]:
             },
         ),
         "means": table(
-            report.means,
+            whole(report.means),
             {
                 "attribute": "",
                 "group": "",
@@ -107,6 +107,11 @@ def tables(report: Report) -> dict[str, Markup]:
         "forecast": table(report.forecast, {"n": ",.0f", "qwk": ".3f", "low": ".3f", "high": ".3f"}),
         "without": table(report.essays.without.head(50), {"row": "", "column": "", "reason": "", "essay_id": ""}),
     }
+
+
+def whole(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table by groups in which the row of all essays says so."""
+    return frame.assign(group=frame["group"].mask(frame["attribute"] == "all", "essays"))
 
 
 def figures(report: Report) -> dict[str, tuple[Figure, str]]:

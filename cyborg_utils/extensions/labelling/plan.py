@@ -36,7 +36,7 @@ class Candidate(NamedTuple):
 
     @property
     def name(self) -> str:
-        return f"{self.reading.model}, {self.reading.max_tokens} tokens of an essay" if self.reading else NOTHING
+        return f"{self.reading.model}, up to {self.reading.max_tokens} tokens of an essay" if self.reading else NOTHING
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,11 @@ class Plan:
         """The plan in words, with what more time would buy."""
         if not self.candidates:
             return f"Plan for {essays:,} essays: {Candidate(self.teacher, 0).name}, as in the study."
-        lines = [f"Plan for {essays:,} essays in {self.minutes:g} minutes (by the pace of this machine just now):"]
+        by = "by the pace of this machine just now; a token is a word or a part of one"
+        lines = [f"Plan for {essays:,} essays in {self.minutes:g} minutes ({by}):"]
         for one in self.candidates:
             chosen = "  <- this one" if one.reading == self.teacher else ""
-            lines.append(f"  Teacher: {one.name}: about {_minutes(one.seconds)}{chosen}")
+            lines.append(f"  Teacher: {one.name}: {_minutes(one.seconds)}{chosen}")
         better = [one for one in self.candidates if one.reading is not None]
         place = next((at for at, one in enumerate(better) if one.reading == self.teacher), len(better))
         for one in better[:place][-1:]:
@@ -72,8 +73,8 @@ def make(
     pupil: student.Settings = STUDENT,
     file: Path | None = None,
 ) -> Plan:
-    """Measure candidates until one fits into `minutes`. With a `file`, a plan for the same essays and minutes is kept and used
-    again, so that a stopped run goes on with it."""
+    """Measure candidates until one fits into `minutes`; one that reads no less than the same model before it is left out. With a
+    `file`, a plan for the same essays and minutes is kept and used again, so that a stopped run goes on with it."""
     mark = provenance.fingerprint(
         {"minutes": minutes, "rubric": rubric}, data=essays.frame[["essay_id", "text"]].to_numpy().tolist()
     )
@@ -85,11 +86,18 @@ def make(
     some = essays.frame.sample(min(SAMPLE, len(essays.frame)), random_state=1)
     template, share = template_of(essays.scale, rubric), len(essays.frame) / len(some)
     encoder = states.Reading(pupil.model, tuple(pupil.layers), pupil.max_tokens)
-    own, pace = share * states.tokens(some, encoder) / states.pace(encoder), {}
+    own = share * states.tokens(some[~states.known(some, encoder)], encoder) / states.pace(encoder)
+    pace: dict[str, float] = {}
+    counts: dict[str, int] = {}
     found: list[Candidate] = []
     for reading in teachers:
+        count = states.tokens(some, reading, template=template)
+        if counts.get(reading.model) == count:  # no essay is as long as its limit
+            continue
+        counts[reading.model] = count
         pace[reading.model] = pace.get(reading.model) or states.pace(reading)
-        seconds = share * states.tokens(some, reading, template=template) / pace[reading.model]
+        new = some[~states.known(some, reading, template=template)]
+        seconds = share * states.tokens(new, reading, template=template) / pace[reading.model]
         found.append(Candidate(reading, own + seconds))
         if found[-1].seconds <= 60 * minutes:
             break
@@ -119,4 +127,6 @@ def _reading(content: dict | None) -> states.Reading | None:
 
 
 def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+    if seconds < 1:
+        return "read already"
+    return f"about {seconds:.0f} seconds" if seconds < 90 else f"about {seconds / 60:.0f} minutes"

@@ -17,10 +17,10 @@ from cyborg_utils.extensions.labelling.promises import Guarantee, Judged, Wish
 from cyborg_utils.stats import comparisons, conformal, fairness, learning_curve, metrics, selective
 
 NAMES = {
-    TEACHER: "Teacher (language model)",
+    TEACHER: "Teacher",
     STUDENT: "Student on Cyborg Data",
     HUMAN: "the same Student on the human scores alone",
-    WITHOUT: "without a language model (ridge on words and text statistics)",
+    WITHOUT: "no language model (ridge on words and text statistics)",
 }
 CONDITION = (TEACHER, HUMAN)  # the method's condition: the Teacher must know more than what it teaches could learn without it
 PAIRS = (CONDITION, (TEACHER, WITHOUT), (STUDENT, HUMAN), (STUDENT, WITHOUT), (STUDENT, TEACHER))
@@ -53,7 +53,7 @@ DEFAULT = Settings()
 class Report:
     """Everything that the page says. `agreement`: system, n, qwk, low, high, exact, adjacent, r, rmse; `differences`:
     system, baseline, difference, low, high, equivalence; `groups`: `fairness.smd_by_group`; `forecast`: n, qwk, low, high;
-    `following`: places to score next."""
+    `following`: places to score next; `read`: whether a language model has read the essays."""
 
     essays: Essays
     settings: Settings
@@ -70,6 +70,7 @@ class Report:
     curve: learning_curve.Fitted | None
     forecast: pd.DataFrame
     following: np.ndarray
+    read: bool
 
     @property
     def own(self) -> Judged:
@@ -104,6 +105,7 @@ def make(essays: Essays, features: Features, settings: Settings = DEFAULT) -> Re
         promises.unlike(essays),
         *_curve(essays, features, level, settings),
         first_to_score(essays.frame["text"].tolist(), essays.blank, settings.following, seed=settings.seed),
+        features["teacher"] is not features["states"],
     )
 
 
@@ -181,5 +183,5 @@ def _curve(
     total = len(essays.frame)
     numbers = [count for count in (len(level) * times for times in AHEAD) if count <= total or count == len(level)]
     at = fitted.curve.at(numbers)
-    low, high = fitted.interval([curve.at(numbers) for curve in fitted.curves], settings.confidence)
+    low, high = fitted.interval([curve.at(numbers) for curve in fitted.curves], settings.confidence).clip(*metrics.BOUNDS["qwk"])
     return fitted, pd.DataFrame({"n": numbers, "qwk": at, "low": low, "high": high})

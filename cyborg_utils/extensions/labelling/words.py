@@ -21,10 +21,27 @@ SHORT = {TEACHER: "the Teacher", STUDENT: "the Student", HUMAN: "the Student on 
 def summary(report: Report) -> str:
     """The first sentence: what there was, and what came of it."""
     essays, own = report.essays, report.agreement.set_index("system").loc[report.settings.by]
+    others = f"The other {len(essays.blank):,} got one from {SHORT[report.settings.by]}, which"
     return (
-        f"{len(essays.scored):,} of {len(essays.frame):,} essays had a human score. The other {len(essays.blank):,} got one from "
-        f"{SHORT[report.settings.by]}, which agrees with people at QWK {_interval(own, 'qwk')} on essays that it did not "
-        f"learn from."
+        f"{len(essays.scored):,} of {len(essays.frame):,} essays had a human score. "
+        f"{others if len(essays.blank) else SHORT[report.settings.by].capitalize()} agrees with people at QWK "
+        f"{_interval(own, 'qwk')} on essays that it did not learn from."
+    )
+
+
+def terms(report: Report) -> str:
+    """The words that the page is written in, for a person who meets them first here."""
+    teacher = (
+        "a language model has read every essay, and has learned your scores from what it found"
+        if report.read
+        else "here **no language model**, for which there was no time; your scores were learned from a small encoder, text "
+        "statistics and words"
+    )
+    return (
+        f"The **Teacher**: {teacher}. The **Student**: a small model that has learned from your scores and the Teacher's; it is "
+        f"saved for new essays. **QWK**: agreement of two scorers, 1 where they always agree, 0 where no more than by chance. "
+        f"**Adjacent**: one level off. [ ]: the interval that the true value lies in, with {report.settings.confidence:.0%} "
+        f"confidence."
     )
 
 
@@ -48,10 +65,9 @@ def guarantee(report: Report) -> str:
     found, scale = report.guarantee, report.essays.scale
     aim, sure = found.wish.words, f"{found.sure:.0%} confidence"
     if found.made.share:
-        which = (
-            "all essays" if math.isinf(found.made.threshold) else f"the {found.made.share:.0%} of essays of which it is surest"
-        )
-        return f"Guarantee: the machine may score {which}: {aim} of them, with {sure}, **on essays like the scored ones**."
+        surest = f"the {found.made.share:.0%} of essays of which it is surest"
+        which = "all essays" if math.isinf(found.made.threshold) else surest
+        return f"Guarantee: **the machine may score {which}**: {aim} of them, with {sure}, on essays like the scored ones."
     points = scale.size > MOST_LEVELS and found.wish.risk != "absolute error"
     wide = (
         f" On {scale.size} scores, ask for a mean error: --promise error {(scale.high - scale.low) / 20:.1g}." if points else ""
@@ -59,13 +75,18 @@ def guarantee(report: Report) -> str:
     if found.n < found.needed:
         least = math.ceil(found.needed / LEAST_SHARE)
         return (
-            f"Guarantee: **none yet**. To promise {aim} with {sure} takes {found.needed} human scores even if not one is "
-            f"missed, and "
-            f"{least} for the surer half of the essays; there are {found.n}.{wide}"
+            f"Guarantee: **none yet**, so every score waits for a person. To promise {aim} with {sure} takes {found.needed} "
+            f"human scores even if not one is missed, and {least} for the surer half of the essays; there are {found.n}.{wide}"
         )
+    bound, target = (
+        f"{value * scale.step:.2g} points" if found.wish.risk == "absolute error" else f"{value:.1%}"
+        for value in (found.made.bound, found.wish.target)
+    )
+    loss = "their mean error may be" if found.wish.risk == "absolute error" else f"the share {found.wish.risk} may be"
     return (
-        f"Guarantee: **none**. On the surest essays tried, the bound that holds with {sure} is {found.made.bound:.3g} where "
-        f"{found.wish.target:.3g} was asked for ({aim}). A weaker promise (--promise), or more human scores, may bring one.{wide}"
+        f"Guarantee: **none**, so every score waits for a person. Asked for was {aim}, with {sure}; of the surest essays tried, "
+        f"{loss} as large as {bound}, where {target} is allowed. A weaker promise (--promise), or more human scores, may bring "
+        f"one.{wide}"
     )
 
 
@@ -74,12 +95,10 @@ def condition(report: Report) -> str:
     row = _pair(report, *CONDITION)
     clear = row["low"] > 0 or row["high"] < 0
     told = ("holds" if row["difference"] > 0 else "does not hold") if clear else "is not decided"
-    advice = (
-        "" if clear and row["difference"] > 0 else " Until it does, the Teacher's labels are not shown to be worth their time."
-    )
+    advice = "" if clear and row["difference"] > 0 else " As long as that is so, the Teacher is not shown to be worth its time."
     return (
-        f"The method's condition **{told}**: the Teacher minus the Student that has the same human scores and no Teacher is "
-        f"{_difference(row)} QWK.{advice}"
+        f"The method's condition **{told}**: the Teacher should agree with people better than a Student that has the same human "
+        f"scores and no Teacher; the difference is {_difference(row)} QWK.{advice}"
     )
 
 
@@ -105,12 +124,14 @@ def groups(report: Report) -> str:
         )
     by = judged.groupby("verdict")
     named = {verdict: ", ".join(f"{row.attribute} {row.group}" for row in part.itertuples()) for verdict, part in by}
-    found = f"treated differently: **{named['biased']}**" if "biased" in named else "none is shown to be treated differently"
+    limit = f"(|SMD| above {report.settings.smd_limit:g})"
+    found = f"treated differently {limit}: **{named['biased']}**" if "biased" in named else ""
+    found = found or f"none is shown to be treated differently {limit}"
     alike = f", and not: {named['not biased']}" if "not biased" in named else ", and none to be treated alike"
     found += alike
     open_ = [name for verdict in ("undecided", "too few") for name in named.get(verdict, "").split(", ") if name]
     rest = f" Too few essays to tell: {', '.join(open_)}." if open_ else ""
-    return f"Groups of writers: {found} (|SMD| above {report.settings.smd_limit:g}).{rest}"
+    return f"Groups of writers: {found}.{rest}"
 
 
 def sample(report: Report) -> str:
@@ -136,9 +157,8 @@ def width(report: Report) -> str:
     trivial = conformal.trivial(report.own.score, report.settings.interval, scale)[0]
     return (
         f"The {report.settings.interval:.0%} interval of a single essay is its best guess ± {size:.2f} points; with {n:,} "
-        f"scored essays its "
-        f"true coverage lies between {low:.0%} and {high:.0%}. Without a machine, always {trivial[0]:g} to {trivial[1]:g} "
-        f"would do."
+        f"scored essays its true coverage lies between {low:.0%} and {high:.0%}. Without a machine, the interval {trivial[0]:g} "
+        f"to {trivial[1]:g} for every essay would hold as often."
     )
 
 
@@ -151,8 +171,8 @@ def more(report: Report) -> str:
     told = "; ".join(f"with {row['n']:,} about {row['qwk']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for row in later)
     told = told or "there are no more essays to score"
     return (
-        f"By the Teacher's learning curve, QWK {now['qwk']:.3f} with {now['n']:,} human scores; {told}. Beyond what there "
-        f"is, it is extrapolated."
+        f"By the Teacher's learning curve, a line through its agreement with fewer scores, QWK {now['qwk']:.3f} with "
+        f"{now['n']:,} human scores; {told}. Beyond what there is, it is extrapolated."
     )
 
 
@@ -163,9 +183,9 @@ def suspected(report: Report) -> str:
             "No human score is contradicted by Teacher and Student with confidence. A slip of one level cannot be seen like this."
         )
     return (
-        f"{count} human score(s) are contradicted by Teacher and Student, neither of which learned from them. Read these "
-        f"essays again: about "
-        f"{1 - FALSE_SUSPECTS:.0%} of such a list are expected to be out of the ordinary, by the rater or by the writer."
+        f"{count} human score(s) are contradicted by Teacher and Student, neither of which learned from them. **Read these "
+        f"essays again**: about {1 - FALSE_SUSPECTS:.0%} of such a list are expected to be out of the ordinary, by the rater or "
+        f"by the writer. In the table: your score, their best guesses, and the chance p of such a gap where nothing is wrong."
     )
 
 
@@ -174,9 +194,9 @@ def following(report: Report) -> str:
     if not len(ids):
         return "Every essay has a human score."
     return (
-        f"Drawn at random over all lengths, so that every promise still holds with them: {files.listed(ids, most=100)}. Score "
-        f"these, put the scores into "
-        "the table, and run the command again; no essay is read twice."
+        "Score these without looking at the machine's scores, put yours into the table, and run the command again; no essay is "
+        "read twice. They are drawn at random over all lengths, so that every promise still holds with them: "
+        f"{files.listed(ids, most=100)}"
     )
 
 
@@ -209,3 +229,19 @@ def _interval(row: pd.Series, value: str) -> str:
 def _difference(row: pd.Series) -> str:
     value, low, high = (cell(row[name], "+z.3f") for name in ("difference", "low", "high"))
     return f"{value} [{low}, {high}]"
+
+
+def columns(report: Report) -> dict[str, str]:
+    """The columns of scores.csv, and what they hold."""
+    risk = report.guarantee.wish.risk
+    loss = "the error to expect, in levels" if risk == "absolute error" else f"the chance that the score is {risk}"
+    return {
+        "row, id": "of your table; its rows stand here in their order, also those that get no score",
+        "score": "yours where you gave one, else the machine's",
+        "who": "human: scored by you; machine: the guarantee covers it; person: someone should score it",
+        "low, high": f"an interval that holds a person's score for {report.settings.interval:.0%} of the essays",
+        "doubt": f"{loss}: the larger, the sooner a person should look",
+        "flags": "why to look at it: unusually short or long, unknown words, not read to its end (cut), suspect",
+        "human, teacher, student": "the three scores by themselves",
+        "next": "the order in which people should score more essays",
+    }

@@ -11,6 +11,7 @@ Not found: essays with the right words and length, such as sentences in random o
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 import zlib
@@ -82,9 +83,9 @@ class Corpus:
         words, unknown, copied = measures
         reasons = {}
         if words < self.shortest:
-            reasons["too short"] = f"{words} words, usual are {self.shortest:.0f} and more"
+            reasons["too short"] = f"{words} words, usual are {math.ceil(self.shortest)} and more"
         if words > self.longest:
-            reasons["too long"] = f"{words} words, usual are {self.longest:.0f} at most"
+            reasons["too long"] = f"{words} words, usual are {math.floor(self.longest)} at most"
         if unknown > self.unknown:
             reasons["unknown words"] = f"{unknown:.0%} of the words, usual are {self.unknown:.0%} at most"
         if copied > self.copied:
