@@ -167,17 +167,18 @@ def judged(
 
     With several seeds and `noise` (`fitting_noise`), intervals and verdicts hold for other development essays to fit on, too.
     """
-    tables = []
-    for (method, needs), part in rows.groupby(["method", "needs"], sort=False):
-        how = {"scale": scale, "seed": seed, "limit": limit, "confidence": confidence}
-        table = bias.smd_of_runs(part, "value", groups=groups, **how, **options)
-        known = pd.DataFrame() if noise is None else arms.pick(noise, method=method, needs=needs)
-        if len(known) and part["seed"].nunique() > 1:
+    how = {"scale": scale, "seed": seed, "limit": limit, "confidence": confidence}
+
+    def of_method(part: pd.DataFrame) -> pd.DataFrame:
+        table, seeds = bias.smd_of_runs(part, "value", groups=groups, **how, **options), part["seed"].nunique()
+        known = pd.DataFrame() if noise is None else arms.pick(noise, **part[["method", "needs"]].iloc[0].to_dict())
+        if len(known) and seeds > 1:
             sd = table[["attribute", "group"]].merge(known, on=["attribute", "group"], how="left")["noise"]
             table = bias.with_noise(table, sd, essays=known["essays"].iloc[0], confidence=confidence)
-        tables.append(table.assign(method=method, needs=needs, seeds=part["seed"].nunique()))
-    whole = pd.concat(tables, ignore_index=True)
-    return whole[["method", "needs", "seeds", *whole.columns.drop(["method", "needs", "seeds"])]]
+        table.insert(0, "seeds", seeds)
+        return table
+
+    return arms.of_each(rows, ["method", "needs"], of_method)
 
 
 def trade_off(
@@ -242,7 +243,7 @@ def _left(groups: pd.DataFrame, *, aim: float, confidence: float) -> dict[str, o
         found[column] = largest_by_chance(known["smd_se"], known["n"], share)
     by_limit = groups["verdict"].tolist()
     by_aim = [verdict(row.smd, row.smd_low, row.smd_high, limit=aim) for row in groups.itertuples()]
-    found |= {name.replace(" ", "_"): by_limit.count(name) for name in VERDICTS}
+    found |= {column: by_limit.count(name) for column, name in bias.COUNTS.items()}
     return found | {column: by_aim.count(name) for column, name in BY_AIM.items()}
 
 

@@ -39,7 +39,6 @@ BLOCKS = {  # arm -> blocks of features; `cyborg` is a Student like `human`
 }
 RIVALS = ("human", "ridge", "teacher")  # what the same human scores buy without synthetic ones; "average" is of their guesses
 HUMAN_ONLY = ("human", "ridge", "best")  # baselines of the gain; "best" is the rival, or the average, that leave-one-out prefers
-TUNED = ("human", "cyborg", "full")  # labels of Students that are fine-tuned from the frozen ones
 COMPONENTS = 300  # of the words
 
 

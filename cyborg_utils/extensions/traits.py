@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -179,16 +179,12 @@ def with_holistic(raters: pd.DataFrame, known: pd.DataFrame, *, model: str) -> p
 
 def agreement_by_trait(raters: pd.DataFrame, *, scale: Scale, **options: object) -> pd.DataFrame:
     """`agreement.agreement_table` of each trait, after a column trait."""
-    tables = [agreement.agreement_table(part, scale=scale, **options).assign(trait=name) for name, part in _each(raters)]
-    whole = pd.concat(tables, ignore_index=True)
-    return whole[["trait", *whole.columns.drop("trait")]]
+    return arms.of_each(raters, ["trait"], lambda part: agreement.agreement_table(part, scale=scale, **options))
 
 
 def gaps(raters: pd.DataFrame, **options: object) -> pd.DataFrame:
     """`agreement.gaps` of each trait, after a column trait."""
-    tables = [agreement.gaps(part, **options).assign(trait=name) for name, part in _each(raters)]
-    whole = pd.concat(tables, ignore_index=True)
-    return whole[["trait", *whole.columns.drop("trait")]]
+    return arms.of_each(raters, ["trait"], lambda part: agreement.gaps(part, **options))
 
 
 def gains(raters: pd.DataFrame, labels: str, *, student: str, **options: object) -> pd.DataFrame:
@@ -198,7 +194,8 @@ def gains(raters: pd.DataFrame, labels: str, *, student: str, **options: object)
     labels hold no synthetic scores.
     """
     rows = []
-    for name, part in _each(arms.pick(raters, student=student)) if labels.startswith("cyborg") else ():
+    own = arms.pick(raters, student=student)
+    for name, part in own.groupby("trait", sort=False) if labels.startswith("cyborg") else ():
         ours, theirs = (arms.by_seed(arms.pick(part, labels=kind), "matched_level") for kind in (labels, "human"))
         if ours and theirs:
             pooled = across_seeds(arms.human(part), ours, theirs, **options)
@@ -208,17 +205,11 @@ def gains(raters: pd.DataFrame, labels: str, *, student: str, **options: object)
 
 def bias_by_trait(raters: pd.DataFrame, *, groups: Sequence[str], scale: Scale, **options: object) -> pd.DataFrame:
     """`bias.smd_of_runs` of each trait and arm (matched), after trait, labels, student."""
-    tables = []
-    for name, part in _each(raters):
-        for (labels, who), arm in part.groupby(["labels", "student"], sort=False):
-            gaps_of_arm = bias.smd_of_runs(arm, "matched_value", groups=groups, scale=scale, **options)
-            tables.append(gaps_of_arm.assign(trait=name, labels=labels, student=who))
-    whole = pd.concat(tables, ignore_index=True)
-    return whole[["trait", "labels", "student", *whole.columns.drop(["trait", "labels", "student"])]]
 
+    def of_arm(arm: pd.DataFrame) -> pd.DataFrame:
+        return bias.smd_of_runs(arm, "matched_value", groups=groups, scale=scale, **options)
 
-def _each(raters: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    return ((name, part) for name, part in raters.groupby("trait", sort=False))
+    return arms.of_each(raters, ["trait"], lambda part: arms.of_each(part, ["labels", "student"], of_arm))
 
 
 # ---------------------------------------------------------------- sentences

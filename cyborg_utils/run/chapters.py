@@ -96,10 +96,8 @@ def chapter(study: config.Study, stem: str, links: Links) -> str:
     if stem == siblings[0] and len(siblings) > 1:
         toctree = "\n".join(["```{toctree}", ":maxdepth: 1", "", *siblings[1:], "```"])
         cells.append(nbformat.v4.new_markdown_cell(f"## Other runs\n\n{toctree}", id="other-runs"))
-    notebook.cells, notebook.metadata = (
-        cells,
-        {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-    )
+    notebook.cells = cells
+    notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     return nbformat.writes(notebook)
 
 

@@ -19,9 +19,7 @@ from cyborg_utils.study.arms import TEACHER, Runs, by_seed, human, of_student, p
 from cyborg_utils.study.scores import ARM
 
 
-def agreement_table(
-    raters: pd.DataFrame, *, scale: Scale, resamples: int, confidence: float, seed: int, column: str = "matched"
-) -> pd.DataFrame:
+def agreement_table(raters: pd.DataFrame, *, scale: Scale, resamples: int, confidence: float, seed: int) -> pd.DataFrame:
     """One row per arm: QWK with interval (`across_seeds`), and the means over seeds of the other agreement metrics.
 
     Columns: fraction, n_human (U and development essays), n_dev, labels, student, head, seeds, n, qwk, low, high, interval_of,
@@ -32,11 +30,10 @@ def agreement_table(
     first = human(raters, "first_score") if "first_score" in raters else score
     rows, ratings = [], np.column_stack([first, second])
     for key, arm in raters.groupby(ARM, sort=False):
-        levels = by_seed(arm, f"{column}_level")
+        levels, values = by_seed(arm, "matched_level"), by_seed(arm, "matched_value").values()
         pooled = across_seeds(h, levels, resamples=resamples, confidence=confidence, seed=seed)
-        main = pd.DataFrame([agreement_metrics(score, value, scale) for value in by_seed(arm, f"{column}_value").values()]).mean()
+        main = pd.DataFrame([agreement_metrics(score, value, scale) for value in values]).mean()
         raw = pd.DataFrame([agreement_metrics(score, value, scale) for value in by_seed(arm, "value").values()]).mean()
-        values = by_seed(arm, f"{column}_value").values()
         true = np.mean([prmse(ratings, value) for value in values]) if np.isfinite(second).sum() >= MIN_DOUBLE else np.nan
         hits = [(np.mean(level == h), np.mean(np.abs(level - h) <= 1)) for level in levels.values()]
         rows.append(
@@ -48,9 +45,8 @@ def agreement_table(
             | {name: main[name] for name in ("r", "sd_ratio", "smd")}
             | {"prmse": true, "qwk_raw": raw["qwk"], "smd_raw": raw["smd"]}
         )
-    first = ["fraction", "n_human", "n_dev", "labels", "student", "head"]
-    table = pd.DataFrame(rows)
-    return table[[*first, *(name for name in table if name not in first)]]
+    first, table = [*PLACE, "labels", "student", "head"], pd.DataFrame(rows)
+    return table[[*first, *table.columns.drop(first)]]
 
 
 def panels(table_qwk: pd.DataFrame, *, fraction: float) -> pd.DataFrame:
@@ -74,18 +70,16 @@ def for_the_paper(
     return found | ({"gain": tuple(gain[0])} if len(gain) else {})
 
 
-def single_runs(raters: pd.DataFrame, *, scale: Scale, column: str = "matched") -> pd.DataFrame:
+def single_runs(raters: pd.DataFrame, *, scale: Scale) -> pd.DataFrame:
     """One row per arm and seed: QWK on the test essays; the dots of the figures."""
     h, rows = human(raters, "score"), []
     for key, arm in raters.groupby([*ARM, "n_human"], sort=False):
-        for seed, level in by_seed(arm, f"{column}_level").items():
+        for seed, level in by_seed(arm, "matched_level").items():
             rows.append((*key, seed, agreement_metrics(h, scale.score(level), scale)["qwk"]))
     return pd.DataFrame(rows, columns=[*ARM, "n_human", "seed", "qwk"])
 
 
-def comparisons(
-    raters: pd.DataFrame, *, margin: float, resamples: int, confidence: float, seed: int, column: str = "matched_level"
-) -> pd.DataFrame:
+def comparisons(raters: pd.DataFrame, *, margin: float, resamples: int, confidence: float, seed: int) -> pd.DataFrame:
     """Differences in QWK within each fraction, student and head; all rows are one family for Holm's corrections.
 
     Pairs: every kind of Cyborg labels against `human`, `human+dev` and `full`; `human+dev`, `full` and the Teacher's two
@@ -95,7 +89,7 @@ def comparisons(
     verdict, and the others have "not asked".
     """
     h, prompts_, rows, tests = human(raters), prompts(raters), [], []
-    for place, arms in settings(raters, column):
+    for place, arms in settings(raters, "matched_level"):
         for system, baseline in _pairs(arms):
             ours, theirs = shared(arms, system, baseline)
             if not ours:
@@ -167,7 +161,6 @@ def power_table(
     sizes: Sequence[float] = (0.02, 0.05, 0.10),
     groups: Sequence[str] = (),
     min_group: int = 10,
-    column: str = "matched_level",
 ) -> pd.DataFrame:
     """What the test essays and seeds can show about the main pairs of one Student (`power.qwk_power`); empty without a pair.
 
@@ -177,7 +170,7 @@ def power_table(
     wanted, tables = {"fraction": fraction, "student": student, "head": head}, []
     for name, rows in {"all": raters, **_smallest_group(raters, groups, min_group)}.items():
         asked = {}
-        for place, arms in settings(rows, column):
+        for place, arms in settings(rows, "matched_level"):
             for system, baseline in (("cyborg", "human"), ("cyborg", "full"), ("cyborg-soft", "full")):
                 ours, theirs = shared(arms, system, baseline)
                 if wanted.items() <= place.items() and ours:

@@ -353,9 +353,3 @@ def students(table: pd.DataFrame, *, failure: float) -> str:
     told = f": {', '.join(failed)}. A Teacher would be fine-tuned again; a Student is not, it counts as it is" if failed else ""
     lines.append(f"{len(failed)} of {len(network)} networks failed (QWK not above {failure:g}){told}.")
     return "\n".join(f"- {line}" for line in lines)
-
-
-# ---------------------------------------------------------------- 05 do synthetic scores help?
-
-
-# ---------------------------------------------------------------- 06 are groups of writers treated alike?

@@ -120,8 +120,7 @@ def _groups(profile: str, student: str, head: str) -> list[str]:
 
 def _agreement(profile: str, student: str, head: str) -> str:
     """QWK with interval of the Teacher's two readings and of the headline Student, one row per arm."""
-    table = arms.systems(artefacts.read_table(profile, "table_qwk"))
-    own = table[((table["student"] == student) & (table["head"] == head)) | (table["student"] == "teacher")]
+    own = arms.of_student(artefacts.read_table(profile, "table_qwk"), student, head)
     lines = ["| human scores (with development) | arm | seeds | QWK | interval | SMD |", "|---|---|---|---|---|---|"]
     for row in own.itertuples():
         interval = f"{row.low:.3f} to {row.high:.3f} ({row.interval_of})"

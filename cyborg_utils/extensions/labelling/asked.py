@@ -76,16 +76,11 @@ def of_section(section: Mapping[str, Any], study: config.Settings) -> Task:
     rubric = prompt.rubric(data["corpus"], data["score"], data["options"])
     if not section:
         return Task(rubric=rubric)
-    names = {"sure": "sure", "interval": "interval", "confidence": "confidence", "by": "by", "following": "following"}
-    names |= {
-        "smd_limit": "smd_limit",
-        "min_group": "min_group",
-        "resamples": "resamples",
-        "draws": "draws",
-        "seed": "analysis_seed",
-    }
+    same = ("sure", "interval", "confidence", "by", "following", "smd_limit", "min_group", "resamples", "draws")
     settings = Settings(
-        promise=(section["promise"], section["promised"]), **{ours: section[theirs] for ours, theirs in names.items()}
+        promise=(section["promise"], section["promised"]),
+        seed=section["analysis_seed"],
+        **{name: section[name] for name in same},
     )
     pupil, known, teachers = plan.STUDENT, None, plan.TEACHERS
     if section["teacher"] == STUDY:

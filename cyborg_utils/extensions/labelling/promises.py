@@ -29,7 +29,6 @@ from cyborg_utils.stats.comparisons import holm
 LEAST_SHARE = 0.5  # of the blank essays; a guarantee for fewer is not worth a machine
 FALSE_SUSPECTS = 0.10  # expected share of suspects that are none
 MAD_TO_SD = 1.4826  # of normal errors
-MEAN_OF = 3  # scored essays that a mean's interval needs
 
 
 class Wish(NamedTuple):
