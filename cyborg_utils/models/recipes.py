@@ -33,11 +33,6 @@ TEACHER = Recipe(
     ),
     digest="52846ba35f492050",
 )
-UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
-    version=1,
-    files=("models/lower_layers.py",),
-    digest="c21fda54813445dc",
-)
 STUDENT = Recipe(
     version=2,
     files=("models/student.py", "models/ridge_head.py", *SHARED),
@@ -68,16 +63,12 @@ TUNED = Recipe(  # on top of STATES and FROZEN, for a Teacher that is trained fr
     files=("models/tuned_teacher.py", "models/ridge_head.py", "models/lora.py", "models/memory.py"),
     digest="96a9fa169ad8336c",
 )
-RECIPES = {
-    "TEACHER": TEACHER,
-    "STUDENT": STUDENT,
-    "PENALTY": PENALTY,
-    "RIDGE": RIDGE,
-    "STATES": STATES,
-    "FROZEN": FROZEN,
-    "TUNED": TUNED,
-    "UPPER": UPPER,
-}
+UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
+    version=1,
+    files=("models/lower_layers.py",),
+    digest="c21fda54813445dc",
+)
+RECIPES = {name: recipe for name, recipe in globals().items() if isinstance(recipe, Recipe)}
 
 
 def digest(recipe: Recipe, package: Path) -> str:

@@ -71,23 +71,19 @@ def run(options: argparse.Namespace) -> int:
 
 
 def audit(options: argparse.Namespace) -> int:
-    from cyborg_utils.data import files
     from cyborg_utils.extensions.audit import machines, predictions, report, rules
     from cyborg_utils.run import execute
 
-    here = Path(options.file)
-    file = here.resolve() if here.is_file() else files.given(options.file)
+    file = _file(options)
     name = options.name or predictions.folder_name(file)
     predictions.check_folder(name, file, replace=options.replace)
     asked = [rules.parse(rule, options.machine, options.groups) for rule in options.fail_on]
     given = {key: getattr(options, key) for key in AUDIT_OPTIONS}
-    given["reading"] = {key: getattr(options, key) for key in READING if getattr(options, key)}
+    given["reading"] = _reading(options)
     given["scoring"] = {key: getattr(options, key) for key in SCORING if getattr(options, key)}
     given["scoring"] |= {"labels": _labels(options.labels)} if options.labels else {}
     machines.chosen_pairs(options.machine, options.pair)
-    machines.load(
-        file, machines=options.machine, **given | {"scale": Scale(*options.scale)}
-    )  # faults before a kernel has started
+    machines.load(file, machines=options.machine, **given | {"scale": Scale(*options.scale)})  # faults before a kernel starts
     started = time.time()
     given |= {"machine": options.machine[0], "others": options.machine[1:], "pairs": options.pair}
     values = config.parameters(paths.notebook(AUDIT)) | given | {"file": str(file), "profile": name}
@@ -103,15 +99,14 @@ def audit(options: argparse.Namespace) -> int:
 
 
 def score(options: argparse.Namespace) -> int:
-    from cyborg_utils.data import files
     from cyborg_utils.extensions.scoring import predict
 
     if not 0 < options.confidence < 1:
         raise CyborgError(f"--confidence {options.confidence:g}: must be between 0 and 1.")
-    here, out = Path(options.file), Path(options.out)
+    out = Path(options.out)
     if not out.resolve().parent.is_dir():
         raise CyborgError(f"{paths.shown(out)}: its folder is not there. Make it first.")
-    file = here.resolve() if here.is_file() else files.given(options.file)
+    file = _file(options)
     columns = predict.Columns(**{name: getattr(options, name) for name in vars(predict.Columns())})
     for note in columns.layout(file).notes:
         print(note)
@@ -127,7 +122,6 @@ def score(options: argparse.Namespace) -> int:
 
 
 def label(options: argparse.Namespace) -> int:
-    from cyborg_utils.data import files
     from cyborg_utils.extensions.labelling import asked
     from cyborg_utils.extensions.labelling import label as labels
 
@@ -136,9 +130,7 @@ def label(options: argparse.Namespace) -> int:
     if study:
         essays, task = asked.of_study(study), asked.task_of_study(study)
     else:
-        file = here.resolve() if here.is_file() else files.given(options.file)
-        reading = {key: getattr(options, key) for key in READING if getattr(options, key)}
-        essays, task = asked.of_file(file, vars(options), reading), asked.task(vars(options))
+        essays, task = asked.of_file(_file(options), vars(options), _reading(options)), asked.task(vars(options))
     out = Path(options.out or f"{study or here.stem}_labelled")
     labels.check_folder(out)
     for note in essays.notes:
@@ -341,6 +333,19 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("profiles", nargs="*", help="studies, one or several (default: all that have executed notebooks)")
     one.add_argument("--tolerant", action="store_true", help="print Sphinx's warnings, such as a link to nowhere, and go on")
     return top
+
+
+def _file(options: argparse.Namespace) -> Path:
+    """The file that was named: here, or in the project or a data folder."""
+    from cyborg_utils.data import files
+
+    here = Path(options.file)
+    return here.resolve() if here.is_file() else files.given(options.file)
+
+
+def _reading(options: argparse.Namespace) -> dict[str, str]:
+    """How the file is to be read, as far as it was said."""
+    return {key: getattr(options, key) for key in READING if getattr(options, key)}
 
 
 def _labels(pairs: list[str]) -> dict[str, float]:

@@ -70,15 +70,20 @@ def resampled_sums(
         return (drawn.astype(float) @ parts.reshape(len(parts), -1)).reshape(resamples, *parts.shape[1:])
     cells, counts = np.unique(rows, axis=0, return_counts=True)
     few = 16 * len(cells) < n  # measured: a cell of a multinomial draw costs as much as 16 single draws
-    parts = _parts(cells if few else rows, centre)
-    rng, sums = np.random.default_rng(seed), []
-    for size in _chunks(resamples, len(parts)):
-        if few:
-            drawn = rng.multinomial(n, counts / n, size=size)
-        else:
-            drawn, rng.bit_generator.state = _drawn(json.dumps(rng.bit_generator.state), n, size)
-        sums.append(drawn.astype(float) @ parts.reshape(len(parts), -1))
-    return np.concatenate(sums).reshape(resamples, *parts.shape[1:])
+    parts, rng = _parts(cells if few else rows, centre), np.random.default_rng(seed)
+    flat = parts.reshape(len(parts), -1)
+    if few:
+        sums = [rng.multinomial(n, counts / n, size=size).astype(float) @ flat for size in _chunks(resamples, len(flat))]
+    return (np.concatenate(sums) if few else resampled_rows(flat, resamples, rng)).reshape(resamples, *parts.shape[1:])
+
+
+def resampled_rows(terms: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Sums of `terms` (n, width) over n essays drawn one by one with replacement, (resamples, width)."""
+    sums = []
+    for size in _chunks(resamples, len(terms)):
+        drawn, rng.bit_generator.state = _drawn(json.dumps(rng.bit_generator.state), len(terms), size)
+        sums.append(drawn.astype(float) @ terms)
+    return np.concatenate(sums)
 
 
 @functools.lru_cache(maxsize=64)  # 128 MB at most

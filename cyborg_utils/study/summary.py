@@ -46,7 +46,7 @@ def page(profile: str) -> str:
         "## Not run",
         _lines(_absent(profile, study)),
         "## Executed notebooks",
-        _lines(_link(profile, "notebooks", file.name) for file in _files(profile, "notebooks", "*.ipynb")),
+        _lines(_link(profile, "notebooks", file.name) for file in sorted(paths.results(profile, "notebooks").glob("*.ipynb"))),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -150,10 +150,6 @@ def _findings(profile: str, study: config.Study) -> list[str]:
 def _absent(profile: str, study: config.Study) -> list[str]:
     names = [name for name in study.beyond if not artefacts.record_file(profile, name).is_file()]
     return [*(f"run {run}" for run in scores.missing(profile)), *names]
-
-
-def _files(profile: str, kind: str, pattern: str) -> list[Path]:
-    return sorted(paths.results(profile, kind).glob(pattern))
 
 
 def _link(profile: str, kind: str, file: str) -> str:
