@@ -12,20 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from cyborg_utils.plots.style import (
-    BAND,
-    DOUBLE,
-    FAINT,
-    INK,
-    LOOKS,
-    alt_text,
-    counts_axis,
-    estimate,
-    label,
-    looks,
-    styled,
-    ticks,
-)
+from cyborg_utils.plots.style import BAND, DOUBLE, FAINT, INK, LOOKS, alt_text, counts_axis, estimate, label, looks, styled, ticks
 
 
 @styled
