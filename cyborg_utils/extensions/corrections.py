@@ -200,8 +200,8 @@ def trade_off(
     levels = {key: arms.by_seed(part, "level") for key, part in parts.items()}
     base, table, options = levels[BASE, "nothing"], [], {"resamples": resamples, "confidence": confidence, "seed": seed}
     for (method, needs), runs in levels.items():
-        alone, shared = across_seeds(human, runs, **options), sorted(set(runs) & set(base))
-        change = across_seeds(human, {one: runs[one] for one in shared}, {one: base[one] for one in shared}, **options)
+        alone = across_seeds(human, runs, **options)
+        change = across_seeds(human, *arms.shared(runs, base), **options)
         mine = arms.pick(by_group, method=method, needs=needs)
         whole = mine[mine["attribute"] == "all"].iloc[0]
         row = {"method": method, "needs": needs, "seeds": len(runs), "qwk": alone["mean"]}

@@ -22,7 +22,7 @@ from cyborg_utils.plots.style import label
 from cyborg_utils.stats.comparisons import across_seeds
 from cyborg_utils.stats.learning_curve import Fitted, Runs
 from cyborg_utils.study import artefacts
-from cyborg_utils.study.arms import by_seed, pick
+from cyborg_utils.study.arms import by_seed, pick, shared
 from cyborg_utils.study.arms import human as human_levels
 from cyborg_utils.study.scores import ARM
 
@@ -134,9 +134,8 @@ def frontier_steps(costs: pd.DataFrame, raters: pd.DataFrame, **options: Any) ->
     runs = [by_seed(pick(raters, **place), "matched_level") for place in best[ARM].to_dict("records")]
     steps = pd.DataFrame(index=costs.index, columns=["step", "step_low", "step_high"], dtype=float)
     for at, (cheaper, dearer) in zip(best.index[1:], itertools.pairwise(runs), strict=True):
-        both = sorted(set(cheaper) & set(dearer))
-        if both:
-            ours, theirs = ({seed: arm[seed] for seed in both} for arm in (dearer, cheaper))
+        ours, theirs = shared(dearer, cheaper)
+        if ours:
             step = across_seeds(human_levels(raters), ours, theirs, **options)
             steps.loc[at] = step["mean"], step["low"], step["high"]
     return pd.concat([costs, steps], axis=1)
@@ -217,9 +216,8 @@ def student_minus_teacher(raters: pd.DataFrame, *, fraction: float, network: str
     """
     places = ({"student": network, "head": head, "labels": "cyborg"}, {"student": "teacher", "head": "expected"})
     runs = [by_seed(pick(raters, fraction=fraction, **place), "matched_level") for place in places]
-    both = sorted(set(runs[0]) & set(runs[1]))
-    ours, theirs = ({seed: arm[seed] for seed in both} for arm in runs)
-    return across_seeds(human_levels(raters), ours, theirs, **options) if both else {}
+    ours, theirs = shared(*runs)
+    return across_seeds(human_levels(raters), ours, theirs, **options) if ours else {}
 
 
 # ---------------------------------------------------------------- how many human scores are enough

@@ -217,8 +217,8 @@ def prompts_table(trained: Iterable[Unseen], own: pd.DataFrame, **options: Any) 
 
 def against(human: pd.DataFrame, ours: Mapping[int, pd.DataFrame], theirs: Mapping[int, pd.DataFrame], **options: Any) -> dict:
     """Paired difference in QWK on the same essays and seeds: change, change_low, change_high."""
-    essays, seeds = human.sort_values("essay_id"), sorted(set(ours) & set(theirs))
-    levels = [arms.by_seed(pd.concat([runs[seed].assign(seed=seed) for seed in seeds]), "level") for runs in (ours, theirs)]
+    essays, both = human.sort_values("essay_id"), arms.shared(ours, theirs)
+    levels = [arms.by_seed(pd.concat([rows.assign(seed=seed) for seed, rows in runs.items()]), "level") for runs in both]
     pooled = across_seeds(essays["human_level"].to_numpy(), *levels, **options)
     return {"change": pooled["mean"], "change_low": pooled["low"], "change_high": pooled["high"]}
 

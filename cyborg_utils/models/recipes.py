@@ -31,7 +31,7 @@ TEACHER = Recipe(
         *("models/teacher.py", "models/fine_tuning.py", "models/lora.py", "models/memory.py"),
         *("models/prompt.py", "models/prompts/*", *SHARED),
     ),
-    digest="52846ba35f492050",
+    digest="9c51b868f107bd10",
 )
 STUDENT = Recipe(
     version=2,
@@ -61,7 +61,7 @@ FROZEN = Recipe(  # a ridge regression on states; with them for a Teacher, and w
 TUNED = Recipe(  # on top of STATES and FROZEN, for a Teacher that is trained from there
     version=1,
     files=("models/tuned_teacher.py", "models/ridge_head.py", "models/lora.py", "models/memory.py"),
-    digest="96a9fa169ad8336c",
+    digest="6710062e476a0162",
 )
 UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
     version=1,

@@ -226,7 +226,7 @@ class Swaps:
     ) -> None:
         if isinstance(first, Mapping):
             if set(first) != set(second):
-                raise CyborgError(f"paired_permutation: seeds {sorted(first)} and {sorted(second)} must be the same")
+                raise CyborgError(f"permutation test: seeds {sorted(first)} and {sorted(second)} must be the same")
             systems = [*first.values(), *(second[key] for key in first)]
         else:
             systems = [first, second]
@@ -272,19 +272,6 @@ class Swaps:
             return float("nan"), float("nan")
         low, high = proportion_confint(self.hits, self.resamples, alpha=1 - confidence, method="beta")
         return float(low), float(high)
-
-
-def paired_permutation(
-    human: ArrayLike,
-    first: ArrayLike | Mapping[Any, ArrayLike],
-    second: ArrayLike | Mapping[Any, ArrayLike],
-    *,
-    seed: Seed,
-    metric: str = "qwk",
-    resamples: int = 10_000,
-) -> float:
-    """p of `Swaps` with a fixed number of resamples."""
-    return Swaps(human, first, second, seed=seed, metric=metric).draw(resamples).p
 
 
 def _bootstrap(human, machines, metric, resamples, confidence, method, seed, clusters) -> Interval:

@@ -15,7 +15,7 @@ from cyborg_utils.stats.bootstrap import Swaps
 from cyborg_utils.stats.comparisons import across_seeds, contrast, decided, equivalences, gap_closed, mean_over_seeds, one_by_one
 from cyborg_utils.stats.metrics import MIN_DOUBLE, agreement_metrics, prmse
 from cyborg_utils.stats.power import qwk_power
-from cyborg_utils.study.arms import TEACHER, Runs, by_seed, human, of_student, pick, prompts, systems
+from cyborg_utils.study.arms import TEACHER, Runs, by_seed, human, of_student, pick, prompts, shared, systems
 from cyborg_utils.study.scores import ARM
 
 
@@ -91,7 +91,7 @@ def comparisons(raters: pd.DataFrame, *, margin: float, resamples: int, confiden
     h, prompts_, rows, tests = human(raters), prompts(raters), [], []
     for place, arms in settings(raters, "matched_level"):
         for system, baseline in _pairs(arms):
-            ours, theirs = shared(arms, system, baseline)
+            ours, theirs = shared(arms[system], arms[baseline])
             if not ours:
                 continue
             options = {"margin": margin, "resamples": resamples, "confidence": confidence, "seed": seed}
@@ -172,7 +172,7 @@ def power_table(
         asked = {}
         for place, arms in settings(rows, "matched_level"):
             for system, baseline in (("cyborg", "human"), ("cyborg", "full"), ("cyborg-soft", "full")):
-                ours, theirs = shared(arms, system, baseline)
+                ours, theirs = shared(arms.get(system, {}), arms.get(baseline, {}))
                 if wanted.items() <= place.items() and ours:
                     asked[f"{system} - {baseline}"] = (ours, theirs)
         found = qwk_power(human(rows), asked, sizes=sizes, margins=(margin,), seed=seed)
@@ -200,13 +200,6 @@ def settings(raters: pd.DataFrame, column: str) -> Iterator[tuple[dict, dict[str
         others |= {name: pick(raters, fraction=fraction, student="teacher", head=reading) for name, reading in TEACHER.items()}
         arms |= {name: by_seed(rows, column) for name, rows in others.items() if len(rows)}
         yield {"fraction": fraction, "n_human": n_human, "n_dev": n_dev, "student": student, "head": head}, arms
-
-
-def shared(arms: dict[str, Runs], system: str, baseline: str) -> tuple[Runs, Runs]:
-    """The runs of two arms for the seeds that both have; empty where an arm is missing."""
-    ours, theirs = arms.get(system, {}), arms.get(baseline, {})
-    seeds = sorted(set(ours) & set(theirs))
-    return {seed: ours[seed] for seed in seeds}, {seed: theirs[seed] for seed in seeds}
 
 
 def _pairs(arms: dict[str, Runs]) -> list[tuple[str, str]]:

@@ -52,6 +52,12 @@ def by_seed(arm: pd.DataFrame, column: str) -> Runs:
     return {int(seed): rows.sort_values("essay_id")[column].to_numpy() for seed, rows in arm.groupby("seed")}
 
 
+def shared(ours: Runs, theirs: Runs) -> tuple[Runs, Runs]:
+    """The runs of two arms for the seeds that both have."""
+    seeds = sorted(set(ours) & set(theirs))
+    return {seed: ours[seed] for seed in seeds}, {seed: theirs[seed] for seed in seeds}
+
+
 def human(raters: pd.DataFrame, column: str = "human_level") -> np.ndarray:
     """Human scores of the essays, in the order of `by_seed`."""
     return raters.drop_duplicates("essay_id").sort_values("essay_id")[column].to_numpy()

@@ -6,7 +6,6 @@ number of steps follows from the study's parameters and its essays. `cyborg plan
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from os.path import commonprefix
@@ -285,11 +284,10 @@ def _recorded(study: config.Study, step: str) -> float:
     notebook = {"Teacher": "02_finetune_teacher", "labelling": "03_label_essays", "Students": "04_train_student"}.get(name)
     here, found = provenance.hardware(), []
     for run in (*study.runs, *study.full_runs):
-        file = artefacts.record_file(study.profile, notebook or "", run.name)
-        if notebook and f"{run.fraction:.0%}" == share and file.is_file():
-            record = json.loads(file.read_text(encoding="utf-8"))
-            if all(record["hardware"][key] == here[key] for key in ("processor", "cores", "gpu")):
-                took = record["measured"].get({"Teacher": "seconds_finetune", "labelling": "seconds_score"}.get(name, "seconds"))
-                found.append(sum(took.values()) if isinstance(took, dict) else took)
+        record = artefacts.record_if_any(study.profile, notebook, run.name) if notebook else {}
+        alike = record and all(record["hardware"][key] == here[key] for key in ("processor", "cores", "gpu"))
+        if alike and f"{run.fraction:.0%}" == share:
+            took = record["measured"].get({"Teacher": "seconds_finetune", "labelling": "seconds_score"}.get(name, "seconds"))
+            found.append(sum(took.values()) if isinstance(took, dict) else took)
     found = [seconds for seconds in found if seconds and seconds > 5]  # what was taken from disk took none
     return float(np.median(found)) / 60 if found else float("nan")

@@ -19,6 +19,7 @@ from cyborg_utils.data.corpora import Prepared
 from cyborg_utils.plots.style import label
 from cyborg_utils.stats.fairness import SIGNS
 from cyborg_utils.study import arms
+from cyborg_utils.study.agreement_in_words import counted_seeds, interval
 
 RECAPS = Path(__file__).with_name("recaps.yaml")
 
@@ -88,16 +89,14 @@ def headline(table_comparisons: pd.DataFrame, *, student: str, head: str) -> str
             continue
         row = rows.loc[("cyborg", "human")]
         line = f"With **{arms.paid(*cost)}**, QWK {row['qwk_baseline']:.3f} alone, {row['qwk']:.3f} on Cyborg Data: "
-        line += f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
-        line += f", {row['seeds']} seed{'' if row['seeds'] == 1 else 's'}"
+        line += f"{interval(row)}, {counted_seeds(row['seeds'])}"
         if ("cyborg", "human+dev") in rows.index:
             fair = rows.loc[("cyborg", "human+dev")]
-            line += f". A Student that learned from the development essays too has {fair['qwk_baseline']:.3f}: "
-            line += f"{fair['difference']:+.3f} [{fair['low']:+.3f}, {fair['high']:+.3f}]"
+            line += f". A Student that learned from the development essays too has {fair['qwk_baseline']:.3f}: {interval(fair)}"
         if ("teacher", "human") in rows.index:
-            more, low, high = rows.loc[("teacher", "human"), ["difference", "low", "high"]]
-            line += f". The Teacher's QWK is {abs(more):.3f} {'lower' if more < 0 else 'higher'} than that of the Student "
-            line += f"on human scores alone ({more:+.3f} [{low:+.3f}, {high:+.3f}])"
+            own = rows.loc[("teacher", "human")]
+            line += f". The Teacher's QWK is {abs(own['difference']):.3f} {'lower' if own['difference'] < 0 else 'higher'} than "
+            line += f"that of the Student on human scores alone ({interval(own)})"
         lines.append(f"- {line}.")
     return f"{label(student)}, {head} head:\n\n" + "\n".join(lines)
 

@@ -46,6 +46,11 @@ def student_scores(
     matched.
     """
     match = match_on_dev(dev.assign(value=predict([*dev["text"]])))
+    return _plain_and_cleaned(predict, attacked, sample, match=match, scale=scale)
+
+
+def _plain_and_cleaned(predict, attacked, sample: pd.DataFrame, *, match: Calibration, scale: Scale) -> pd.DataFrame:
+    """Scores of all attacked essays, as they are and cleaned, matched by `match`."""
     rows = [
         pd.DataFrame(
             {"defence": defence, "attack": attack, "essay_id": sample["essay_id"]}
@@ -75,8 +80,13 @@ def teacher_scores(
     folder = paths.build(profile, "teacher", run)
     settings, rubric, mark = teacher.saved(folder / "adapter")
     match = match_on_dev(dev, "expected")
-    if settings.method != "lora":
-        return _frozen_scores(folder, attacked, sample, template=prompt.Prompt(rubric, scale), match=match, scale=scale)
+    if settings.method != "lora":  # it gives no answer: nothing stands behind the essay, so there are no delimiters
+
+        def predict(changed: Sequence[str]) -> pd.Series:
+            essays = sample[["essay_id", "assignment"]].assign(text=changed)
+            return teachers.score(folder, essays, prompt.Prompt(rubric, scale))["expected"]
+
+        return _plain_and_cleaned(predict, attacked, sample, match=match, scale=scale).assign(scorer="Teacher")
     loaded = teacher.load(settings, prompt.Prompt(rubric, scale), adapter=folder / "adapter")
     essays = pd.concat(
         [sample[["essay_id", "assignment"]].assign(attack=attack, text=changed) for attack, changed in attacked.items()],
@@ -95,17 +105,6 @@ def teacher_scores(
         )
         if defence != CLEANED and (formed := special_tokens(reader, attacked)):
             raise CyborgError(f"{defence}: the attack with chat markers forms {formed} special tokens of {settings.model}.")
-    return pd.concat(rows, ignore_index=True)
-
-
-def _frozen_scores(folder, attacked, sample, *, template: prompt.Prompt, match: Calibration, scale: Scale) -> pd.DataFrame:
-    """`teacher_scores` of a Teacher that gives no answer: nothing stands behind the essay, so there are no delimiters."""
-    rows = []
-    for defence, change in ((NONE, str), (CLEANED, texts.cleaned)):
-        for attack, changed in attacked.items():
-            essays = sample[["essay_id", "assignment"]].assign(text=[change(text) for text in changed])
-            rated = reported(teachers.score(folder, essays, template)["expected"], match, scale)
-            rows.append(sample[["essay_id"]].assign(attack=attack, scorer="Teacher", defence=defence, **rated))
     return pd.concat(rows, ignore_index=True)
 
 

@@ -78,10 +78,9 @@ def read(
     *,
     scale: Sequence[float] = (),
     reading: Mapping[str, Any] | None = None,
-    options: Mapping[str, Any] | None = None,
 ) -> Essays:
     """Every row of a table. `scale`: lowest score, highest score, step; left out, it is taken from the scores. `reading` goes to
-    `files.layout`, `options` are further ones of `data.table` (raters, labels, ...).
+    `files.layout`.
 
     Raises CyborgError that names file, row and column for what cannot be read or told, and for too few scored essays, with those
     to score first.
@@ -102,7 +101,7 @@ def read(
     groups = {name: name for name in found.groups}
     wishes = {"id": found.id, "text": found.text, "groups": groups, "unscored": "keep", "file": str(file.resolve()), **reading}
     wishes |= {"prompt": found.prompt, "assignment": found.prompt} if found.prompt else {}
-    settings = READ | {"score": found.score, "scale": limits, "groups": [*groups], "options": wishes | dict(options or {})}
+    settings = READ | {"score": found.score, "scale": limits, "groups": [*groups], "options": wishes}
     made = of(corpora.build(settings), Scale(*limits), shown)
     notes = [*_columns_told(columns, found), *filter(None, [told]), *made.notes]
     return Essays(made.frame, made.scale, made.source, notes, made.without)
