@@ -302,9 +302,8 @@ def compared(table: pd.DataFrame) -> str:
     """QWK and SMD without a correction and matched, and which corrections do better or worse than matching beyond chance."""
     by = table.set_index("method")
     base, raw = by.loc[BASE], by.loc["uncorrected"]
-    better, worse = (
-        ", ".join(table.loc[rows, "method"]) or "none" for rows in (table["change_low"] > 0, table["change_high"] < 0)
-    )
+    beyond = (table["change_low"] > 0, table["change_high"] < 0)
+    better, worse = (", ".join(table.loc[rows, "method"]) or "none" for rows in beyond)
     return (
         f"Without a correction QWK {raw['qwk']:.3f} [{raw['low']:.3f}, {raw['high']:.3f}] and SMD {raw['smd']:+.2f}; matched in "
         f"mean and SD {base['qwk']:.3f} [{base['low']:.3f}, {base['high']:.3f}] and {base['smd']:+.2f}. Better than that in "

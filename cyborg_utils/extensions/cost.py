@@ -339,10 +339,8 @@ def what_the_student_adds(
 
     `table`: frame of `scorers`; `change`: `student_minus_teacher`; `costs`: frame of `arm_costs`.
     """
-    rows, lines = (
-        table.set_index("scorer"),
-        ["The Teacher and the Student have no run in common here: their agreement is not compared."],
-    )
+    rows = table.set_index("scorer")
+    lines = ["The Teacher and the Student have no run in common here: their agreement is not compared."]
     if change:
         mean, low, high = (change[name] for name in ("mean", "low", "high"))
         told = "better" if low > 0 else "worse" if high < 0 else "not shown to differ"

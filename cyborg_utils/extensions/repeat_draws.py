@@ -142,10 +142,8 @@ def grid(
         places, several = split(corpus, number, seed), draws if fraction < 1 else 1
         size = max(5, round(fraction * len(places["train"])))
         key = {"size": size, "draws": several, "seed": seed, "blocks": BLOCKS, "rivals": RIVALS, "trait": trait} | counts
-        data = [part.tolist() for part in places.values()] + [
-            score.tolist(),
-            [float(block.sum()) for block in corpus.blocks.values()],
-        ]
+        sums = [float(block.sum()) for block in corpus.blocks.values()]
+        data = [*(part.tolist() for part in places.values()), score.tolist(), sums]
         file = paths.build(profile, "draws", f"{provenance.fingerprint(key, data=data)[:20]}.npz")
         if not file.is_file():
             found = [one_draw(corpus, places, score, size, np.random.default_rng([seed, draw])) for draw in range(1, several + 1)]
@@ -303,10 +301,8 @@ def tuned(profile: str, corpus: Corpus, fraction: float, draws: int, *, seed: in
     jobs = [trials.Trial([part], seed) for *_, part in sets]
     folder = paths.build(profile, "trials")
     options = {"scale": corpus.scale, "folder": folder, "texts": corpus.essays["text"].iloc[judged]}
-    both = [
-        trials.run(jobs, settings.model, settings=one, show=f"Students, {one.head}", **options)
-        for one in (learner(study, "frozen"), settings)
-    ]
+    kinds = (learner(study, "frozen"), settings)
+    both = [trials.run(jobs, settings.model, settings=one, show=f"Students, {one.head}", **options) for one in kinds]
     seconds = trials.seconds(jobs, settings.model, settings=settings, folder=folder, texts=options["texts"])
     rows, human = [], corpus.scale.level(score[places["test"]])
     for at, (labels, draw, part) in enumerate(sets):

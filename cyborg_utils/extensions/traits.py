@@ -222,15 +222,10 @@ def mixed_labels(labels: Sequence[str]) -> str:
 
 def gap_closed(table_gap: pd.DataFrame) -> str:
     """The share of the gap that each arm closes, trait by trait; the gap itself where it is not beyond chance."""
-    lines = [
-        f"- {row.trait}, {label(row.labels)} ({row.student}): "
-        + (
-            f"**{row.gap_closed:.0%}** [{row.low:.0%}, {row.high:.0%}]"
-            if row.resolved
-            else f"a gap of {row.gap:+.3f}, not beyond chance"
-        )
-        for row in table_gap.itertuples()
-    ]
+    lines = []
+    for row in table_gap.itertuples():
+        share, gap = f"**{row.gap_closed:.0%}** [{row.low:.0%}, {row.high:.0%}]", f"a gap of {row.gap:+.3f}, not beyond chance"
+        lines.append(f"- {row.trait}, {label(row.labels)} ({row.student}): {share if row.resolved else gap}")
     return "\n".join(lines) or "Without the labels `human` and `full` there is no gap to measure."
 
 
@@ -239,10 +234,8 @@ def alone_or_together(table_traits: pd.DataFrame, alone: Sequence[str], labels: 
     lines = []
     for name in alone:
         for kind in labels:
-            both = arms.pick(table_traits, trait=name, labels=kind).set_index("student")
-            own, beside = (
-                "{:.3f} [{:.3f}, {:.3f}]".format(*both.loc[who, ["qwk", "low", "high"]]) for who in (f"{name} alone", TOGETHER)
-            )
+            both = arms.pick(table_traits, trait=name, labels=kind).set_index("student")[["qwk", "low", "high"]]
+            own, beside = ("{:.3f} [{:.3f}, {:.3f}]".format(*both.loc[who]) for who in (f"{name} alone", TOGETHER))
             lines.append(f"- {name}, {label(kind)}: alone {own}, with the others {beside}")
     return "\n".join(lines) or "This study trains no Student for one trait alone."
 
@@ -264,10 +257,8 @@ def learned(
         )
     own = arms.pick(table_traits, student=TOGETHER, labels=labels).query("trait != 'holistic'").sort_values("qwk")
     if len(closed := _closed(table_gap, labels)):
-        average = closed["gap_closed"].mean()
-        lines.append(
-            f"**The gap**, where it is beyond chance ({len(closed)} of {len(own)} traits), closes by {average:.0%} on average."
-        )
+        where, average = f"where it is beyond chance ({len(closed)} of {len(own)} traits)", closed["gap_closed"].mean()
+        lines.append(f"**The gap**, {where}, closes by {average:.0%} on average.")
     worst, best = (f"{row.qwk:.3f} ({row.trait})" for row in own.iloc[[0, -1]].itertuples())
     lines.append(f"**Not all traits are alike** ({label(labels)}): QWK goes from {worst} to {best}.")
     groups = bias_in_words.judged(arms.pick(table_bias, student=TOGETHER, labels=labels)).dropna(subset="smd_low")

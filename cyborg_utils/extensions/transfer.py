@@ -258,10 +258,8 @@ def headline_gap(gaps: pd.DataFrame) -> pd.DataFrame:
 
 def sources_used(elsewhere: Elsewhere) -> str:
     """Which Students from elsewhere were run, and which not and why."""
-    lines = [
-        f"- {name}: {count} essays of this study are in that corpus too and are dropped"
-        for name, count in elsewhere.dropped.items()
-    ]
+    dropped = "essays of this study are in that corpus too and are dropped"
+    lines = [f"- {name}: {count} {dropped}" for name, count in elsewhere.dropped.items()]
     lines += [f"- {name}: **not run here** ({reason})" for name, reason in elsewhere.absent.items()]
     return "\n".join(lines) or "This study asks for no Student from elsewhere."
 
@@ -276,9 +274,8 @@ def learned(table_transfer: pd.DataFrame, table_prompts: pd.DataFrame, table_rec
             f"[{last['low']:.3f}, {last['high']:.3f}] {last['reading']}."
         )
     for row in table_transfer[table_transfer["student"] == "own, human"].itertuples():
-        lines.append(
-            f"**This study's own Student with {row.used:,} human scores**: QWK {row.qwk:.3f} [{row.low:.3f}, {row.high:.3f}]."
-        )
+        reached = f"QWK {row.qwk:.3f} [{row.low:.3f}, {row.high:.3f}]"
+        lines.append(f"**This study's own Student with {row.used:,} human scores**: {reached}.")
     for row in table_prompts.itertuples():
         lines.append(
             f"**Unseen prompts** ({row.labels}, seed {row.seed}, {row.prompts} prompts, {row.n} essays): QWK {row.qwk:.3f} "

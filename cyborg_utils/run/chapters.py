@@ -118,9 +118,8 @@ def contents(study: config.Study, links: Links) -> str:
     """The study's table of contents; further runs of a notebook stand below its first."""
     stems = links.stems[study.profile]
     first = [stem for stem in stems if _base(stem) not in map(_base, stems[: stems.index(stem)])]
-    return "\n".join(
-        ["## Chapters", "", "```{toctree}", ":maxdepth: 1", "", *(f"notebooks/{stem}" for stem in first), "gallery", "```", ""]
-    )
+    start = ["## Chapters", "", "```{toctree}", ":maxdepth: 1", ""]
+    return "\n".join([*start, *(f"notebooks/{stem}" for stem in first), "gallery", "```", ""])
 
 
 def gallery(study: config.Study, links: Links) -> str:

@@ -200,9 +200,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="cyborg", description="Score essays from few human scores: studies, audits and scoring.")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(
-        does: Callable[[argparse.Namespace], int], summary: str, example: str, *, profile: str = ""
-    ) -> argparse.ArgumentParser:
+    def command(does: Callable, summary: str, example: str, *, profile: str = "") -> argparse.ArgumentParser:
         made = commands.add_parser(
             does.__name__,
             help=summary,
@@ -212,17 +210,12 @@ def parser() -> argparse.ArgumentParser:
         )
         made.set_defaults(does=does)
         if profile:
-            made.add_argument(
-                "profile", nargs="?" if profile == "demo" else None, default="demo", help="a study: a file in params/"
-            )
+            many = "?" if profile == "demo" else None
+            made.add_argument("profile", nargs=many, default="demo", help="a study: a file in params/")
         return made
 
-    one = command(
-        reproduce,
-        "run a study, or go on with it; results land in results/PROFILE",
-        "cyborg reproduce ellipse --keep",
-        profile="demo",
-    )
+    does = "run a study, or go on with it; results land in results/PROFILE"
+    one = command(reproduce, does, "cyborg reproduce ellipse --keep", profile="demo")
     one.add_argument("--tables", action="store_true", help="only tables and figures that need no model, from the saved scores")
     one.add_argument("--keep", action="store_true", help="train no model whose scores are in results/, and none beyond the paper")
     one.add_argument("--dry-run", action="store_true", help="show what would be done")
@@ -248,20 +241,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("file", help="predictions: CSV, TSV, Excel, Parquet or JSON")
     one.add_argument("--id", default="id", help="column of essay ids (default: id)")
     one.add_argument("--human", default="human", help="column of human scores (default: human)")
-    one.add_argument(
-        "--machine",
-        nargs="+",
-        default=["machine"],
-        help="column of machine scores (default: machine); several: they are compared",
-    )
-    one.add_argument(
-        "--pair",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("MACHINE", "BASELINE"),
-        help="two machines to compare; may be repeated (default: each with the first)",
-    )
+    told = "column of machine scores (default: machine); several: they are compared"
+    one.add_argument("--machine", nargs="+", default=["machine"], help=told)
+    told = "two machines to compare; may be repeated (default: each with the first)"
+    one.add_argument("--pair", nargs=2, action="append", default=[], metavar=("MACHINE", "BASELINE"), help=told)
     one.add_argument("--second", default="", help="column of a second human score, if there is one")
     one.add_argument("--prompt", default="", help="column of prompts: agreement is judged within prompts, then pooled")
     one.add_argument("--rater", default="", help="column of people, where each row is one person's score of an essay")
@@ -274,9 +257,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--groups", nargs="*", default=[], help="columns that name groups of writers")
     one.add_argument("--none-is-value", action="store_true", help="groups called None, NA or the like are groups, not unknown")
     one.add_argument("--scale", nargs=3, type=float, required=True, metavar=("LOW", "HIGH", "STEP"))
-    one.add_argument(
-        "--machine-scale", nargs=2, type=float, default=[], metavar=("LOW", "HIGH"), help="where the machine's scale is another"
-    )
+    told = "where the machine's scale is another"
+    one.add_argument("--machine-scale", nargs=2, type=float, default=[], metavar=("LOW", "HIGH"), help=told)
     one.add_argument("--name", help="folder in results/ (default: the file's name)")
     one.add_argument("--replace", action="store_true", help="write over the audit of another file in that folder")
     fails = 'end with exit code 3 where a rule holds: "smd>0.1", "qwk<0.7", "surely smd[ell=Yes]>0.1" ...'
@@ -321,13 +303,11 @@ def parser() -> argparse.ArgumentParser:
     command(cards, "write the model cards and the data card of a study anew", "cyborg cards ellipse", profile="needed")
     does = "rebuild a study's tables and figures from its committed scores, and compare them exactly"
     one = command(verify, does, "cyborg verify demo", profile="demo")
-    one.add_argument(
-        "--retrained", action="store_true", help="hold the claims of models trained again against the committed ones"
-    )
+    told = "hold the claims of models trained again against the committed ones"
+    one.add_argument("--retrained", action="store_true", help=told)
     one.add_argument("--against", default="HEAD", help="the commit to compare with (default: HEAD)")
-    command(
-        exports, "tables as LaTeX and Markdown, figures as SVG, in build/PROFILE/exports", "cyborg exports demo", profile="demo"
-    )
+    does = "tables as LaTeX and Markdown, figures as SVG, in build/PROFILE/exports"
+    command(exports, does, "cyborg exports demo", profile="demo")
     command(summary, "write what a study found on one page, results/PROFILE/summary.md", "cyborg summary demo", profile="demo")
     one = command(site, "the book: executed notebooks, docs and a playground as pages with search", "cyborg site demo ellipse")
     one.add_argument("profiles", nargs="*", help="studies, one or several (default: all that have executed notebooks)")

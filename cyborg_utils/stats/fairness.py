@@ -364,10 +364,8 @@ def suppression(
     then use the exact upper end of the machine's share (Clopper & Pearson 1934), with people's share held fixed.
     """
     human, machine = paired_levels(human_level, machine_level, levels=scale.size)
-    scored = {
-        "shift": (scale.score(human), scale.score(machine)),
-        "top": (human >= scale.size - top, machine >= scale.size - top),
-    }
+    first = scale.size - top
+    scored = {"shift": (scale.score(human), scale.score(machine)), "top": (human >= first, machine >= first)}
     essays = np.arange(len(human)) if essay is None else np.asarray(essay)
     sums, drawn = {}, {}
     for name, pair in scored.items():

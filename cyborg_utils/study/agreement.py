@@ -62,9 +62,8 @@ def for_the_paper(
 ) -> dict[str, tuple[float, ...]]:
     """Values for `paper.beside`: QWK with interval of the arms present, and the gain of `cyborg` over `human`."""
     rows = of_student(table_qwk, student, head, fraction=fraction).set_index("arm")
-    found = {
-        arm: tuple(rows.loc[arm, ["qwk", "low", "high"]]) for arm in ("human", "cyborg", "full", "teacher") if arm in rows.index
-    }
+    there = [arm for arm in ("human", "cyborg", "full", "teacher") if arm in rows.index]
+    found = {arm: tuple(rows.loc[arm, ["qwk", "low", "high"]]) for arm in there}
     pair = pick(table_comparisons, fraction=fraction, student=student, head=head, system="cyborg", baseline="human")
     gain = pair[["difference", "low", "high"]].to_numpy()
     return found | ({"gain": tuple(gain[0])} if len(gain) else {})

@@ -68,9 +68,7 @@ def rivals(
 def for_forest(table_rivals: pd.DataFrame, *, fraction: float) -> pd.DataFrame:
     """The rows of `rivals` at one fraction for `forest_plots.difference_forest`; beside them whether a rival was the best."""
     rows = table_rivals[table_rivals["fraction"] == fraction]
-    names = [
-        label(name.split(", ")[0]) + " on " + labels for name, labels in zip(rows["rival"], rows["rival_labels"], strict=True)
-    ]
+    names = rows["rival"].str.split(", ").str[0].map(label) + " on " + rows["rival_labels"]
     best = rows["chosen"].map({True: "best rival", False: ""})
     return rows.assign(system=rows["labels"], baseline=names, equivalence=best)
 

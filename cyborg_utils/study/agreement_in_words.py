@@ -96,9 +96,8 @@ def gain(table_comparisons: pd.DataFrame, *, student: str, head: str, margin: fl
     ):
         pairs = part.set_index(["system", "baseline"])
         gap = pairs["difference"].get(("full", "human"), float("nan"))
-        lines.append(
-            f"\n**{share:.0%} of X, {arms.paid(*cost)}**" + (f" (`full` is {gap:+.3f} from `human`)" if gap == gap else "") + "\n"
-        )
+        known = f" (`full` is {gap:+.3f} from `human`)" if gap == gap else ""
+        lines.append(f"\n**{share:.0%} of X, {arms.paid(*cost)}**{known}\n")
         for arm in pairs.index.levels[0]:
             if arm.startswith("cyborg") and (arm, "human") in pairs.index:
                 bound = pairs.loc[(arm, "full")] if (arm, "full") in pairs.index else None

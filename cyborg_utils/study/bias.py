@@ -121,9 +121,8 @@ def with_noise(table: pd.DataFrame, noise: ArrayLike, *, essays: int, confidence
     `noise` is the SD of each row's machine mean over other `essays` to match on, in points. A linear match changes no DSM.
     """
     sd = np.asarray(noise, dtype=float) / table["human_sd"]
-    table = table.assign(
-        smd_match_sd=sd, interval_of="essays, seeds and matching", smd_se=np.hypot(table["smd_se"], sd.fillna(0))
-    )
+    table = table.assign(smd_match_sd=sd, interval_of="essays, seeds and matching")
+    table["smd_se"] = np.hypot(table["smd_se"], sd.fillna(0))
     half = stats.t.ppf((1 + confidence) / 2, essays - 1) * sd.fillna(0)
     for name in [name for name in ("smd", "smd_prompt") if f"{name}_low" in table]:
         table[f"{name}_low"] = table["smd"] - np.hypot(table["smd"] - table[f"{name}_low"], half)
@@ -308,11 +307,8 @@ def pool_scores(teachers: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """Human scores of the pool's essays, then synthetic scores by fraction, in one long frame with columns source and given."""
     pool = pick(teachers, part="pool")
     human = pool.drop_duplicates("essay_id").assign(source="human", given=lambda rows: rows["score"])
-    synthetic = [
-        part.assign(source=f"Synthetic, U = {share:.0%}", given=scale.score(part["level"]))
-        for share, part in pool.groupby("fraction")
-    ]
-    return pd.concat([human, *synthetic])
+    named = pool.assign(source=pool["fraction"].map("Synthetic, U = {:.0%}".format), given=scale.score(pool["level"]))
+    return pd.concat([human, named.sort_values("fraction", kind="stable")])
 
 
 def threshold_table(table: pd.DataFrame, *, people: float) -> pd.DataFrame:

@@ -88,21 +88,20 @@ def _gains(profile: str, student: str, head: str) -> list[str]:
     lines = []
     for row in pairs.itertuples():
         line = f"With **{arms.paid(row.n_human, row.n_dev)}** QWK is {row.qwk_baseline:.3f} without a Teacher and {row.qwk:.3f} "
-        line += f"on Cyborg Data ({row.seeds} seed{'' if row.seeds == 1 else 's'}): **{row.difference:+.3f}** "
+        line += f"on Cyborg Data ({agreement_in_words.counted_seeds(row.seeds)}): **{row.difference:+.3f}** "
         line += f"[{row.low:+.3f}, {row.high:+.3f}], {_sure(row)} after Holm's correction"
         for gap in gaps[gaps["fraction"] == row.fraction].itertuples():
-            line += (
-                f"; {gap.gap_closed:.0%} [{gap.low:.0%}, {gap.high:.0%}] of the gap to all human scores" if gap.resolved else ""
-            )
+            share = f"{gap.gap_closed:.0%} [{gap.low:.0%}, {gap.high:.0%}]"
+            line += f"; {share} of the gap to all human scores" if gap.resolved else ""
         lines.append(line + ".")
-    lines += [
-        f"The same number of human scores without a Teacher. {line.removeprefix('- ')}"
-        for line in agreement_in_words.same_price(artefacts.read_table(profile, "table_qwk"), student=student, head=head).split(
-            "\n"
-        )
-    ]
-    told = agreement_in_words.against_rivals(artefacts.read_table(profile, "table_rivals").query("labels == 'cyborg'"))
-    return [*lines, *(f"Against the best rival without a Teacher: {line.removeprefix('- ')}" for line in told.split("\n"))]
+    price = agreement_in_words.same_price(artefacts.read_table(profile, "table_qwk"), student=student, head=head)
+    rivals = agreement_in_words.against_rivals(artefacts.read_table(profile, "table_rivals").query("labels == 'cyborg'"))
+    for start, told in (
+        ("The same number of human scores without a Teacher.", price),
+        ("Against the best rival without a Teacher:", rivals),
+    ):
+        lines += [f"{start} {line.removeprefix('- ')}" for line in told.split("\n")]
+    return lines
 
 
 def _groups(profile: str, student: str, head: str) -> list[str]:

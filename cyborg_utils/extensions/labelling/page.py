@@ -42,9 +42,7 @@ def render(report: Report, *, files: dict[str, str], done: Sequence[str], fine_t
 def tables(report: Report) -> dict[str, Markup]:
     """The page's tables as HTML."""
     who = report.essays.frame["essay_id"].iloc[report.essays.scored].to_numpy()
-    suspects = (
-        report.suspects.assign(essay=who[report.suspects["place"]]) if len(report.suspects) else report.suspects.assign(essay="")
-    )
+    suspects = report.suspects.assign(essay=who[report.suspects["place"]])
     return {
         "agreement": table(
             words.named(report.agreement),

@@ -48,20 +48,16 @@ def guarantee(report: Report) -> str:
     found, scale = report.guarantee, report.essays.scale
     aim, sure = found.wish.words, f"{found.sure:.0%} confidence"
     if found.made.share:
-        which = (
-            "all essays" if math.isinf(found.made.threshold) else f"the {found.made.share:.0%} of essays of which it is surest"
-        )
+        surest = f"the {found.made.share:.0%} of essays of which it is surest"
+        which = "all essays" if math.isinf(found.made.threshold) else surest
         return f"Guarantee: the machine may score {which}: {aim} of them, with {sure}, **on essays like the scored ones**."
-    points = scale.size > MOST_LEVELS and found.wish.risk != "absolute error"
-    wide = (
-        f" On {scale.size} scores, ask for a mean error: --promise error {(scale.high - scale.low) / 20:.1g}." if points else ""
-    )
+    wide = f" On {scale.size} scores, ask for a mean error: --promise error {(scale.high - scale.low) / 20:.1g}."
+    wide = wide if scale.size > MOST_LEVELS and found.wish.risk != "absolute error" else ""
     if found.n < found.needed:
         least = math.ceil(found.needed / LEAST_SHARE)
         return (
             f"Guarantee: **none yet**. To promise {aim} with {sure} takes {found.needed} human scores even if not one is "
-            f"missed, and "
-            f"{least} for the surer half of the essays; there are {found.n}.{wide}"
+            f"missed, and {least} for the surer half of the essays; there are {found.n}.{wide}"
         )
     return (
         f"Guarantee: **none**. On the surest essays tried, the bound that holds with {sure} is {found.made.bound:.3g} where "
@@ -72,11 +68,9 @@ def guarantee(report: Report) -> str:
 def condition(report: Report) -> str:
     """Does the Teacher know more than the Student could learn without it?"""
     row = _pair(report, *CONDITION)
-    clear = row["low"] > 0 or row["high"] < 0
-    told = ("holds" if row["difference"] > 0 else "does not hold") if clear else "is not decided"
-    advice = (
-        "" if clear and row["difference"] > 0 else " Until it does, the Teacher's labels are not shown to be worth their time."
-    )
+    clear, above = row["low"] > 0 or row["high"] < 0, row["difference"] > 0
+    told = ("holds" if above else "does not hold") if clear else "is not decided"
+    advice = "" if clear and above else " Until it does, the Teacher's labels are not shown to be worth their time."
     return (
         f"The method's condition **{told}**: the Teacher minus the Student that has the same human scores and no Teacher is "
         f"{_difference(row)} QWK.{advice}"
@@ -90,8 +84,7 @@ def rivals(report: Report) -> str:
     stands = "stands below" if lost["high"] < 0 else "stands above" if lost["low"] > 0 else "is not shown to differ from"
     return (
         f"The Teacher {brings} the same human scores without a language model ({_difference(against)}). The Student {stands} "
-        f"its Teacher "
-        f"({_difference(lost)}); it needs no language model for new essays."
+        f"its Teacher ({_difference(lost)}); it needs no language model for new essays."
     )
 
 
@@ -121,8 +114,7 @@ def sample(report: Report) -> str:
     each = ", ".join(f"{row.statistic} (median {row.scored:.2f}, others {row.blank:.2f})" for row in found.itertuples())
     return (
         f"**The scored essays are not like the others**: {each}. Guarantee, intervals and means hold for essays like the "
-        f"scored ones, so "
-        "here they need not hold. Score some more, drawn at random (see below)."
+        "scored ones, so here they need not hold. Score some more, drawn at random (see below)."
     )
 
 
@@ -136,9 +128,8 @@ def width(report: Report) -> str:
     trivial = conformal.trivial(report.own.score, report.settings.interval, scale)[0]
     return (
         f"The {report.settings.interval:.0%} interval of a single essay is its best guess ± {size:.2f} points; with {n:,} "
-        f"scored essays its "
-        f"true coverage lies between {low:.0%} and {high:.0%}. Without a machine, always {trivial[0]:g} to {trivial[1]:g} "
-        f"would do."
+        f"scored essays its true coverage lies between {low:.0%} and {high:.0%}. Without a machine, always {trivial[0]:g} to "
+        f"{trivial[1]:g} would do."
     )
 
 
@@ -163,9 +154,9 @@ def suspected(report: Report) -> str:
             "No human score is contradicted by Teacher and Student with confidence. A slip of one level cannot be seen like this."
         )
     return (
-        f"{count} human score(s) are contradicted by Teacher and Student, neither of which learned from them. Read these "
-        f"essays again: about "
-        f"{1 - FALSE_SUSPECTS:.0%} of such a list are expected to be out of the ordinary, by the rater or by the writer."
+        f"{count} human score(s) are contradicted by Teacher and Student, neither of which learned from them. Read these essays "
+        f"again: about {1 - FALSE_SUSPECTS:.0%} of such a list are expected to be out of the ordinary, by the rater or by the "
+        "writer."
     )
 
 
@@ -175,8 +166,7 @@ def following(report: Report) -> str:
         return "Every essay has a human score."
     return (
         f"Drawn at random over all lengths, so that every promise still holds with them: {files.listed(ids, most=100)}. Score "
-        f"these, put the scores into "
-        "the table, and run the command again; no essay is read twice."
+        "these, put the scores into the table, and run the command again; no essay is read twice."
     )
 
 
@@ -186,10 +176,8 @@ def means(report: Report) -> str:
         return "Too few scored essays for a mean."
     saved = (row["alone_high"] - row["alone_low"]) / (row["high"] - row["low"]) if row["high"] > row["low"] else 1
     bought = f" As many human scores alone would leave an interval {saved:.2f} times as wide." if saved > 1.02 else ""
-    return (
-        f"People would give these {row['n']:,.0f} essays a mean of {row['mean']:.2f} [{row['low']:.2f}, "
-        f"{row['high']:.2f}].{bought}"
-    )
+    ends = f"[{row['low']:.2f}, {row['high']:.2f}]"
+    return f"People would give these {row['n']:,.0f} essays a mean of {row['mean']:.2f} {ends}.{bought}"
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
