@@ -196,9 +196,8 @@ def variance_sources(frame: pd.DataFrame) -> tuple[Figure, str]:
     ax.plot(both, place, "D", color="white", mec=INK, mew=0.9, ms=4.5, ls="none", label="both, mean over the seeds")
     reach = max(0.005, 1.12 * np.nanmax([*frame["test_sd"], *frame["seed_sd"], 0.0]))
     for y in place[frame["seed_sd"].isna()]:
-        ax.annotate(
-            "one seed: not known", (0, y + 0.18), (3, 0), textcoords="offset points", va="center", fontsize=6, color=FAINT
-        )
+        style = {"textcoords": "offset points", "va": "center", "fontsize": 6, "color": FAINT}
+        ax.annotate("one seed: not known", (0, y + 0.18), (3, 0), **style)
     for y, seeds in zip(place, frame["seeds"], strict=True):
         beside(ax, y, f"{seeds} seed{'' if seeds == 1 else 's'}")
     ax.set_yticks(place, [label(name) for name in frame["arm"]])

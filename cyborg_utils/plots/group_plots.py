@@ -107,9 +107,8 @@ def conditional_bias_curves(frame: pd.DataFrame) -> tuple[Figure, str]:
     names = [name for name in dict.fromkeys(cells["attribute"]) if name != "all"] or ["all"]
     across = min(2, len(names))
     down, width = -(-len(names) // across), SINGLE * 1.35 if len(names) == 1 else DOUBLE
-    figure, axes = plt.subplots(
-        down, across, figsize=(width, 0.4 + 2.6 * down), sharex=True, sharey=True, squeeze=False, layout="constrained"
-    )
+    size = {"figsize": (width, 0.4 + 2.6 * down), "layout": "constrained"}
+    figure, axes = plt.subplots(down, across, sharex=True, sharey=True, squeeze=False, **size)
     step = np.diff(np.unique(cells["score"])).min(initial=1.0)
     solid, spans = cells.loc[~cells["verdict"].isin(HOLLOW), ["bias", "low", "high"]].to_numpy(dtype=float), []
     for ax, name in zip(axes.flat, names, strict=False):

@@ -78,10 +78,9 @@ def same_price(table_qwk: pd.DataFrame, *, student: str, head: str) -> str:
 
 def unlike_teachers(study: Study) -> str:
     """A warning where Teachers were trained for different numbers of epochs; "" where all were trained alike."""
-    epochs = {
-        share: {study.section("finetune_teacher", run)["epochs"] for run in study.runs if run.fraction == share}
-        for share in study.fractions
-    }
+    epochs: dict[float, set[int]] = {share: set() for share in study.fractions}
+    for run in study.runs:
+        epochs[run.fraction].add(study.section("finetune_teacher", run)["epochs"])
     if len(set().union(*epochs.values())) <= 1:
         return ""
     shares = "; ".join(f"{share:.0%}: {', '.join(map(str, sorted(counts)))} epochs" for share, counts in epochs.items())

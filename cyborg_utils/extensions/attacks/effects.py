@@ -88,11 +88,9 @@ def teacher_scores(
 
         return _plain_and_cleaned(predict, attacked, sample, match=match, scale=scale).assign(scorer="Teacher")
     loaded = teacher.load(settings, prompt.Prompt(rubric, scale), adapter=folder / "adapter")
-    essays = pd.concat(
-        [sample[["essay_id", "assignment"]].assign(attack=attack, text=changed) for attack, changed in attacked.items()],
-        ignore_index=True,
-    )
-    rows = []
+    plain, rows = sample[["essay_id", "assignment"]], []
+    essays = [plain.assign(attack=attack, text=changed) for attack, changed in attacked.items()]
+    essays = pd.concat(essays, ignore_index=True)
     for defence, template in ((NONE, ""), (CLEANED, ""), (DELIMITERS, "teacher_delimited")):
         asked = prompt.Prompt(rubric, scale, template=template)
         reader = teacher.Teacher(loaded.model, loaded.tokenizer, asked, max_tokens=loaded.max_tokens)
@@ -100,9 +98,8 @@ def teacher_scores(
         given = essays.assign(essay_id=essays["attack"] + "|" + essays["essay_id"], text=essays["text"].map(change))
         kept = paths.build(profile, "teacher", "attacked", f"{run}_{defence}")
         rated = teacher.score(reader, given, folder=kept, mark=f"{mark} {defence}")
-        rows.append(
-            essays[["attack", "essay_id"]].assign(scorer="Teacher", defence=defence, **reported(rated["expected"], match, scale))
-        )
+        found = reported(rated["expected"], match, scale)
+        rows.append(essays[["attack", "essay_id"]].assign(scorer="Teacher", defence=defence, **found))
         if defence != CLEANED and (formed := special_tokens(reader, attacked)):
             raise CyborgError(f"{defence}: the attack with chat markers forms {formed} special tokens of {settings.model}.")
     return pd.concat(rows, ignore_index=True)
@@ -111,11 +108,11 @@ def teacher_scores(
 def special_tokens(reader: teacher.Teacher, attacked: Mapping[str, Sequence[str]]) -> int:
     """How many special tokens the attack with chat markers adds to the prompts; 0 by construction."""
     special = set(reader.tokenizer.all_special_ids)
-    counts = [
-        sum(token in special for row in reader.encode(attacked[name], [""] * len(attacked[name]))[0] for token in row)
-        for name in ("chat markers", "")
-    ]
-    return counts[0] - counts[1]
+
+    def count(essays: Sequence[str]) -> int:
+        return sum(token in special for row in reader.encode(essays, [""] * len(essays))[0] for token in row)
+
+    return count(attacked["chat markers"]) - count(attacked[""])
 
 
 # ---------------------------------------------------------------- the comparison

@@ -89,9 +89,8 @@ def over_prompts(table: pd.DataFrame) -> str:
         f"{row.criterion} [{row.low_prompts:.2f}, {row.high_prompts:.2f}] instead of [{row.low:.2f}, {row.high:.2f}]"
         for row in table.dropna(subset=["low_prompts", "high_prompts"]).itertuples()
     ]
-    return (
-        f"Essays of one prompt are alike. With prompts drawn, not essays, the intervals are: {'; '.join(told)}." if told else ""
-    )
+    start = "Essays of one prompt are alike. With prompts drawn, not essays, the intervals are"
+    return f"{start}: {'; '.join(told)}." if told else ""
 
 
 def thresholds_met(table: pd.DataFrame, judged: pd.DataFrame, *, smd_limit: float) -> str:

@@ -41,13 +41,8 @@ def task(options: Mapping[str, Any]) -> Task:
         if not good:
             raise CyborgError(f"--{name} {options[name]:g}: makes no sense.")
     settings = Settings(promise=(kind, number), sure=options["sure"], by=options["by"], following=options["following"])
-    return Task(
-        options["minutes"],
-        _rubric(options["rubric"]),
-        plan.candidates(options["teacher"]),
-        fine_tune=options["fine_tune"],
-        settings=settings,
-    )
+    teachers, rubric = plan.candidates(options["teacher"]), _rubric(options["rubric"])
+    return Task(options["minutes"], rubric, teachers, fine_tune=options["fine_tune"], settings=settings)
 
 
 def of_study(profile: str) -> Essays:
@@ -77,11 +72,8 @@ def of_section(section: Mapping[str, Any], study: config.Settings) -> Task:
     if not section:
         return Task(rubric=rubric)
     same = ("sure", "interval", "confidence", "by", "following", "smd_limit", "min_group", "resamples", "draws")
-    settings = Settings(
-        promise=(section["promise"], section["promised"]),
-        seed=section["analysis_seed"],
-        **{name: section[name] for name in same},
-    )
+    own = {"promise": (section["promise"], section["promised"]), "seed": section["analysis_seed"]}
+    settings = Settings(**own, **{name: section[name] for name in same})
     pupil, known, teachers = plan.STUDENT, None, plan.TEACHERS
     if section["teacher"] == STUDY:
         own, theirs = study.section("finetune_teacher"), study.section("train_student")
@@ -104,9 +96,8 @@ def folder_name(file: Path) -> str:
 def told(report: Report, out: Path) -> str:
     """The last words of the command: what was found, and where it is."""
     plain = [line.replace("**", "") for line in (words.summary(report), *words.verdicts(report))]
-    return "\n".join(
-        ["", *plain, "", f"{paths.shown(out / PAGE)}: how good they are", f"{paths.shown(out / SCORES)}: the scores"]
-    )
+    where = [f"{paths.shown(out / PAGE)}: how good they are", f"{paths.shown(out / SCORES)}: the scores"]
+    return "\n".join(["", *plain, "", *where])
 
 
 def _rubric(name: str) -> str:

@@ -69,11 +69,8 @@ def figures(report: Report) -> dict[str, tuple[Figure, str]]:
     """The page's figures with their alt texts; one that has nothing to show is left out."""
     scale, own = report.essays.scale, report.own
     agreement = report.agreement.assign(arm=report.agreement["system"].map(words.DRAWN))
-    found = {
-        "agreement": forest_plots.arm_forest(
-            agreement, xlabel="QWK with human scores (scored essays, cross-fitted)", title="Agreement with people"
-        )
-    }
+    words_of = {"xlabel": "QWK with human scores (scored essays, cross-fitted)", "title": "Agreement with people"}
+    found = {"agreement": forest_plots.arm_forest(agreement, **words_of)}
     counts = metrics.confusion(scale.level(own.score), own.level, levels=scale.size)
     if scale.size <= 12:
         found["confusion"] = distributions.confusion_matrix({"machine": counts}, scale=scale)
