@@ -83,11 +83,10 @@ def fitting_noise(
         by_seed = [_given(fit.loc[drawn], rows, **how) for fit, rows in both]
         for key in by_seed[0]:
             found.setdefault(key, []).append(np.array([given[key] for given in by_seed]) @ shares)
-    rows = [
-        (*key, *place[:2], sd, len(ids))
-        for key, means in found.items()
-        for place, sd in zip(places, shared_sd(np.array(means), len(ids)), strict=True)
-    ]
+    rows = []
+    for key, means in found.items():
+        noise = shared_sd(np.array(means), len(ids))
+        rows += [(*key, *place[:2], sd, len(ids)) for place, sd in zip(places, noise, strict=True)]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -274,11 +273,11 @@ def scope(dev: pd.DataFrame, test: pd.DataFrame, *, model: str, labels: str) -> 
     """The Student, its labels and seeds, and how many essays the corrections are fitted on and judged by."""
     seeds = sorted(test["seed"].unique())
     paid = f"{test['n_human'].iloc[0]:,} human scores (U, {test['fraction'].iloc[0]:.0%}, and the development split)"
+    one = f" One seed: every verdict is on that trained model; a claim about the method {bias.ONE_SEED}."
     return (
         f"Student **{label(model)}** (regression) on `{labels}` labels, {paid}, seeds {', '.join(map(str, seeds))}; "
         f"{dev['essay_id'].nunique()} development essays to fit on, {test['essay_id'].nunique()} test essays to judge by."
-    ) + (
-        f" One seed: every verdict is on that trained model; a claim about the method {bias.ONE_SEED}." if len(seeds) == 1 else ""
+        f"{one if len(seeds) == 1 else ''}"
     )
 
 
@@ -432,7 +431,5 @@ def knowing_groups(table: pd.DataFrame, *, confidence: float) -> str:
     words = f"{BASE} for everybody leaves at most {against_chance(base, confidence=confidence)}"
     if base["worst"] <= base["worst_chance_high"]:
         words += ", so these essays cannot show that knowing the group takes anything off"
-    return (
-        f"{words}. The {len(own)} corrections that use the group leave {reach}; {more or 'none'} of them more than chance "
-        "alone brings."
-    )
+    many = f"{more or 'none'} of them more than chance alone brings"
+    return f"{words}. The {len(own)} corrections that use the group leave {reach}; {many}."

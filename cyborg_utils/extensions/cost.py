@@ -318,7 +318,7 @@ def recommended(enough: pd.Series, prices: Prices, *, every: int, dev: int, curr
     )
 
 
-def interval(row: pd.Series, name: str = "") -> str:
+def interval(row: Mapping[str, Any], name: str = "") -> str:
     """A number of human scores with its interval, `586 [81, 1,011]`; with name `price_` its price."""
     n, low, high = (row[f"{name}{end}"] for end in ("n", "low", "high"))
     return f"{n:,.0f} [{low:,.0f}, {high:,.0f}]"
@@ -422,10 +422,8 @@ def student_and_teacher(table: pd.DataFrame, change: Mapping[str, Any]) -> str:
 
 def finding(costs: pd.DataFrame, enough: pd.Series, *, every: int, dev: int, adds: str, choice: str) -> str:
     """The notebook in one sentence; `every`: all human scores, `dev` of them on development essays; `adds`: another finding."""
-    first = (
-        f"Within {enough['margin']:g} QWK of all {every:,} human scores ({dev} of them on development essays) a classical "
-        f"Student comes with {interval(enough)} of them"
-    )
+    within = f"Within {enough['margin']:g} QWK of all {every:,} human scores ({dev} of them on development essays)"
+    first = f"{within} a classical Student comes with {interval(enough)} of them"
     compute = [_compute(costs)] if np.isfinite(compute_share(costs)) else []
     return "; ".join([first, *compute, *filter(None, [adds]), f"which essays people score: {choice}."])
 
@@ -434,9 +432,8 @@ def what_would_change(
     enough: pd.DataFrame, margin: float, even: float, minutes: float, *, runs: int, students: Sequence[str]
 ) -> str:
     """What would change the conclusion: a Markdown list."""
-    others = "; ".join(
-        f"{row['margin']:g} would ask for {interval(row)}" for _, row in enough[enough["margin"] != margin].iterrows()
-    )
+    further = enough[enough["margin"] != margin].to_dict("records")
+    others = "; ".join(f"{row['margin']:g} would ask for {interval(row)}" for row in further)
     lines = [f"**Another margin**: {others}."]
     if np.isfinite(even):
         times = f"{_times(even, minutes):,.0f} times as expensive"

@@ -199,10 +199,8 @@ def verdicts(table: pd.DataFrame) -> str:
     """The rows of `differences` by their verdict: a Markdown list."""
     lines, margin = [], table["margin"].iloc[0]
     for name, part in table.groupby("verdict", sort=False):
-        rules = [
-            f"{row.system} ({label(row.labels)}, {row.student}, {row.n_human:,} human scores): {row.difference:+.3f}"
-            for row in part.itertuples()
-        ]
+        who = [f"{row.system} ({label(row.labels)}, {row.student}, {row.n_human:,} human scores)" for row in part.itertuples()]
+        rules = [f"{one}: {step:+.3f}" for one, step in zip(who, part["difference"], strict=True)]
         lines.append(f"- **{VERDICTS[name].format(margin=margin)}**: {'; '.join(rules)}")
     return "\n".join(lines)
 

@@ -225,13 +225,11 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 
 def choices(cells: Sequence[Cell]) -> str:
     """How often leave-one-out on U preferred which of the rivals, by number of human scores, on the study's own split."""
-    lines = []
+    lines, asked = [], (*RIVALS, "average")
     for cell in [cell for cell in cells if cell.split == 0 and cell.fraction < 1]:
-        chosen = [
-            next(arm for arm in (*RIVALS, "average") if np.array_equal(cell.values[arm][draw], best))
-            for draw, best in enumerate(cell.values["best"])
-        ]
-        told = ", ".join(f"`{arm}` {chosen.count(arm)}" for arm in (*RIVALS, "average") if arm in chosen)
+        same = {arm: (cell.values[arm] == cell.values["best"]).all(axis=1) for arm in asked}  # draw by draw
+        chosen = [next(arm for arm in asked if same[arm][draw]) for draw in range(len(cell.values["best"]))]
+        told = ", ".join(f"`{arm}` {chosen.count(arm)}" for arm in asked if arm in chosen)
         lines.append(f"{cell.n_human:,} human scores: {told}")
     return f"`best` is, as leave-one-out on U says without a test essay, in so many draws: {'; '.join(lines)}."
 
@@ -371,11 +369,9 @@ def crossing(table: pd.DataFrame, *, every: int) -> str:
     """What Cyborg Data is worth in human scores, by share, and where it pays no more (`worth`)."""
     lines = []
     for row in table.itertuples():
-        named = {"human": "the same Student", "ridge": "ridge on words and statistics"}
-        parts = [
-            f"{value:,.0f} to {name}" if np.isfinite(value) else f"more than all {every:,} to {name}"
-            for value, name in ((getattr(row, arm), name) for arm, name in named.items())
-        ]
+        named = {"the same Student": row.human, "ridge on words and statistics": row.ridge}
+        numbers = {name: f"{n:,.0f}" if np.isfinite(n) else f"more than all {every:,}" for name, n in named.items()}
+        parts = [f"{number} to {name}" for name, number in numbers.items()]
         lines.append(f"- {row.n_human:,} human scores with synthetic ones (QWK {row.qwk:.3f}) are worth {', '.join(parts)}.")
     paying = table[table["human"] > table["n_human"]]
     last = f"up to {paying['n_human'].max():,} human scores" if len(paying) else "at none of these numbers"
@@ -384,12 +380,9 @@ def crossing(table: pd.DataFrame, *, every: int) -> str:
 
 def traits_in_words(table: pd.DataFrame) -> str:
     """For how many traits the mean gain over draws is above 0, and its range; `table` has one row a trait (`gains`)."""
-    up = int((table["gain"] > 0).sum())
-    low, high = table.loc[table["gain"].idxmin()], table.loc[table["gain"].idxmax()]
-    return (
-        f"The mean gain over draws is above 0 for {up} of {len(table)} traits, from {low['gain']:+.3f} ({low['trait']}) to "
-        f"{high['gain']:+.3f} ({high['trait']})."
-    )
+    ends, up = table.loc[[table["gain"].idxmin(), table["gain"].idxmax()]], (table["gain"] > 0).sum()
+    low, high = (f"{row.gain:+.3f} ({row.trait})" for row in ends.itertuples())
+    return f"The mean gain over draws is above 0 for {up} of {len(table)} traits, from {low} to {high}."
 
 
 def tuned_in_words(table: pd.DataFrame) -> str:

@@ -275,10 +275,8 @@ def finding(gained: pd.DataFrame, table_gap: pd.DataFrame, *, labels: str) -> st
     """The notebook in one sentence."""
     parts = ["what synthetic scores add cannot be told without Students on `human` and on `cyborg` labels"]
     if len(gained):
-        parts = [
-            f"synthetic scores raise QWK beyond chance for {_raised(gained)} traits, "
-            f"by {gained['change'].mean():+.3f} on average over all of them"
-        ]
+        mean = f"by {gained['change'].mean():+.3f} on average over all of them"
+        parts = [f"synthetic scores raise QWK beyond chance for {_raised(gained)} traits, {mean}"]
     closed = _closed(table_gap, labels).sort_values("gap_closed")
     if shares := [f"{row.gap_closed:.0%} [{row.low:.0%}, {row.high:.0%}] ({row.trait})" for row in closed.itertuples()]:
         ends = f"between {shares[0]} and {shares[-1]}" if len(shares) > 1 else shares[0]

@@ -269,10 +269,8 @@ def learned(table_transfer: pd.DataFrame, table_prompts: pd.DataFrame, table_rec
     lines = []
     for name, rows in _elsewhere(table_transfer).groupby("student", sort=False):
         first, last = rows[rows["reading"] == "as it is"].iloc[0], rows.iloc[-1]
-        lines.append(
-            f"**{name}**: r = {last['r']:.2f} here; QWK {first['qwk']:.3f} as it is and {last['qwk']:.3f} "
-            f"[{last['low']:.3f}, {last['high']:.3f}] {last['reading']}."
-        )
+        reached = f"{last['qwk']:.3f} [{last['low']:.3f}, {last['high']:.3f}] {last['reading']}"
+        lines.append(f"**{name}**: r = {last['r']:.2f} here; QWK {first['qwk']:.3f} as it is and {reached}.")
     for row in table_transfer[table_transfer["student"] == "own, human"].itertuples():
         reached = f"QWK {row.qwk:.3f} [{row.low:.3f}, {row.high:.3f}]"
         lines.append(f"**This study's own Student with {row.used:,} human scores**: {reached}.")

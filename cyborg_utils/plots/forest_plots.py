@@ -20,6 +20,7 @@ from cyborg_utils.plots.style import (
     beside,
     counts_axis,
     estimate,
+    estimates,
     known,
     label,
     looks,
@@ -97,10 +98,8 @@ def arm_forest(
         ax.set_xlabel(xlabel)
     figure.suptitle(title, x=0.01, ha="left")
     prefix = frame[panel].astype(str).map(label) + ", " if panel else pd.Series("", index=frame.index)
-    each = [
-        f"{where}{label(row['arm'])} {estimate(row['qwk'], row['low'], row['high'], '.3f')}"
-        for where, row in zip(prefix, frame.to_dict("records"), strict=True)
-    ]
+    told = zip(prefix, frame["arm"], estimates(frame, "qwk", ".3f"), strict=True)
+    each = [f"{where}{label(arm)} {qwk}" for where, arm, qwk in told]
     return figure, alt_text(f"{xlabel}, with intervals", each)
 
 
@@ -133,10 +132,8 @@ def item_forest(
     ax.xaxis.set_major_locator(ticks(7))
     ax.grid(axis="y", visible=False)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(arms)))
-    each = [
-        f"{label(row[item])}, {label(row['arm'])} {estimate(row[value], row['low'], row['high'], '.3f')}"
-        for row in frame.to_dict("records")
-    ]
+    told = zip(frame[item], frame["arm"], estimates(frame, value, ".3f"), strict=True)
+    each = [f"{label(name)}, {label(arm)} {found}" for name, arm, found in told]
     return figure, alt_text(f"{xlabel}, with intervals", each)
 
 
@@ -172,10 +169,8 @@ def difference_forest(frame: pd.DataFrame, *, title: str = "What differs, and wh
     ax.xaxis.set_major_locator(ticks(7))
     ax.grid(axis="y", visible=False)
     figure.suptitle(textwrap.fill(title, 80), x=0.01, ha="left")
-    each = [
-        f"{name.replace('−', 'minus')} {estimate(row['difference'], row['low'], row['high'], '+.3f')}"
-        for name, row in zip(names, frame.to_dict("records"), strict=True)
-    ]
+    told = zip(names, estimates(frame, "difference", "+.3f"), strict=True)
+    each = [f"{name.replace('−', 'minus')} {difference}" for name, difference in told]
     return figure, alt_text("Difference in QWK (same test essays), with intervals", each)
 
 

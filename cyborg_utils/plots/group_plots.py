@@ -172,10 +172,8 @@ def _reach(frame: pd.DataFrame, value: str, limit: float) -> tuple[float, float]
     if len(known):
         widths = known[f"{value}_high"] - known[f"{value}_low"]
         usual = known[widths <= 2.5 * widths.median()]
-        ends = [
-            min(ends[0], known[value].min(), usual[f"{value}_low"].min()),
-            max(ends[1], known[value].max(), usual[f"{value}_high"].max()),
-        ]
+        ends[0] = min(ends[0], known[value].min(), usual[f"{value}_low"].min())
+        ends[1] = max(ends[1], known[value].max(), usual[f"{value}_high"].max())
     room = 0.06 * (ends[1] - ends[0])
     return ends[0] - room, ends[1] + room
 

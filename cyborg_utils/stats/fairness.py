@@ -413,10 +413,8 @@ def score_distribution(sources: Mapping[str, ArrayLike], scale: Scale, *, top: i
 
 def judged_anew(table: pd.DataFrame, value: str, low: str, high: str) -> pd.DataFrame:
     """The table with verdicts on `value` from its changed intervals and the column `limit`; rows without a verdict get none."""
-    given = [
-        verdict(row[value], row[low], row[high], limit=row["limit"]) if row["verdict"] in SIGNS else row["verdict"]
-        for row in table.to_dict("records")
-    ]
+    rows = table[[value, low, high, "limit", "verdict"]].itertuples(index=False)
+    given = [verdict(*gap, limit=limit) if old in SIGNS else old for *gap, limit, old in rows]
     return table.assign(verdict=given)
 
 

@@ -90,9 +90,8 @@ def unlike_teachers(study: Study) -> str:
 def gain(table_comparisons: pd.DataFrame, *, student: str, head: str, margin: float) -> str:
     """Each Cyborg arm against `human` and against `full`, share by share, from `agreement.comparisons`."""
     lines = []
-    for (share, *cost), part in arms.pick(table_comparisons, student=student, head=head).groupby(
-        ["fraction", "n_human", "n_dev"]
-    ):
+    mine = arms.pick(table_comparisons, student=student, head=head)
+    for (share, *cost), part in mine.groupby(["fraction", "n_human", "n_dev"]):
         pairs = part.set_index(["system", "baseline"])
         gap = pairs["difference"].get(("full", "human"), float("nan"))
         known = f" (`full` is {gap:+.3f} from `human`)" if gap == gap else ""

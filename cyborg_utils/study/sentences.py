@@ -223,10 +223,8 @@ def teacher_curve(curve: pd.DataFrame, *, failed: float) -> str:
     curve: as `fine_tuning.finetune` returns it. failed: QWK up to which a fine-tuning has failed (`teacher.FAILED`).
     """
     best, last = curve.loc[curve["best"]].iloc[0], curve["attempt"].max()
-    lines = [
-        f"Attempt {name} **failed**: its best QWK on the development split was {part['qwk'].max():.3f}."
-        for name, part in curve[curve["attempt"] < last].groupby("attempt")
-    ]
+    highest = curve[curve["attempt"] < last].groupby("attempt")["qwk"].max().items()
+    lines = [f"Attempt {name} **failed**: its best QWK on the development split was {qwk:.3f}." for name, qwk in highest]
     if not best["qwk"] > failed:
         lines.append(f"**This Teacher failed** in all of {last} attempt(s). Its scores teach nothing.")
     late = "The last epoch is the best: more epochs might still help." if curve["best"].iloc[-1] else "Later epochs were worse."

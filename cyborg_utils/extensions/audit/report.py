@@ -91,11 +91,7 @@ def write_files(
     drawn = [_embedded(*artefacts.files(name, figure)) for figure in figures]
     template = Path(__file__).with_suffix(".html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "number": sentences.cell,
-        "signed": lambda value: sentences.cell(value, "+.2f"),
-        "three": lambda value: sentences.cell(value, "+.3f"),
-    }
+    environment.filters["number"] = sentences.cell
     names = [one["name"] for one in found["machines"]]
     criteria = [(row["criterion"], row["threshold"]) for row in found["machines"][0]["thresholds"]]
     groups = [(row["attribute"], row["group"], row["n"]) for row in found["machines"][0]["groups"]]

@@ -112,10 +112,8 @@ class Ranked:
     def areas(self) -> dict[str, float]:
         """Cross-validated area under the risk-coverage curve by signal: the mean over folds, each ranked by itself."""
         parts = [self.folds == fold for fold in np.unique(self.folds)]
-        return {
-            name: float(np.mean([selective.aurc(signal[part], self.dev_loss[part]) for part in parts]))
-            for name, signal in self.dev.items()
-        }
+        each = {name: [selective.aurc(signal[part], self.dev_loss[part]) for part in parts] for name, signal in self.dev.items()}
+        return {name: float(np.mean(areas)) for name, areas in each.items()}
 
     @property
     def chosen(self) -> str:
