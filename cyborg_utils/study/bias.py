@@ -341,13 +341,10 @@ def truth_table(raters: pd.DataFrame, *, groups: Sequence[str], confidence: floa
 
     Columns: attribute, group, n, labels, gap, gap_low, gap_high.
     """
-    known = raters[raters["true_score"].notna()]
-    tables = [
-        gap_to_truth(averaged(part, "matched_value"), groups=groups, confidence=confidence).assign(labels=name)
-        for name, part in (known.groupby("labels", sort=False) if groups else ())
-    ]
-    columns = ["attribute", "group", "n", "labels", "gap", "gap_low", "gap_high"]
-    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+    known = raters[raters["true_score"].notna()] if groups else raters[:0]
+    how = {"groups": groups, "confidence": confidence}
+    table = of_each(known, ["labels"], lambda part: gap_to_truth(averaged(part, "matched_value"), **how))
+    return table.reindex(columns=["attribute", "group", "n", "labels", "gap", "gap_low", "gap_high"])
 
 
 def for_the_paper(

@@ -24,6 +24,7 @@ def page(profile: str) -> str:
     data, teacher = study.section("prepare_data"), study.section("finetune_teacher")
     corpus = f"{data['corpus']}, {data['score']} on the scale {study.scale}: {sizes['train']:,} training, {sizes['dev']:,} "
     corpus += f"development and {sizes['test']:,} test essays. Teacher {teacher['model']}; Student {label(student)}, {head} head."
+    tables = [_link(profile, "tables", f"table_{name}.csv") for name in ("comparisons", "gap_closed", "smd")]
     parts = [
         f"# {study.title}",
         "Made by `make summary` from the tables and records beside it; columns are described in "
@@ -32,9 +33,7 @@ def page(profile: str) -> str:
         corpus,
         "## What was found",
         _lines([*_gains(profile, student, head), *_groups(profile, student, head)]),
-        "Tables: "
-        + ", ".join(_link(profile, "tables", f"table_{name}.csv") for name in ("comparisons", "gap_closed", "smd"))
-        + ".",
+        f"Tables: {', '.join(tables)}.",
         "## Agreement with people on the test essays",
         _agreement(profile, student, head),
         *_figures(profile),
@@ -96,12 +95,8 @@ def _gains(profile: str, student: str, head: str) -> list[str]:
         lines.append(line + ".")
     price = agreement_in_words.same_price(artefacts.read_table(profile, "table_qwk"), student=student, head=head)
     rivals = agreement_in_words.against_rivals(artefacts.read_table(profile, "table_rivals").query("labels == 'cyborg'"))
-    for start, told in (
-        ("The same number of human scores without a Teacher.", price),
-        ("Against the best rival without a Teacher:", rivals),
-    ):
-        lines += [f"{start} {line.removeprefix('- ')}" for line in told.split("\n")]
-    return lines
+    further = {"The same number of human scores without a Teacher.": price, "Against the best rival without a Teacher:": rivals}
+    return lines + [f"{start} {line.removeprefix('- ')}" for start, told in further.items() for line in told.split("\n")]
 
 
 def _groups(profile: str, student: str, head: str) -> list[str]:

@@ -73,11 +73,7 @@ class Essays:
 
 
 def read(
-    file: Path,
-    columns: Columns = Columns(),
-    *,
-    scale: Sequence[float] = (),
-    reading: Mapping[str, Any] | None = None,
+    file: Path, columns: Columns = Columns(), *, scale: Sequence[float] = (), reading: Mapping[str, Any] | None = None
 ) -> Essays:
     """Every row of a table. `scale`: lowest score, highest score, step; left out, it is taken from the scores. `reading` goes to
     `files.layout`.
