@@ -90,9 +90,9 @@ def thresholds(
     table = pd.DataFrame([_judged(*row) for row in rows])
     table.insert(table.columns.get_loc("high") + 1, "low_prompts", math.nan)
     table.insert(table.columns.get_loc("high") + 2, "high_prompts", math.nan)
-    for name, metric, pair in (("QWK", "qwk", (level, given)), ("SMD, all essays", "smd", (human, value))):
+    for criterion, metric, pair in (("QWK", "qwk", (level, given)), ("SMD, all essays", "smd", (human, value))):
         ends = _over_prompts(*pair, essays, metric=metric, confidence=options.get("confidence", 0.95))
-        table.loc[table["criterion"] == name, ["low_prompts", "high_prompts"]] = ends
+        table.loc[table["criterion"] == criterion, ["low_prompts", "high_prompts"]] = ends
     table.insert(1, "group", [name if criterion == LARGEST else "" for criterion in table["criterion"]])
     return table
 
