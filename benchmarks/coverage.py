@@ -438,9 +438,9 @@ def permutation(rng) -> dict[str, bool | None]:
     quality = rng.normal(size=150)
     human, first = level(quality, PEOPLE, rng), level(quality, GOOD, rng)
     alike = [level(quality, GOOD, rng) for _ in range(4)]
-    p = [bootstrap.paired_permutation(human, other, first, resamples=500, seed=rng) for other in alike]
+    p = [bootstrap.Swaps(human, other, first, seed=rng).draw(500).p for other in alike]
     unlike = level(quality, BAD, rng), level(quality, GOOD, rng, shift=equal_by_shift())
-    one = bootstrap.paired_permutation(human, *unlike, resamples=500, seed=rng)
+    one = bootstrap.Swaps(human, *unlike, seed=rng).draw(500).p
     return {
         "one pair of alike systems, n = 150": p[0] < 0.05,
         "any of 4 pairs of alike systems, Holm, n = 150": bool((comparisons.holm(p) < 0.05).any()),

@@ -27,6 +27,7 @@ from cyborg_utils.plots import group_plots
 from cyborg_utils.stats import fairness
 from cyborg_utils.stats.fairness import SIGNS
 from cyborg_utils.study import artefacts
+from cyborg_utils.study.bias_in_words import judged
 from cyborg_utils.study.sentences import treated
 
 NAME = "public_scorers"
@@ -48,7 +49,7 @@ def decided(scored: machines.Machines, *, min_group: int, confidence: float, see
         for name, essays in scored.items():
             how = {"groups": [f"groups.{group}" for group in GROUPS], "scale": SCALE, "limit": LIMIT, "min_group": min_group}
             own = {"resamples": DRAW_RESAMPLES, "confidence": confidence, "seed": seed}
-            counts = machines.judged(fairness.smd_by_group(essays.iloc[place], **how, **own))["verdict"].value_counts()
+            counts = judged(fairness.smd_by_group(essays.iloc[place], **how, **own))["verdict"].value_counts()
             verdicts = {verdict: int(counts.get(verdict, 0)) for verdict in SIGNS}
             rows.append({"machine": name, "essays": size, "draw": draw, "judged": sum(verdicts.values()), **verdicts})
     return pd.DataFrame(rows)
@@ -82,7 +83,7 @@ def in_markdown(by_group: pd.DataFrame) -> str:
 
 def power_in_words(by_group: pd.DataFrame, smaller: pd.DataFrame, essays: int) -> str:
     """How many verdicts are decided with all essays, and how many in smaller audits."""
-    rows = machines.judged(by_group)
+    rows = judged(by_group)
     open_ = rows[rows["verdict"] == "undecided"]
     listed = "; ".join(
         f"{name} (n = {part['n'].iloc[0]:,}): {', '.join(part['machine'])}" for name, part in open_.groupby("group")

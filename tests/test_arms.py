@@ -18,6 +18,10 @@ from cyborg_utils.study import agreement, agreement_checks, agreement_in_words, 
 SCALE = Scale(1, 6)
 
 
+def permutation_p(human, first, second, *, resamples=10_000, **how):
+    return bootstrap.Swaps(human, first, second, **how).draw(resamples).p
+
+
 @pytest.fixture(scope="module")
 def raters() -> pd.DataFrame:
     """120 test essays; two seeds of 10 %, one of 25 %, two of `full`; the Teacher is strict with group B."""
@@ -128,12 +132,12 @@ def test_permutation_of_several_seeds(raters):
     }
     one = {name: {1: runs[1]} for name, runs in both.items()}
     options = {"resamples": 300, "seed": 3}
-    alone = bootstrap.paired_permutation(human, one["cyborg"][1], one["teacher"][1], **options)
-    assert bootstrap.paired_permutation(human, one["cyborg"], one["teacher"], **options) == alone
-    assert bootstrap.paired_permutation(human, both["cyborg"], both["cyborg"], **options) == 1
-    assert bootstrap.paired_permutation(human, both["cyborg"], both["human"], **options) == pytest.approx(1 / 301)
+    alone = permutation_p(human, one["cyborg"][1], one["teacher"][1], **options)
+    assert permutation_p(human, one["cyborg"], one["teacher"], **options) == alone
+    assert permutation_p(human, both["cyborg"], both["cyborg"], **options) == 1
+    assert permutation_p(human, both["cyborg"], both["human"], **options) == pytest.approx(1 / 301)
     with pytest.raises(CyborgError, match="must be the same"):
-        bootstrap.paired_permutation(human, both["cyborg"], one["human"], **options)
+        permutation_p(human, both["cyborg"], one["human"], **options)
 
 
 def test_gaps(raters):

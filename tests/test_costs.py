@@ -506,9 +506,9 @@ def test_the_recommended_number_is_drawn_with_its_interval():
     assert places[0.51] < 60 < places[0.6]  # side by side
     band = figure.axes[0].patches[0]
     assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((60, 95))
-    assert curves.enough_scores(measured, measured, enough)[0].axes  # without other Students
+    assert curves.enough_scores(measured, measured, enough, arms=own[:0])[0].axes  # without other Students
     close = pd.concat([measured.assign(n=[321, 371]), measured.assign(n=[671, 2071])])
-    ticks = curves.enough_scores(close, close, enough)[0].axes[0].get_xticklabels()
+    ticks = curves.enough_scores(close, close, enough, arms=own[:0])[0].axes[0].get_xticklabels()
     assert [text.get_text().split()[0] for text in ticks] == ["371", "671", "2,071"]  # 321 would stand on 371
 
 

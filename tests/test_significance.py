@@ -11,6 +11,10 @@ from cyborg_utils.core.scale import Scale
 from cyborg_utils.stats import bootstrap, comparisons, metrics
 
 
+def permutation_p(human, first, second, *, resamples=10_000, **how):
+    return bootstrap.Swaps(human, first, second, **how).draw(resamples).p
+
+
 def essays(seed, n, *, levels=6, noise=(0.6, 0.8)):
     """Human levels and machine levels with the given noise; one latent quality."""
     rng = np.random.default_rng(seed)
@@ -69,7 +73,7 @@ def test_permutation_is_scipys_exact_one(metric):
         return np.subtract(*[metrics.from_moments(metric, metrics.moments(human, x).sum(axis=0)) for x in (a, b)])
 
     exact = stats.permutation_test((first, second), difference, permutation_type="samples", n_resamples=np.inf).pvalue
-    found = bootstrap.paired_permutation(human, first, second, metric=metric, resamples=20_000, seed=1)
+    found = permutation_p(human, first, second, metric=metric, resamples=20_000, seed=1)
     assert found == pytest.approx(exact, abs=0.015)
 
 
@@ -79,7 +83,7 @@ def test_cells_and_single_essays_are_the_same_distribution():
     by_cell = bootstrap.paired_bootstrap(human, first, second, metric="r", seed=1, resamples=4_000)
     by_essay = bootstrap.paired_bootstrap(human, first + tilt, second, metric="r", seed=1, resamples=4_000)
     np.testing.assert_allclose(by_cell, by_essay, atol=0.06 * (by_cell.high - by_cell.low))
-    p = [bootstrap.paired_permutation(human, a, second, metric="smd", seed=1, resamples=4_000) for a in (first, first + tilt)]
+    p = [permutation_p(human, a, second, metric="smd", seed=1, resamples=4_000) for a in (first, first + tilt)]
     assert p[0] == pytest.approx(p[1], abs=0.04)
 
 
@@ -124,7 +128,7 @@ def test_coverage_and_false_alarms():
         two = bootstrap.paired_bootstrap(human, first, second, resamples=600, seed=trial)
         caught += one.low <= truth <= one.high
         alarms += not two.low <= 0 <= two.high
-        p.append(bootstrap.paired_permutation(human, first, second, resamples=400, seed=trial))
+        p.append(permutation_p(human, first, second, resamples=400, seed=trial))
     assert 0.91 <= caught / 250 <= 0.985
     assert alarms / 250 <= 0.09
     assert stats.kstest(p, "uniform").pvalue > 0.01
@@ -148,10 +152,10 @@ def test_undefined_is_nan_and_wrong_input_an_error():
     assert np.isnan(bootstrap.bootstrap_interval(constant, constant, seed=1, resamples=100)).all()
     value, low, high = bootstrap.bootstrap_interval([1, 2], [1, 2], seed=1, resamples=400)  # half of the resamples undefined
     assert value == 1 and np.isnan([low, high]).all()
-    assert np.isnan(bootstrap.paired_permutation(constant, constant, constant, seed=1))
+    assert np.isnan(permutation_p(constant, constant, constant, seed=1))
     human, first, _ = essays(9, 30)
-    assert bootstrap.paired_permutation(human, first, first, seed=1, resamples=99) == 1
-    assert bootstrap.paired_permutation(human, human, 5 - human, seed=1, resamples=99) == 0.01  # never 0
+    assert permutation_p(human, first, first, seed=1, resamples=99) == 1
+    assert permutation_p(human, human, 5 - human, seed=1, resamples=99) == 0.01  # never 0
     for call in (
         lambda: bootstrap.bootstrap_interval([], [], seed=1),
         lambda: bootstrap.bootstrap_interval(human, first + 0.5, seed=1),
@@ -299,13 +303,13 @@ def test_swaps_go_on_until_their_own_chance_cannot_change_a_verdict():
     human, first, second = essays(16, 250, noise=(0.7, 0.8))
     mixed = (np.where(np.arange(250) < count, first, second) for count in range(250))  # ever nearer to the first machine
     options = {"seed": 1, "resamples": 2_000}
-    other = next(one for one in mixed if 0.035 < bootstrap.paired_permutation(human, first, one, **options) < 0.06)
+    other = next(one for one in mixed if 0.035 < permutation_p(human, first, one, **options) < 0.06)
     test = bootstrap.Swaps(human, first, other, seed=2)
     table = comparisons.decided([test], resamples=200, most=400_000)
     low, high = test.range()
     assert table.loc[0, "swaps"] > 200 and table.loc[0, "p_settled"] and not low < 0.05 < high
     assert table.loc[0, "p_error"] == pytest.approx(np.sqrt(test.p * (1 - test.p) / (1 + test.resamples)))
-    exact = bootstrap.paired_permutation(human, first, other, seed=3, resamples=100_000)
+    exact = permutation_p(human, first, other, seed=3, resamples=100_000)
     assert abs(exact - test.p) < 5 * table.loc[0, "p_error"] and (exact < 0.05) == (test.p < 0.05)
     capped = comparisons.decided([bootstrap.Swaps(human, first, other, seed=2)], resamples=200, most=200)
     assert capped.loc[0, "swaps"] == 200 and not capped.loc[0, "p_settled"]

@@ -154,18 +154,15 @@ def load(profile: str) -> Study:
     if odd := [name for name in names if not re.fullmatch(r"u[\d.]+_s\d+", name)]:
         raise CyborgError(f"{paths.shown(path)}: runs: {odd[0]}: this fraction is too small. Give one of at least 0.000001.")
     extras = frozenset(name for name in content.model_fields_set & set(SECTIONS) if SECTIONS[name].beyond_paper)
-    sections = {
-        name: getattr(content, name).model_dump() for name, kind in SECTIONS.items() if name in extras or not kind.beyond_paper
-    }
+    there = [name for name, kind in SECTIONS.items() if name in extras or not kind.beyond_paper]
+    sections = {name: getattr(content, name).model_dump() for name in there}
     epochs = {Run(row.fraction, seed): row.epochs for row in content.runs if row.epochs is not None for seed in row.seeds}
     study = Study(path.stem, content.title, content.note, runs, sections, extras, epochs)
     try:
         levels = study.scale.size  # an impossible scale is reported now, not in notebook 01
         if levels > MOST_LEVELS:
-            told = (
-                f"{levels} levels, and a Teacher can answer {MOST_LEVELS}. Give a coarser step, or a scale of few levels such as"
-            )
-            raise CyborgError(f"{told} [1, 6, 1] with options.own_scale: [{study.scale.low:g}, {study.scale.high:g}].")
+            told = f"{levels} levels, and a Teacher can answer {MOST_LEVELS}. Give a coarser step, or a scale of few levels"
+            raise CyborgError(f"{told} such as [1, 6, 1] with options.own_scale: [{study.scale.low:g}, {study.scale.high:g}].")
     except CyborgError as error:
         raise CyborgError(f"{paths.shown(path)}: prepare_data.scale: {error}") from error
     return study

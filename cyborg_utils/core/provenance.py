@@ -84,10 +84,8 @@ def hardware() -> dict[str, Any]:
 
 def summary() -> str:
     """Versions and hardware in two lines, which every notebook prints first."""
-    return "\n".join(
-        [", ".join(f"{name} {value}" for name, value in versions().items())]
-        + [", ".join(f"{name}: {value}" for name, value in hardware().items())]
-    )
+    packages = ", ".join(f"{name} {value}" for name, value in versions().items())
+    return packages + "\n" + ", ".join(f"{name}: {value}" for name, value in hardware().items())
 
 
 def commit() -> str:

@@ -97,11 +97,8 @@ def look_alikes(column: str, groups: Iterable[str]) -> list[str]:
         words = [key for key in sets if len(key) > 1 and key.startswith(letter)]
         if len(words) == 1:
             sets[words[0]] |= sets.pop(letter)
-    return [
-        f"{files.listed(sorted(names))} of {files.listed([column])} look alike, but are different groups. Write them one way."
-        for names in sets.values()
-        if len(names) > 1
-    ]
+    alike, where = [files.listed(sorted(names)) for names in sets.values() if len(names) > 1], files.listed([column])
+    return [f"{names} of {where} look alike, but are different groups. Write them one way." for names in alike]
 
 
 def ids(names: Iterable[str]) -> list[str]:

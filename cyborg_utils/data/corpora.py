@@ -82,9 +82,8 @@ def build(settings: dict[str, Any]) -> Prepared:
     essays["stratum"] = splits.strata(essays, by)
     scored = essays["score"].notna()
     essays.loc[~scored, "split"] = POOL
-    essays.loc[scored, "split"] = splits.assign(
-        essays[scored], dev=settings["dev"], test=settings["test"], seed=settings["split_seed"]
-    )
+    sizes = {"dev": settings["dev"], "test": settings["test"]}
+    essays.loc[scored, "split"] = splits.assign(essays[scored], **sizes, seed=settings["split_seed"])
     counts = {"rows_read": raw.rows_read, "repeated": raw.repeated, "excluded": len(exclusions)}
     if most := files.sample(settings.get("options", {})):
         stay = splits.sampled(essays, most, seed=settings["split_seed"])
@@ -175,9 +174,8 @@ def _clusters(essays: pd.DataFrame, store: Store, settings: dict[str, Any], note
     Adds sentences on what was found to `notes`.
     """
     own = settings["corpus"] == "table"
-    alike = settings.get("options", {}).get(
-        "near_duplicates", near_duplicates.ALIKE if len(essays) <= near_duplicates.MOST else 0
-    )
+    usual = near_duplicates.ALIKE if len(essays) <= near_duplicates.MOST else 0
+    alike = settings.get("options", {}).get("near_duplicates", usual)
     near: list[tuple[int, int]] = []
     if own and alike:
         if not 0 < alike <= 1:
@@ -191,10 +189,8 @@ def _clusters(essays: pd.DataFrame, store: Store, settings: dict[str, Any], note
         new = [(a, b) for a, b in near if keys[a] != keys[b]]
         unlike = [(a, b) for a, b in near if abs(score[a] - score[b]) > 0]
         if new:
-            told = f"such as {files.listed(names[list(new[0])])}; near-duplicates share a split."
-            notes.append(
-                f"{len({b for _, b in new}):,} essay(s) share {alike:.0%} or more of their word triples with another, {told}"
-            )
+            told = f"{alike:.0%} or more of their word triples with another, such as {files.listed(names[list(new[0])])}"
+            notes.append(f"{len({b for _, b in new}):,} essay(s) share {told}; near-duplicates share a split.")
         if across := sum((split[a] == "test") != (split[b] == "test") for a, b in new) if settings["test"] == 0 else 0:
             notes.append(f"{across:,} pair(s) of near-duplicates stand on both sides of the split that the table brings.")
         if unlike:

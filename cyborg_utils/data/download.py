@@ -12,7 +12,6 @@ import shutil
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,9 +88,7 @@ BY_HAND = {
 }
 
 
-def fetch(
-    url: str, sha256: str, target: Path, *, attempts: int = 3, timeout: float = 60.0, say: Callable[[str], None] = print
-) -> Path:
+def fetch(url: str, sha256: str, target: Path, *, attempts: int = 3) -> Path:
     """Download `url` to `target` through `target.part`, which a later call (or attempt) continues with an HTTP Range.
 
     An existing target is kept and returned. Raises CyborgError where it has another sha256, where the server cannot be reached or
@@ -99,25 +96,20 @@ def fetch(
     """
     if target.exists():
         _expect(target, sha256, "It is not overwritten: move it away to fetch it again.")
-        say(f"{target.name}: already there")
+        print(f"{target.name}: already there")
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     for attempt in range(attempts):
         try:
-            if _receive(url, part, timeout, say):
+            if _receive(url, part):
                 break
         except (OSError, urllib.error.URLError) as error:
             if attempt == attempts - 1:
                 raise CyborgError(f"{url}: {error}. What came is kept in {paths.shown(part)}; call again to go on.") from error
     else:
         raise CyborgError(f"{url}: broke off {attempts} times. What came is kept in {paths.shown(part)}; call again to go on.")
-    try:
-        _expect(part, sha256, "What came is not that file (a login page?), or it has changed at its source.")
-    except CyborgError:
-        part.unlink()
-        raise
-    return _settle(part, target)
+    return _settle(part, target, sha256, "What came is not that file (a login page?), or it has changed at its source.")
 
 
 def unlock(archive: Path, member: str, password: str, target: Path, sha256: str = "") -> Path:
@@ -133,22 +125,17 @@ def unlock(archive: Path, member: str, password: str, target: Path, sha256: str 
                 raise CyborgError(f"{paths.shown(archive)}: holds no {member} but {', '.join(packed.namelist())[:300]}")
             with packed.open(names[0], pwd=password.encode()) as source, part.open("wb") as sink:
                 shutil.copyfileobj(source, sink, BLOCK)
-        _expect(part, sha256, "The archive holds another version.")
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         part.unlink(missing_ok=True)
         raise CyborgError(f"{paths.shown(archive)}: {error}. Unpack it with 7-Zip or Keka, password {password}.") from error
-    except CyborgError:
-        part.unlink(missing_ok=True)
-        raise
-    return _settle(part, target)
+    return _settle(part, target, sha256, "The archive holds another version.")
 
 
-def corpus(name: str, folder: Path | None = None) -> list[Path]:
+def corpus(name: str) -> list[Path]:
     """Fetch all files of a corpus; return its CSV files. Raises CyborgError that ends with instructions to do it by hand."""
     if name not in CORPORA:
         raise CyborgError(f"{name}: no corpus to fetch. There are {', '.join(CORPORA)}.")
-    folder = folder or paths.data_folders()[0] / name
-    ready = []
+    folder, ready = paths.data_folders()[0] / name, []
     try:
         for item in CORPORA[name]:
             table = folder / (item.member or item.name)
@@ -164,12 +151,12 @@ def corpus(name: str, folder: Path | None = None) -> list[Path]:
     return ready
 
 
-def _receive(url: str, part: Path, timeout: float, say: Callable[[str], None]) -> bool:
+def _receive(url: str, part: Path) -> bool:
     """Download the rest of the file into `part`; False where the connection ended early."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "cyborg-data", **({"Range": f"bytes={have}-"} if have else {})})
     try:
-        answer = urllib.request.urlopen(request, timeout=timeout)
+        answer = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:  # we have it all, or a part of another file
             if error.headers.get("Content-Range", "").rpartition("/")[2] == str(have):
@@ -183,7 +170,7 @@ def _receive(url: str, part: Path, timeout: float, say: Callable[[str], None]) -
             have = 0  # the server sends the file from its start
         length = answer.headers.get("Content-Length")
         whole = have + int(length) if length else None
-        say(f"{part.name.removesuffix('.part')}: {'from ' + str(have) + ' of ' if have else ''}{whole or 'unknown'} bytes")
+        print(f"{part.name.removesuffix('.part')}: {'from ' + str(have) + ' of ' if have else ''}{whole or 'unknown'} bytes")
         with part.open("ab" if goes_on else "wb") as sink:
             while block := answer.read(BLOCK):
                 sink.write(block)
@@ -195,8 +182,16 @@ def _expect(path: Path, sha256: str, remedy: str) -> None:
         raise CyborgError(f"{paths.shown(path)}: sha256 is {found[:16]}..., not {sha256[:16]}... {remedy}")
 
 
-def _settle(part: Path, target: Path) -> Path:
-    """Rename the finished file to `target`. Raises CyborgError where another process was first."""
+def _settle(part: Path, target: Path, sha256: str, remedy: str) -> Path:
+    """Check the finished file and rename it to `target`; a wrong one is removed.
+
+    Raises CyborgError for a wrong one, and where another process was first.
+    """
+    try:
+        _expect(part, sha256, remedy)
+    except CyborgError:
+        part.unlink()
+        raise
     if target.exists():
         raise CyborgError(
             f"{paths.shown(target)}: appeared meanwhile. It is not overwritten; the new copy is {paths.shown(part)}."

@@ -93,9 +93,8 @@ def _old(evidence: bytes, path: Path) -> str:
     if _western(evidence.decode("cp1252", "surrogateescape")):
         return "cp1252"
     words = b" ".join(word for word in evidence.split() if not word.isascii())  # the others are the same in all encodings
-    likely = sorted(
-        ((match.coherence, match.encoding) for match in charset_normalizer.from_bytes(words) if _likely(match)), reverse=True
-    )
+    readings = filter(_likely, charset_normalizer.from_bytes(words))
+    likely = sorted(((match.coherence, match.encoding) for match in readings), reverse=True)
     if not likely or len(likely) > 1 and likely[0][0] < likely[1][0] + CLEARLY:
         raise CyborgError(
             f"{paths.shown(path)}: its encoding is not UTF-8, and cannot be told from its letters. Save it as UTF-8, or set "

@@ -67,9 +67,8 @@ class ScoreReader:
         if self.cuts:
             return float(self.scale.score(np.searchsorted(self.cuts, number, side="right"))), ""
         if not self.own:
-            return (
-                (number, "") if self.scale.contains(number) else (math.nan, f"score {brief(cell)} is off the scale {self.scale}")
-            )
+            off = f"score {brief(cell)} is off the scale {self.scale}"
+            return (number, "") if self.scale.contains(number) else (math.nan, off)
         if not low <= number <= high:
             return math.nan, f"score {brief(cell)} is off its own scale {low:g} to {high:g}"
         mapped = self.scale.low + (number - low) * (self.scale.high - self.scale.low) / (high - low)
@@ -101,10 +100,8 @@ def reader(options: Mapping[str, Any], scale: Scale, where: str = "prepare_data.
     for ends in own.values():
         numbers = [files.number(end) for end in ends] if isinstance(ends, list) else []
         if len(numbers) != 2 or not numbers[0] < numbers[1]:
-            told = (
-                "must be the lowest and the highest score, such as [0, 100], or these by prompt, such as {1: [2, 12], 2: [0, 3]}."
-            )
-            raise CyborgError(f"{where}own_scale: {repr(given)[:60]}: {told}")
+            told = "must be the lowest and the highest score, such as [0, 100], or these by prompt, such as"
+            raise CyborgError(f"{where}own_scale: {repr(given)[:60]}: {told} {{1: [2, 12], 2: [0, 3]}}.")
     cuts = options.get("cuts", [])
     numbers = [files.number(cut) for cut in cuts] if isinstance(cuts, list) else []
     if cuts and (len(numbers) != scale.size - 1 or not all(a < b for a, b in zip(numbers, numbers[1:], strict=False))):

@@ -113,9 +113,8 @@ def _parts(frame: pd.DataFrame) -> list[str]:
             notes.append(f"{len(part):,} of the {whole:,} essays of the official {name} split are here, not drawn at random.")
         if len(part) and named:
             some, every = part[named].notna().any(axis=1), part[named].notna().all(axis=1)
-            notes.append(
-                f"Of {len(part):,} {name} essays {some.sum():,} have a writer group, {every.sum():,} all that the study names."
-            )
+            told = f"{some.sum():,} have a writer group, {every.sum():,} all that the study names."
+            notes.append(f"Of {len(part):,} {name} essays {told}")
     if nameless := int((frame["prompt"] == "").sum()):
         notes.append(f"{nameless:,} essay(s) have no prompt; the Teacher is told that the assignment is not given.")
     return notes
@@ -123,9 +122,8 @@ def _parts(frame: pd.DataFrame) -> list[str]:
 
 def asap1_files(settings: dict[str, Any]) -> list[Path]:
     options = {name: value for name, value in settings.get("options", {}).items() if name != "set"}
-    return _locate(
-        "asap1", [[ASAP1]], settings | {"options": options}, "see the note in params/asap1_set1.yaml ({} cannot fetch it)."
-    )
+    advice = "see the note in params/asap1_set1.yaml ({} cannot fetch it)."
+    return _locate("asap1", [[ASAP1]], settings | {"options": options}, advice)
 
 
 def asap1(settings: dict[str, Any]) -> table.Raw:

@@ -115,9 +115,8 @@ class Store:
             self._sink = pa.OSFile(str(self.folder / "texts.arrow"), "wb")
             self._writer = pa.ipc.new_stream(self._sink, heavy.schema)
         self._writer.write_batch(heavy)
-        self._hashes.append(
-            b"".join(hashlib.blake2b(self._encoded(text), digest_size=16).digest() for text in heavy["text"].to_pylist())
-        )
+        texts = map(self._encoded, heavy["text"].to_pylist())
+        self._hashes.append(b"".join(hashlib.blake2b(text, digest_size=16).digest() for text in texts))
         self._light.append(pa.record_batch({name: pa.array([row[name] for row in rows], _light_type(name)) for name in rows[0]}))
 
 

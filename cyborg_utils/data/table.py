@@ -226,10 +226,8 @@ class _Collection:
             return found, columns.scores[0], "" if self.blank or columns.rater and not math.isnan(resolved) else UNSCORED
         if not self.scale.contains(score):
             self.scores[f"{score:g}"] += 1
-            told = (
-                f"the mean {score:g} of {' and '.join(f'{one:g}' for one in ratings if one == one)} is off the scale {self.scale}"
-            )
-            return {}, columns.scores[0], told
+            given = " and ".join(f"{one:g}" for one in ratings if one == one)
+            return {}, columns.scores[0], f"the mean {score:g} of {given} is off the scale {self.scale}"
         return found, "", ""
 
     def _record(self, cells: Mapping[str, Any], essay_id: str, prompt: str, score: Mapping[str, float]) -> dict[str, Any]:

@@ -130,9 +130,8 @@ def throughput(
     rows = {"teacher": (took, hardware or machine, float("nan"), source)}
     rows["student"] = (seconds_each.get(model, float("nan")), machine, float("nan"), "this notebook")
     rows |= dict.fromkeys(("onnx float32", "onnx int8"), (float("nan"), machine, float("nan"), UNTIMED))
-    file, raced = artefacts.record_file(profile, "12_score_essays"), paths.results(profile, "tables", "table_onnx.csv")
-    record = json.loads(file.read_text(encoding="utf-8")) if file.is_file() and raced.is_file() else {}
-    if record.get("measured", {}).get("student", {}).get("model") == model:
+    record, raced = artefacts.record_if_any(profile, "12_score_essays"), paths.results(profile, "tables", "table_onnx.csv")
+    if raced.is_file() and record.get("measured", {}).get("student", {}).get("model") == model:
         for row in pd.read_csv(raced).itertuples():
             form = "student" if row.form.startswith("torch") else row.form
             same = float("nan") if form == "student" else row.same_score

@@ -83,11 +83,10 @@ def fitting_noise(
         by_seed = [_given(fit.loc[drawn], rows, **how) for fit, rows in both]
         for key in by_seed[0]:
             found.setdefault(key, []).append(np.array([given[key] for given in by_seed]) @ shares)
-    rows = [
-        (*key, *place[:2], sd, len(ids))
-        for key, means in found.items()
-        for place, sd in zip(places, shared_sd(np.array(means), len(ids)), strict=True)
-    ]
+    rows = []
+    for key, means in found.items():
+        noise = shared_sd(np.array(means), len(ids))
+        rows += [(*key, *place[:2], sd, len(ids)) for place, sd in zip(places, noise, strict=True)]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -167,17 +166,18 @@ def judged(
 
     With several seeds and `noise` (`fitting_noise`), intervals and verdicts hold for other development essays to fit on, too.
     """
-    tables = []
-    for (method, needs), part in rows.groupby(["method", "needs"], sort=False):
-        how = {"scale": scale, "seed": seed, "limit": limit, "confidence": confidence}
-        table = bias.smd_of_runs(part, "value", groups=groups, **how, **options)
-        known = pd.DataFrame() if noise is None else arms.pick(noise, method=method, needs=needs)
-        if len(known) and part["seed"].nunique() > 1:
+    how = {"scale": scale, "seed": seed, "limit": limit, "confidence": confidence}
+
+    def of_method(part: pd.DataFrame) -> pd.DataFrame:
+        table, seeds = bias.smd_of_runs(part, "value", groups=groups, **how, **options), part["seed"].nunique()
+        known = pd.DataFrame() if noise is None else arms.pick(noise, **part[["method", "needs"]].iloc[0].to_dict())
+        if len(known) and seeds > 1:
             sd = table[["attribute", "group"]].merge(known, on=["attribute", "group"], how="left")["noise"]
             table = bias.with_noise(table, sd, essays=known["essays"].iloc[0], confidence=confidence)
-        tables.append(table.assign(method=method, needs=needs, seeds=part["seed"].nunique()))
-    whole = pd.concat(tables, ignore_index=True)
-    return whole[["method", "needs", "seeds", *whole.columns.drop(["method", "needs", "seeds"])]]
+        table.insert(0, "seeds", seeds)
+        return table
+
+    return arms.of_each(rows, ["method", "needs"], of_method)
 
 
 def trade_off(
@@ -199,8 +199,8 @@ def trade_off(
     levels = {key: arms.by_seed(part, "level") for key, part in parts.items()}
     base, table, options = levels[BASE, "nothing"], [], {"resamples": resamples, "confidence": confidence, "seed": seed}
     for (method, needs), runs in levels.items():
-        alone, shared = across_seeds(human, runs, **options), sorted(set(runs) & set(base))
-        change = across_seeds(human, {one: runs[one] for one in shared}, {one: base[one] for one in shared}, **options)
+        alone = across_seeds(human, runs, **options)
+        change = across_seeds(human, *arms.shared(runs, base), **options)
         mine = arms.pick(by_group, method=method, needs=needs)
         whole = mine[mine["attribute"] == "all"].iloc[0]
         row = {"method": method, "needs": needs, "seeds": len(runs), "qwk": alone["mean"]}
@@ -242,7 +242,7 @@ def _left(groups: pd.DataFrame, *, aim: float, confidence: float) -> dict[str, o
         found[column] = largest_by_chance(known["smd_se"], known["n"], share)
     by_limit = groups["verdict"].tolist()
     by_aim = [verdict(row.smd, row.smd_low, row.smd_high, limit=aim) for row in groups.itertuples()]
-    found |= {name.replace(" ", "_"): by_limit.count(name) for name in VERDICTS}
+    found |= {column: by_limit.count(name) for column, name in bias.COUNTS.items()}
     return found | {column: by_aim.count(name) for column, name in BY_AIM.items()}
 
 
@@ -273,11 +273,11 @@ def scope(dev: pd.DataFrame, test: pd.DataFrame, *, model: str, labels: str) -> 
     """The Student, its labels and seeds, and how many essays the corrections are fitted on and judged by."""
     seeds = sorted(test["seed"].unique())
     paid = f"{test['n_human'].iloc[0]:,} human scores (U, {test['fraction'].iloc[0]:.0%}, and the development split)"
+    one = f" One seed: every verdict is on that trained model; a claim about the method {bias.ONE_SEED}."
     return (
         f"Student **{label(model)}** (regression) on `{labels}` labels, {paid}, seeds {', '.join(map(str, seeds))}; "
         f"{dev['essay_id'].nunique()} development essays to fit on, {test['essay_id'].nunique()} test essays to judge by."
-    ) + (
-        f" One seed: every verdict is on that trained model; a claim about the method {bias.ONE_SEED}." if len(seeds) == 1 else ""
+        f"{one if len(seeds) == 1 else ''}"
     )
 
 
@@ -301,9 +301,8 @@ def compared(table: pd.DataFrame) -> str:
     """QWK and SMD without a correction and matched, and which corrections do better or worse than matching beyond chance."""
     by = table.set_index("method")
     base, raw = by.loc[BASE], by.loc["uncorrected"]
-    better, worse = (
-        ", ".join(table.loc[rows, "method"]) or "none" for rows in (table["change_low"] > 0, table["change_high"] < 0)
-    )
+    beyond = (table["change_low"] > 0, table["change_high"] < 0)
+    better, worse = (", ".join(table.loc[rows, "method"]) or "none" for rows in beyond)
     return (
         f"Without a correction QWK {raw['qwk']:.3f} [{raw['low']:.3f}, {raw['high']:.3f}] and SMD {raw['smd']:+.2f}; matched in "
         f"mean and SD {base['qwk']:.3f} [{base['low']:.3f}, {base['high']:.3f}] and {base['smd']:+.2f}. Better than that in "
@@ -432,7 +431,5 @@ def knowing_groups(table: pd.DataFrame, *, confidence: float) -> str:
     words = f"{BASE} for everybody leaves at most {against_chance(base, confidence=confidence)}"
     if base["worst"] <= base["worst_chance_high"]:
         words += ", so these essays cannot show that knowing the group takes anything off"
-    return (
-        f"{words}. The {len(own)} corrections that use the group leave {reach}; {more or 'none'} of them more than chance "
-        "alone brings."
-    )
+    many = f"{more or 'none'} of them more than chance alone brings"
+    return f"{words}. The {len(own)} corrections that use the group leave {reach}; {many}."

@@ -22,7 +22,7 @@ from cyborg_utils.plots.style import label
 from cyborg_utils.stats.comparisons import across_seeds
 from cyborg_utils.stats.learning_curve import Fitted, Runs
 from cyborg_utils.study import artefacts
-from cyborg_utils.study.arms import by_seed, pick
+from cyborg_utils.study.arms import by_seed, pick, shared
 from cyborg_utils.study.arms import human as human_levels
 from cyborg_utils.study.scores import ARM
 
@@ -134,9 +134,8 @@ def frontier_steps(costs: pd.DataFrame, raters: pd.DataFrame, **options: Any) ->
     runs = [by_seed(pick(raters, **place), "matched_level") for place in best[ARM].to_dict("records")]
     steps = pd.DataFrame(index=costs.index, columns=["step", "step_low", "step_high"], dtype=float)
     for at, (cheaper, dearer) in zip(best.index[1:], itertools.pairwise(runs), strict=True):
-        both = sorted(set(cheaper) & set(dearer))
-        if both:
-            ours, theirs = ({seed: arm[seed] for seed in both} for arm in (dearer, cheaper))
+        ours, theirs = shared(dearer, cheaper)
+        if ours:
             step = across_seeds(human_levels(raters), ours, theirs, **options)
             steps.loc[at] = step["mean"], step["low"], step["high"]
     return pd.concat([costs, steps], axis=1)
@@ -217,9 +216,8 @@ def student_minus_teacher(raters: pd.DataFrame, *, fraction: float, network: str
     """
     places = ({"student": network, "head": head, "labels": "cyborg"}, {"student": "teacher", "head": "expected"})
     runs = [by_seed(pick(raters, fraction=fraction, **place), "matched_level") for place in places]
-    both = sorted(set(runs[0]) & set(runs[1]))
-    ours, theirs = ({seed: arm[seed] for seed in both} for arm in runs)
-    return across_seeds(human_levels(raters), ours, theirs, **options) if both else {}
+    ours, theirs = shared(*runs)
+    return across_seeds(human_levels(raters), ours, theirs, **options) if ours else {}
 
 
 # ---------------------------------------------------------------- how many human scores are enough
@@ -320,7 +318,7 @@ def recommended(enough: pd.Series, prices: Prices, *, every: int, dev: int, curr
     )
 
 
-def interval(row: pd.Series, name: str = "") -> str:
+def interval(row: Mapping[str, Any], name: str = "") -> str:
     """A number of human scores with its interval, `586 [81, 1,011]`; with name `price_` its price."""
     n, low, high = (row[f"{name}{end}"] for end in ("n", "low", "high"))
     return f"{n:,.0f} [{low:,.0f}, {high:,.0f}]"
@@ -341,10 +339,8 @@ def what_the_student_adds(
 
     `table`: frame of `scorers`; `change`: `student_minus_teacher`; `costs`: frame of `arm_costs`.
     """
-    rows, lines = (
-        table.set_index("scorer"),
-        ["The Teacher and the Student have no run in common here: their agreement is not compared."],
-    )
+    rows = table.set_index("scorer")
+    lines = ["The Teacher and the Student have no run in common here: their agreement is not compared."]
     if change:
         mean, low, high = (change[name] for name in ("mean", "low", "high"))
         told = "better" if low > 0 else "worse" if high < 0 else "not shown to differ"
@@ -426,10 +422,8 @@ def student_and_teacher(table: pd.DataFrame, change: Mapping[str, Any]) -> str:
 
 def finding(costs: pd.DataFrame, enough: pd.Series, *, every: int, dev: int, adds: str, choice: str) -> str:
     """The notebook in one sentence; `every`: all human scores, `dev` of them on development essays; `adds`: another finding."""
-    first = (
-        f"Within {enough['margin']:g} QWK of all {every:,} human scores ({dev} of them on development essays) a classical "
-        f"Student comes with {interval(enough)} of them"
-    )
+    within = f"Within {enough['margin']:g} QWK of all {every:,} human scores ({dev} of them on development essays)"
+    first = f"{within} a classical Student comes with {interval(enough)} of them"
     compute = [_compute(costs)] if np.isfinite(compute_share(costs)) else []
     return "; ".join([first, *compute, *filter(None, [adds]), f"which essays people score: {choice}."])
 
@@ -438,9 +432,8 @@ def what_would_change(
     enough: pd.DataFrame, margin: float, even: float, minutes: float, *, runs: int, students: Sequence[str]
 ) -> str:
     """What would change the conclusion: a Markdown list."""
-    others = "; ".join(
-        f"{row['margin']:g} would ask for {interval(row)}" for _, row in enough[enough["margin"] != margin].iterrows()
-    )
+    further = enough[enough["margin"] != margin].to_dict("records")
+    others = "; ".join(f"{row['margin']:g} would ask for {interval(row)}" for row in further)
     lines = [f"**Another margin**: {others}."]
     if np.isfinite(even):
         times = f"{_times(even, minutes):,.0f} times as expensive"

@@ -156,13 +156,10 @@ def length_in_words(table: pd.DataFrame) -> str:
     lines = []
     for n, part in table[table["arm"] != "full"].groupby("n_human", sort=True):
         own = part.set_index("arm")
-        told = ", ".join(
-            f"`{arm}` {own.loc[arm, 'qwk']:.3f} (beyond it {own.loc[arm, 'r_partial']:.2f})" for arm in own.index[1:]
-        )
+        told = ", ".join(f"`{row.Index}` {row.qwk:.3f} (beyond it {row.r_partial:.2f})" for row in own.iloc[1:].itertuples())
         lines.append(f"- {n:,} human scores: length alone has QWK **{own.loc['length', 'qwk']:.3f}**; {told}.")
-    return "\n".join(
-        [*lines, "\nIn brackets: the correlation with people's scores that is left once log length is taken out of both."]
-    )
+    lines.append("\nIn brackets: the correlation with people's scores that is left once log length is taken out of both.")
+    return "\n".join(lines)
 
 
 def differences_in_words(table: pd.DataFrame) -> str:

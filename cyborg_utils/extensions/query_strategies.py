@@ -182,9 +182,8 @@ def differences(second: pd.DataFrame, human: ArrayLike, **options: Any) -> pd.Da
     table, alpha = pd.concat(tables, ignore_index=True), 1 - options["confidence"]
     settled = decided(table.pop("test"), alpha=alpha, resamples=options["resamples"])
     table = equivalences(pd.concat([table, settled], axis=1), alpha=alpha)
-    clear = (
-        (table["p_holm"] < 0.05) & ((table["low"] > 0) | (table["high"] < 0)) & (table["lowest_run"] * table["highest_run"] > 0)
-    )
+    apart = (table["low"] > 0) | (table["high"] < 0)
+    clear = (table["p_holm"] < 0.05) & apart & (table["lowest_run"] * table["highest_run"] > 0)
     direction = np.where(table["difference"] > 0, "better", "worse")
     return table.assign(verdict=np.where(clear, direction, table["equivalence"].str.partition(", ")[0]))
 
@@ -200,10 +199,8 @@ def verdicts(table: pd.DataFrame) -> str:
     """The rows of `differences` by their verdict: a Markdown list."""
     lines, margin = [], table["margin"].iloc[0]
     for name, part in table.groupby("verdict", sort=False):
-        rules = [
-            f"{row.system} ({label(row.labels)}, {row.student}, {row.n_human:,} human scores): {row.difference:+.3f}"
-            for row in part.itertuples()
-        ]
+        who = [f"{row.system} ({label(row.labels)}, {row.student}, {row.n_human:,} human scores)" for row in part.itertuples()]
+        rules = [f"{one}: {step:+.3f}" for one, step in zip(who, part["difference"], strict=True)]
         lines.append(f"- **{VERDICTS[name].format(margin=margin)}**: {'; '.join(rules)}")
     return "\n".join(lines)
 

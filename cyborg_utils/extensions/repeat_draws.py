@@ -39,7 +39,6 @@ BLOCKS = {  # arm -> blocks of features; `cyborg` is a Student like `human`
 }
 RIVALS = ("human", "ridge", "teacher")  # what the same human scores buy without synthetic ones; "average" is of their guesses
 HUMAN_ONLY = ("human", "ridge", "best")  # baselines of the gain; "best" is the rival, or the average, that leave-one-out prefers
-TUNED = ("human", "cyborg", "full")  # labels of Students that are fine-tuned from the frozen ones
 COMPONENTS = 300  # of the words
 
 
@@ -143,10 +142,8 @@ def grid(
         places, several = split(corpus, number, seed), draws if fraction < 1 else 1
         size = max(5, round(fraction * len(places["train"])))
         key = {"size": size, "draws": several, "seed": seed, "blocks": BLOCKS, "rivals": RIVALS, "trait": trait} | counts
-        data = [part.tolist() for part in places.values()] + [
-            score.tolist(),
-            [float(block.sum()) for block in corpus.blocks.values()],
-        ]
+        sums = [float(block.sum()) for block in corpus.blocks.values()]
+        data = [*(part.tolist() for part in places.values()), score.tolist(), sums]
         file = paths.build(profile, "draws", f"{provenance.fingerprint(key, data=data)[:20]}.npz")
         if not file.is_file():
             found = [one_draw(corpus, places, score, size, np.random.default_rng([seed, draw])) for draw in range(1, several + 1)]
@@ -228,13 +225,11 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 
 def choices(cells: Sequence[Cell]) -> str:
     """How often leave-one-out on U preferred which of the rivals, by number of human scores, on the study's own split."""
-    lines = []
+    lines, asked = [], (*RIVALS, "average")
     for cell in [cell for cell in cells if cell.split == 0 and cell.fraction < 1]:
-        chosen = [
-            next(arm for arm in (*RIVALS, "average") if np.array_equal(cell.values[arm][draw], best))
-            for draw, best in enumerate(cell.values["best"])
-        ]
-        told = ", ".join(f"`{arm}` {chosen.count(arm)}" for arm in (*RIVALS, "average") if arm in chosen)
+        same = {arm: (cell.values[arm] == cell.values["best"]).all(axis=1) for arm in asked}  # draw by draw
+        chosen = [next(arm for arm in asked if same[arm][draw]) for draw in range(len(cell.values["best"]))]
+        told = ", ".join(f"`{arm}` {chosen.count(arm)}" for arm in asked if arm in chosen)
         lines.append(f"{cell.n_human:,} human scores: {told}")
     return f"`best` is, as leave-one-out on U says without a test essay, in so many draws: {'; '.join(lines)}."
 
@@ -304,10 +299,8 @@ def tuned(profile: str, corpus: Corpus, fraction: float, draws: int, *, seed: in
     jobs = [trials.Trial([part], seed) for *_, part in sets]
     folder = paths.build(profile, "trials")
     options = {"scale": corpus.scale, "folder": folder, "texts": corpus.essays["text"].iloc[judged]}
-    both = [
-        trials.run(jobs, settings.model, settings=one, show=f"Students, {one.head}", **options)
-        for one in (learner(study, "frozen"), settings)
-    ]
+    kinds = (learner(study, "frozen"), settings)
+    both = [trials.run(jobs, settings.model, settings=one, show=f"Students, {one.head}", **options) for one in kinds]
     seconds = trials.seconds(jobs, settings.model, settings=settings, folder=folder, texts=options["texts"])
     rows, human = [], corpus.scale.level(score[places["test"]])
     for at, (labels, draw, part) in enumerate(sets):
@@ -376,11 +369,9 @@ def crossing(table: pd.DataFrame, *, every: int) -> str:
     """What Cyborg Data is worth in human scores, by share, and where it pays no more (`worth`)."""
     lines = []
     for row in table.itertuples():
-        named = {"human": "the same Student", "ridge": "ridge on words and statistics"}
-        parts = [
-            f"{value:,.0f} to {name}" if np.isfinite(value) else f"more than all {every:,} to {name}"
-            for value, name in ((getattr(row, arm), name) for arm, name in named.items())
-        ]
+        named = {"the same Student": row.human, "ridge on words and statistics": row.ridge}
+        numbers = {name: f"{n:,.0f}" if np.isfinite(n) else f"more than all {every:,}" for name, n in named.items()}
+        parts = [f"{number} to {name}" for name, number in numbers.items()]
         lines.append(f"- {row.n_human:,} human scores with synthetic ones (QWK {row.qwk:.3f}) are worth {', '.join(parts)}.")
     paying = table[table["human"] > table["n_human"]]
     last = f"up to {paying['n_human'].max():,} human scores" if len(paying) else "at none of these numbers"
@@ -389,12 +380,9 @@ def crossing(table: pd.DataFrame, *, every: int) -> str:
 
 def traits_in_words(table: pd.DataFrame) -> str:
     """For how many traits the mean gain over draws is above 0, and its range; `table` has one row a trait (`gains`)."""
-    up = int((table["gain"] > 0).sum())
-    low, high = table.loc[table["gain"].idxmin()], table.loc[table["gain"].idxmax()]
-    return (
-        f"The mean gain over draws is above 0 for {up} of {len(table)} traits, from {low['gain']:+.3f} ({low['trait']}) to "
-        f"{high['gain']:+.3f} ({high['trait']})."
-    )
+    ends, up = table.loc[[table["gain"].idxmin(), table["gain"].idxmax()]], (table["gain"] > 0).sum()
+    low, high = (f"{row.gain:+.3f} ({row.trait})" for row in ends.itertuples())
+    return f"The mean gain over draws is above 0 for {up} of {len(table)} traits, from {low} to {high}."
 
 
 def tuned_in_words(table: pd.DataFrame) -> str:

@@ -55,6 +55,15 @@ def checks_needed(error_sd: float, human_sd: float, *, pool: float, within: floa
     return float(endless / (1 + endless / pool))
 
 
+def members_of(frame: pd.DataFrame, groups: Sequence[str]) -> dict[tuple[str, str], np.ndarray]:
+    """Masks of the essays of each known group, by (attribute, group); all essays first."""
+    members = {("all", "all"): np.full(len(frame), True)}
+    for column in groups:
+        for name in sorted(frame[column].dropna().unique(), key=str):
+            members[column.removeprefix("groups."), str(name)] = (frame[column] == name).to_numpy()
+    return members
+
+
 def checking(
     pool: pd.DataFrame,
     *,
@@ -76,11 +85,7 @@ def checking(
     three checks in the group have no interval and are left out.
     """
     rng, rows = np.random.default_rng(seed), []
-    members = {("all", "all"): np.full(len(pool), True)}
-    for column in groups:
-        for name in sorted(pool[column].dropna().unique(), key=str):
-            members[column.removeprefix("groups."), str(name)] = (pool[column] == name).to_numpy()
-    members = {key: inside for key, inside in members.items() if inside.sum() >= min_group}
+    members = {key: inside for key, inside in members_of(pool, groups).items() if inside.sum() >= min_group}
     human, synthetic = pool["score"].to_numpy(), pool["synthetic"].to_numpy()
     for size in checks:
         drawn = [np.isin(np.arange(len(pool)), rng.choice(len(pool), size, replace=False)) for _ in range(draws)]

@@ -155,10 +155,7 @@ def quality(rows: pd.DataFrame, scale: Scale, *, resamples: int, confidence: flo
     human, found = arms.human(rows), []
     for key, part in rows.groupby(KEYS, sort=False):
         part = part.assign(matched_level=scale.nearest(part["matched_value"]), likely=scale.score(part["level"]))
-        for reading, level, value in (
-            ("most likely", "level", "likely"),
-            (MATCHED, "matched_level", "matched_value"),
-        ):
+        for reading, level, value in (("most likely", "level", "likely"), (MATCHED, "matched_level", "matched_value")):
             options = {"resamples": resamples, "confidence": confidence, "seed": seed}
             pooled = across_seeds(human, arms.by_seed(part, level), **options)
             each = [_figures(run, value, scale) for _, run in part.groupby("seed")]
@@ -211,14 +208,9 @@ def top_shares(rows: pd.DataFrame, scale: Scale, *, resamples: int, confidence: 
                 resampled = (drawn @ each[name].to_numpy()) / np.where(people > 0, people, np.nan)
                 value = each[name].sum() / each["human"].sum() if each["human"].sum() else float("nan")
             ends = percentile_interval(value, resampled, confidence=confidence, n=len(ids))
-            row = {
-                "n_human": spent(part, name),
-                "reading": name,
-                "seeds": part["seed"].nunique(),
-                "n": len(ids),
-                "human_top": each["human"].mean(),
-            }
-            row |= {"machine_top": each[name].mean()} | dict(zip(("ratio", "low", "high"), ends, strict=True))
+            row = {"n_human": spent(part, name), "reading": name, "seeds": part["seed"].nunique(), "n": len(ids)}
+            row |= {"human_top": each["human"].mean(), "machine_top": each[name].mean()}
+            row |= dict(zip(("ratio", "low", "high"), ends, strict=True))
             found.append(dict(zip(KEYS, key, strict=True)) | row)
     return pd.DataFrame(found)
 
@@ -243,10 +235,8 @@ def where(rows: pd.DataFrame, slices: dict[str, pd.Series], *, min_group: int) -
 def slices(rows: pd.DataFrame, *, min_group: int) -> dict[str, pd.Series]:
     """The slices of `where`: human score, length, prompts of at least `min_group` essays (where there are several), groups."""
     prompts = rows["prompt"].where(rows.groupby("prompt")["essay_id"].transform("nunique") >= min_group)
-    labels = {
-        "human score": rows["score"].map("{:g}".format),
-        "length": pd.Series(length_thirds(rows["words"]), index=rows.index),
-    }
+    thirds = pd.Series(length_thirds(rows["words"]), index=rows.index)
+    labels = {"human score": rows["score"].map("{:g}".format), "length": thirds}
     labels |= {"prompt": prompts.dropna()} if prompts.nunique() > 1 else {}
     return labels | {name.removeprefix("groups."): rows[name].dropna() for name in rows if name.startswith("groups.")}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -179,16 +179,12 @@ def with_holistic(raters: pd.DataFrame, known: pd.DataFrame, *, model: str) -> p
 
 def agreement_by_trait(raters: pd.DataFrame, *, scale: Scale, **options: object) -> pd.DataFrame:
     """`agreement.agreement_table` of each trait, after a column trait."""
-    tables = [agreement.agreement_table(part, scale=scale, **options).assign(trait=name) for name, part in _each(raters)]
-    whole = pd.concat(tables, ignore_index=True)
-    return whole[["trait", *whole.columns.drop("trait")]]
+    return arms.of_each(raters, ["trait"], lambda part: agreement.agreement_table(part, scale=scale, **options))
 
 
 def gaps(raters: pd.DataFrame, **options: object) -> pd.DataFrame:
     """`agreement.gaps` of each trait, after a column trait."""
-    tables = [agreement.gaps(part, **options).assign(trait=name) for name, part in _each(raters)]
-    whole = pd.concat(tables, ignore_index=True)
-    return whole[["trait", *whole.columns.drop("trait")]]
+    return arms.of_each(raters, ["trait"], lambda part: agreement.gaps(part, **options))
 
 
 def gains(raters: pd.DataFrame, labels: str, *, student: str, **options: object) -> pd.DataFrame:
@@ -198,7 +194,8 @@ def gains(raters: pd.DataFrame, labels: str, *, student: str, **options: object)
     labels hold no synthetic scores.
     """
     rows = []
-    for name, part in _each(arms.pick(raters, student=student)) if labels.startswith("cyborg") else ():
+    own = arms.pick(raters, student=student)
+    for name, part in own.groupby("trait", sort=False) if labels.startswith("cyborg") else ():
         ours, theirs = (arms.by_seed(arms.pick(part, labels=kind), "matched_level") for kind in (labels, "human"))
         if ours and theirs:
             pooled = across_seeds(arms.human(part), ours, theirs, **options)
@@ -208,17 +205,11 @@ def gains(raters: pd.DataFrame, labels: str, *, student: str, **options: object)
 
 def bias_by_trait(raters: pd.DataFrame, *, groups: Sequence[str], scale: Scale, **options: object) -> pd.DataFrame:
     """`bias.smd_of_runs` of each trait and arm (matched), after trait, labels, student."""
-    tables = []
-    for name, part in _each(raters):
-        for (labels, who), arm in part.groupby(["labels", "student"], sort=False):
-            gaps_of_arm = bias.smd_of_runs(arm, "matched_value", groups=groups, scale=scale, **options)
-            tables.append(gaps_of_arm.assign(trait=name, labels=labels, student=who))
-    whole = pd.concat(tables, ignore_index=True)
-    return whole[["trait", "labels", "student", *whole.columns.drop(["trait", "labels", "student"])]]
 
+    def of_arm(arm: pd.DataFrame) -> pd.DataFrame:
+        return bias.smd_of_runs(arm, "matched_value", groups=groups, scale=scale, **options)
 
-def _each(raters: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    return ((name, part) for name, part in raters.groupby("trait", sort=False))
+    return arms.of_each(raters, ["trait"], lambda part: arms.of_each(part, ["labels", "student"], of_arm))
 
 
 # ---------------------------------------------------------------- sentences
@@ -231,15 +222,10 @@ def mixed_labels(labels: Sequence[str]) -> str:
 
 def gap_closed(table_gap: pd.DataFrame) -> str:
     """The share of the gap that each arm closes, trait by trait; the gap itself where it is not beyond chance."""
-    lines = [
-        f"- {row.trait}, {label(row.labels)} ({row.student}): "
-        + (
-            f"**{row.gap_closed:.0%}** [{row.low:.0%}, {row.high:.0%}]"
-            if row.resolved
-            else f"a gap of {row.gap:+.3f}, not beyond chance"
-        )
-        for row in table_gap.itertuples()
-    ]
+    lines = []
+    for row in table_gap.itertuples():
+        share, gap = f"**{row.gap_closed:.0%}** [{row.low:.0%}, {row.high:.0%}]", f"a gap of {row.gap:+.3f}, not beyond chance"
+        lines.append(f"- {row.trait}, {label(row.labels)} ({row.student}): {share if row.resolved else gap}")
     return "\n".join(lines) or "Without the labels `human` and `full` there is no gap to measure."
 
 
@@ -248,10 +234,8 @@ def alone_or_together(table_traits: pd.DataFrame, alone: Sequence[str], labels: 
     lines = []
     for name in alone:
         for kind in labels:
-            both = arms.pick(table_traits, trait=name, labels=kind).set_index("student")
-            own, beside = (
-                "{:.3f} [{:.3f}, {:.3f}]".format(*both.loc[who, ["qwk", "low", "high"]]) for who in (f"{name} alone", TOGETHER)
-            )
+            both = arms.pick(table_traits, trait=name, labels=kind).set_index("student")[["qwk", "low", "high"]]
+            own, beside = ("{:.3f} [{:.3f}, {:.3f}]".format(*both.loc[who]) for who in (f"{name} alone", TOGETHER))
             lines.append(f"- {name}, {label(kind)}: alone {own}, with the others {beside}")
     return "\n".join(lines) or "This study trains no Student for one trait alone."
 
@@ -273,10 +257,8 @@ def learned(
         )
     own = arms.pick(table_traits, student=TOGETHER, labels=labels).query("trait != 'holistic'").sort_values("qwk")
     if len(closed := _closed(table_gap, labels)):
-        average = closed["gap_closed"].mean()
-        lines.append(
-            f"**The gap**, where it is beyond chance ({len(closed)} of {len(own)} traits), closes by {average:.0%} on average."
-        )
+        where, average = f"where it is beyond chance ({len(closed)} of {len(own)} traits)", closed["gap_closed"].mean()
+        lines.append(f"**The gap**, {where}, closes by {average:.0%} on average.")
     worst, best = (f"{row.qwk:.3f} ({row.trait})" for row in own.iloc[[0, -1]].itertuples())
     lines.append(f"**Not all traits are alike** ({label(labels)}): QWK goes from {worst} to {best}.")
     groups = bias_in_words.judged(arms.pick(table_bias, student=TOGETHER, labels=labels)).dropna(subset="smd_low")
@@ -293,10 +275,8 @@ def finding(gained: pd.DataFrame, table_gap: pd.DataFrame, *, labels: str) -> st
     """The notebook in one sentence."""
     parts = ["what synthetic scores add cannot be told without Students on `human` and on `cyborg` labels"]
     if len(gained):
-        parts = [
-            f"synthetic scores raise QWK beyond chance for {_raised(gained)} traits, "
-            f"by {gained['change'].mean():+.3f} on average over all of them"
-        ]
+        mean = f"by {gained['change'].mean():+.3f} on average over all of them"
+        parts = [f"synthetic scores raise QWK beyond chance for {_raised(gained)} traits, {mean}"]
     closed = _closed(table_gap, labels).sort_values("gap_closed")
     if shares := [f"{row.gap_closed:.0%} [{row.low:.0%}, {row.high:.0%}] ({row.trait})" for row in closed.itertuples()]:
         ends = f"between {shares[0]} and {shares[-1]}" if len(shares) > 1 else shares[0]

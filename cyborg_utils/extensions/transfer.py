@@ -217,8 +217,8 @@ def prompts_table(trained: Iterable[Unseen], own: pd.DataFrame, **options: Any) 
 
 def against(human: pd.DataFrame, ours: Mapping[int, pd.DataFrame], theirs: Mapping[int, pd.DataFrame], **options: Any) -> dict:
     """Paired difference in QWK on the same essays and seeds: change, change_low, change_high."""
-    essays, seeds = human.sort_values("essay_id"), sorted(set(ours) & set(theirs))
-    levels = [arms.by_seed(pd.concat([runs[seed].assign(seed=seed) for seed in seeds]), "level") for runs in (ours, theirs)]
+    essays, both = human.sort_values("essay_id"), arms.shared(ours, theirs)
+    levels = [arms.by_seed(pd.concat([rows.assign(seed=seed) for seed, rows in runs.items()]), "level") for runs in both]
     pooled = across_seeds(essays["human_level"].to_numpy(), *levels, **options)
     return {"change": pooled["mean"], "change_low": pooled["low"], "change_high": pooled["high"]}
 
@@ -258,10 +258,8 @@ def headline_gap(gaps: pd.DataFrame) -> pd.DataFrame:
 
 def sources_used(elsewhere: Elsewhere) -> str:
     """Which Students from elsewhere were run, and which not and why."""
-    lines = [
-        f"- {name}: {count} essays of this study are in that corpus too and are dropped"
-        for name, count in elsewhere.dropped.items()
-    ]
+    dropped = "essays of this study are in that corpus too and are dropped"
+    lines = [f"- {name}: {count} {dropped}" for name, count in elsewhere.dropped.items()]
     lines += [f"- {name}: **not run here** ({reason})" for name, reason in elsewhere.absent.items()]
     return "\n".join(lines) or "This study asks for no Student from elsewhere."
 
@@ -271,14 +269,11 @@ def learned(table_transfer: pd.DataFrame, table_prompts: pd.DataFrame, table_rec
     lines = []
     for name, rows in _elsewhere(table_transfer).groupby("student", sort=False):
         first, last = rows[rows["reading"] == "as it is"].iloc[0], rows.iloc[-1]
-        lines.append(
-            f"**{name}**: r = {last['r']:.2f} here; QWK {first['qwk']:.3f} as it is and {last['qwk']:.3f} "
-            f"[{last['low']:.3f}, {last['high']:.3f}] {last['reading']}."
-        )
+        reached = f"{last['qwk']:.3f} [{last['low']:.3f}, {last['high']:.3f}] {last['reading']}"
+        lines.append(f"**{name}**: r = {last['r']:.2f} here; QWK {first['qwk']:.3f} as it is and {reached}.")
     for row in table_transfer[table_transfer["student"] == "own, human"].itertuples():
-        lines.append(
-            f"**This study's own Student with {row.used:,} human scores**: QWK {row.qwk:.3f} [{row.low:.3f}, {row.high:.3f}]."
-        )
+        reached = f"QWK {row.qwk:.3f} [{row.low:.3f}, {row.high:.3f}]"
+        lines.append(f"**This study's own Student with {row.used:,} human scores**: {reached}.")
     for row in table_prompts.itertuples():
         lines.append(
             f"**Unseen prompts** ({row.labels}, seed {row.seed}, {row.prompts} prompts, {row.n} essays): QWK {row.qwk:.3f} "

@@ -59,13 +59,10 @@ def _synthetic(essays: pd.DataFrame, scores: pd.DataFrame, scale: Scale, *, soft
     given = scores.loc[essays["essay_id"]]
     if not soft:
         return _rows(essays, "teacher", scale.score(given["level"]), np.eye(scale.size)[given["level"]])
-    return _rows(
-        essays, "teacher", given["expected"].to_numpy(), given[[f"p_{level + 1}" for level in range(scale.size)]].to_numpy()
-    )
+    p = given[[f"p_{level + 1}" for level in range(scale.size)]].to_numpy()
+    return _rows(essays, "teacher", given["expected"].to_numpy(), p)
 
 
 def _rows(essays: pd.DataFrame, source: str, value: np.ndarray, p: np.ndarray) -> pd.DataFrame:
-    rows = pd.DataFrame(
-        {"essay_id": essays["essay_id"].to_numpy(), "text": essays["text"].to_numpy(), "source": source, "value": value}
-    )
+    rows = essays[["essay_id", "text"]].reset_index(drop=True).assign(source=source, value=value)
     return pd.concat([rows, pd.DataFrame(p, columns=[f"p_{level + 1}" for level in range(p.shape[1])])], axis=1)

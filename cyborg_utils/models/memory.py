@@ -38,11 +38,7 @@ def token_budget(config: Any, device: torch.device, *, cpu: int) -> int:
     """Tokens a batch when a model of this config is run: `cpu` without a GPU, else as many as its free memory takes."""
     if device.type != "cuda":
         return cpu
-    return tokens_that_fit(config, free(device))
-
-
-def tokens_that_fit(config: Any, available: float) -> int:
-    return int(min(MOST, max(LEAST, USED * available / forward_bytes(config))))
+    return int(min(MOST, max(LEAST, USED * free(device) / forward_bytes(config))))
 
 
 def forward_bytes(config: Any) -> int:

@@ -31,12 +31,7 @@ TEACHER = Recipe(
         *("models/teacher.py", "models/fine_tuning.py", "models/lora.py", "models/memory.py"),
         *("models/prompt.py", "models/prompts/*", *SHARED),
     ),
-    digest="52846ba35f492050",
-)
-UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
-    version=1,
-    files=("models/lower_layers.py",),
-    digest="c21fda54813445dc",
+    digest="9c51b868f107bd10",
 )
 STUDENT = Recipe(
     version=2,
@@ -66,18 +61,14 @@ FROZEN = Recipe(  # a ridge regression on states; with them for a Teacher, and w
 TUNED = Recipe(  # on top of STATES and FROZEN, for a Teacher that is trained from there
     version=1,
     files=("models/tuned_teacher.py", "models/ridge_head.py", "models/lora.py", "models/memory.py"),
-    digest="96a9fa169ad8336c",
+    digest="6710062e476a0162",
 )
-RECIPES = {
-    "TEACHER": TEACHER,
-    "STUDENT": STUDENT,
-    "PENALTY": PENALTY,
-    "RIDGE": RIDGE,
-    "STATES": STATES,
-    "FROZEN": FROZEN,
-    "TUNED": TUNED,
-    "UPPER": UPPER,
-}
+UPPER = Recipe(  # on top of TEACHER, where LoRA begins above the lowest layer
+    version=1,
+    files=("models/lower_layers.py",),
+    digest="c21fda54813445dc",
+)
+RECIPES = {name: recipe for name, recipe in globals().items() if isinstance(recipe, Recipe)}
 
 
 def digest(recipe: Recipe, package: Path) -> str:

@@ -14,7 +14,6 @@ import functools
 import json
 import re
 import shutil
-import struct
 import subprocess
 import sys
 import zipfile
@@ -24,6 +23,7 @@ from typing import Any
 
 import yaml
 from filelock import FileLock
+from safetensors import SafetensorError, safe_open
 from tqdm.auto import tqdm
 
 from cyborg_utils.core import atomic, paths
@@ -161,12 +161,11 @@ def cut_short(folder: Path) -> str:
     """
     verified = folder / "verified.json"
     sizes = json.loads(verified.read_text(encoding="utf-8")).get("files", {}) if verified.is_file() else {}
-    for file in sorted(folder.glob("*.safetensors")):
-        sizes.setdefault(file.name, _size_told(file))
     for name, size in sizes.items():
         if not (folder / name).is_file() or (folder / name).stat().st_size != size:
             return name
-    return ""
+    others = (file for file in sorted(folder.glob("*.safetensors")) if file.name not in sizes)
+    return next((file.name for file in others if not _is_whole(file)), "")
 
 
 def check(folder: Path, advice: str) -> None:
@@ -181,18 +180,13 @@ def discard(folder: Path, kept: Iterable[str]) -> None:
         shutil.rmtree(other)
 
 
-def _size_told(file: Path) -> int:
-    """The size in bytes of a safetensors file by its own header; -1 where the header itself is truncated."""
-    with file.open("rb") as handle:
-        try:
-            (length,) = struct.unpack("<Q", handle.read(8))
-            if length > file.stat().st_size:
-                return -1
-            header = json.loads(handle.read(length))
-        except (struct.error, ValueError):
-            return -1
-    ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-    return 8 + length + max(ends, default=0)
+def _is_whole(file: Path) -> bool:
+    """Whether a safetensors file is as long as its own header says."""
+    try:
+        with safe_open(file, framework="numpy"):
+            return True
+    except SafetensorError:
+        return False
 
 
 def _fetch_and_unpack(name: str, entry: dict[str, Any], making: Path, downloads: Path) -> None:

@@ -12,30 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from cyborg_utils.plots.style import (
-    BAND,
-    DOUBLE,
-    FAINT,
-    INK,
-    LOOKS,
-    alt_text,
-    counts_axis,
-    estimate,
-    label,
-    looks,
-    styled,
-    ticks,
-)
+from cyborg_utils.plots.style import BAND, DOUBLE, FAINT, INK, LOOKS, alt_text, counts_axis, estimate, label, looks, styled, ticks
 
 
 @styled
-def correction_forest(
-    frame: pd.DataFrame,
-    *,
-    reference: str,
-    limit: float = 0.10,
-    title: str = "Agreement and bias that is left, by correction",
-) -> tuple[Figure, str]:
+def correction_forest(frame: pd.DataFrame, *, reference: str, limit: float = 0.10) -> tuple[Figure, str]:
     """QWK with interval beside the largest |SMD| of a group, a row a correction, as `corrections.trade_off` gives them.
 
     First those that need to know nothing about a writer, then the others, each by QWK. Dashed: QWK of `reference`. Grey bar: what
@@ -71,7 +52,7 @@ def correction_forest(
         ax.grid(axis="y", visible=False)
     right.plot([], [], "D", ls="none", color=color, mec=color, label="found, beyond chance")
     right.plot([], [], "D", ls="none", color="white", mec=color, mew=0.9, label="found, not beyond chance")
-    figure.suptitle(title, x=0.01, ha="left")
+    figure.suptitle("Agreement and bias that is left, by correction", x=0.01, ha="left")
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     told = "; ".join(
         f"{row['method']}: QWK {row['qwk']:.3f}, worst {row['worst']:.2f}, by chance up to {row['worst_chance_high']:.2f}"
@@ -81,9 +62,7 @@ def correction_forest(
 
 
 @styled
-def checks_curve(
-    frame: pd.DataFrame, *, within: float = 0.05, title: str = "How well a group's bias is known after so many checks"
-) -> tuple[Figure, str]:
+def checks_curve(frame: pd.DataFrame, *, within: float = 0.05) -> tuple[Figure, str]:
     """Half width of the interval of each group's bias against its number of checked essays, as `spot_checks.checking` gives them.
 
     Both axes are logarithmic. Band: the aim, +-`within`. All groups start near one line, since a group's errors are about as
@@ -100,8 +79,8 @@ def checks_curve(
     for attribute, look in styles.items():
         name = "all essays" if attribute == "all" else f"by {attribute.replace('_', ' ')}"
         ax.plot([], [], color=look.color, marker=look.marker, ls=look.line, lw=0.9, label=name)
-    ax.set(xscale="log", yscale="log", xlabel="Essays of the group that a person checked", title=title)
-    ax.set_ylabel("Half width of the interval, in SDs")
+    ax.set(xscale="log", yscale="log", title="How well a group's bias is known after so many checks")
+    ax.set(xlabel="Essays of the group that a person checked", ylabel="Half width of the interval, in SDs")
     low, high = (end([within, *known["half_width"]]) for end in (min, max))
     ax.set_ylim(low / 1.3, high * 1.2)
     places = [place for place in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if low / 1.3 <= place <= high * 1.2]
@@ -116,16 +95,8 @@ def checks_curve(
 
 
 @styled
-def enough_scores(
-    measured: pd.DataFrame,
-    curve: pd.DataFrame,
-    enough: pd.Series,
-    *,
-    arms: pd.DataFrame | None = None,
-    student: str = "ridge",
-    title: str = "How many essays should people have scored?",
-) -> tuple[Figure, str]:
-    """QWK of a Student on human scores alone against their number, with the recommended one.
+def enough_scores(measured: pd.DataFrame, curve: pd.DataFrame, enough: pd.Series, *, arms: pd.DataFrame) -> tuple[Figure, str]:
+    """QWK of the classical Student on human scores alone against their number, with the recommended one.
 
     n counts the human scores that are paid for: those to train on, and the development essays that the match of mean and SD uses.
     `measured`: n, qwk, low, high, price (of n); `curve`: n, qwk, low, high of the fit; `enough`: margin, n, low, high. `arms` are
@@ -136,33 +107,30 @@ def enough_scores(
     ax.axvspan(enough["low"], enough["high"], color=LOOKS["cyborg"].color, alpha=0.12, lw=0)
     ax.axvline(enough["n"], color=LOOKS["cyborg"].color, lw=1.1)
     ax.fill_between(curve["n"], curve["low"], curve["high"], color=look.color, alpha=0.15, lw=0)
-    ax.plot(curve["n"], curve["qwk"], color=look.color, label=f"{label(student)}, human scores only (fitted)")
+    ax.plot(curve["n"], curve["qwk"], color=look.color, label="Ridge, human scores only (fitted)")
     spread = np.clip([measured["qwk"] - measured["low"], measured["high"] - measured["qwk"]], 0, None)
     ax.errorbar(measured["n"], measured["qwk"], spread, fmt="o", ms=4, lw=0.9, color=look.color, mec="white", label="measured")
-    if arms is not None and len(arms):
-        styles, alike = looks(arms["arm"]), arms.groupby("n")
-        aside = np.exp(0.06 * (alike.cumcount() - (alike["n"].transform("size") - 1) / 2))  # arms of one size side by side
-        for (name, arm), part in arms.assign(x=arms["n"] * aside).groupby(["student", "arm"], sort=False):
-            own, ends = styles[arm], np.clip([part["qwk"] - part["low"], part["high"] - part["qwk"]], 0, None)
-            line = {"fmt": own.marker, "ms": 5, "lw": 0.9, "color": own.color, "mec": "white"}
-            ax.errorbar(part["x"], part["qwk"], ends, label=f"{name}: {label(arm)}", **line)
+    styles, alike = looks(arms["arm"]), arms.groupby("n")
+    aside = np.exp(0.06 * (alike.cumcount() - (alike["n"].transform("size") - 1) / 2))  # arms of one size side by side
+    for (name, arm), part in arms.assign(x=arms["n"] * aside).groupby(["student", "arm"], sort=False):
+        own, ends = styles[arm], np.clip([part["qwk"] - part["low"], part["high"] - part["qwk"]], 0, None)
+        line = {"fmt": own.marker, "ms": 5, "lw": 0.9, "color": own.color, "mec": "white"}
+        ax.errorbar(part["x"], part["qwk"], ends, label=f"{name}: {label(arm)}", **line)
     words = f"{enough['n']:,.0f} [{enough['low']:,.0f}, {enough['high']:,.0f}]\nwithin {enough['margin']:g} of all"
     ax.annotate(words, (enough["n"], 0.02), (4, 2), xycoords=ax.get_xaxis_transform(), textcoords="offset points", fontsize=6.5)
     named = _apart(measured)
     counts_axis(ax, named["n"].to_numpy(), [f"{row.n:,.0f}\n{row.price:,.0f}" for row in named.itertuples()])
     ax.yaxis.set_major_locator(ticks(8))
-    ax.set(xlabel="Human scores, development essays included (below: their price)", ylabel="QWK (test essays)", title=title)
+    ax.set(title="How many essays should people have scored?", ylabel="QWK (test essays)")
+    ax.set_xlabel("Human scores, development essays included (below: their price)")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right center")
     points = ", ".join(f"{row.n} {row.qwk:.3f}" for row in measured.itertuples())
     ends = f"{enough['n']:.0f} [{enough['low']:.0f}, {enough['high']:.0f}]"
-    who = "the classical Student" if student == "ridge" else label(student)
-    return figure, f"QWK of {who} on human scores alone: {points}. Within {enough['margin']:g} of all: {ends}."
+    return figure, f"QWK of the classical Student on human scores alone: {points}. Within {enough['margin']:g} of all: {ends}."
 
 
 @styled
-def more_scores(
-    measured: pd.DataFrame, forecast: pd.DataFrame, *, title: str = "Would more human scores help?"
-) -> tuple[Figure, str]:
+def more_scores(measured: pd.DataFrame, forecast: pd.DataFrame) -> tuple[Figure, str]:
     """QWK by the number of human scores, measured (n, qwk, low, high, fitted), and where the fitted curve leads (n, qwk, low,
     high).
 
@@ -181,30 +149,24 @@ def more_scores(
     shown = min(0.0, line["qwk"].min(), forecast["low"].min())  # ends of intervals from few essays may lie far below
     ax.set_ylim(bottom=max(shown, ax.get_ylim()[0]))
     ax.yaxis.set_major_locator(ticks(6))
-    ax.set(xlabel="Human scores that the Teacher learns from", ylabel="QWK", title=title)
+    ax.set(xlabel="Human scores that the Teacher learns from", ylabel="QWK", title="Would more human scores help?")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     told = "; ".join(f"{row.n:.0f} {estimate(row.qwk, row.low, row.high, '.3f')}" for row in measured.itertuples())
     later = "; ".join(f"{row.n:.0f} {estimate(row.qwk, row.low, row.high, '.3f')}" for row in forecast.itertuples())
     return figure, f"QWK by the number of human scores: {told}. By the fitted curve: {later}."
 
 
-def _apart(measured: pd.DataFrame, least: float = 0.1) -> pd.DataFrame:
-    """The rows whose numbers can be named below a logarithmic axis: from the largest down, none nearer than this share of it."""
+def _apart(measured: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose numbers can be named below a logarithmic axis: from the largest down, none nearer than a tenth of it."""
     kept, span = [], max(np.log(measured["n"].max() / measured["n"].min()), 1e-9)
     for row in measured.sort_values("n", ascending=False).to_dict("records"):
-        if not kept or np.log(kept[-1]["n"] / row["n"]) / span >= least:
+        if not kept or np.log(kept[-1]["n"] / row["n"]) / span >= 0.1:
             kept.append(row)
     return pd.DataFrame(kept[::-1])
 
 
 @styled
-def cost_frontier(
-    costs: pd.DataFrame,
-    *,
-    curve: pd.DataFrame | None = None,
-    currency: str = "",
-    title: str = "What agreement costs",
-) -> tuple[Figure, str]:
+def cost_frontier(costs: pd.DataFrame, *, curve: pd.DataFrame | None = None, currency: str = "") -> tuple[Figure, str]:
     """QWK with interval against cost per 1,000 essays; `costs`: student, arm, n_human, per_1000, qwk, low, high, frontier.
 
     Ringed and joined by steps: the arms that none beats in both. Filled: networks; hollow: the classical Student. `curve`
@@ -241,16 +203,14 @@ def cost_frontier(
     ax.xaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_locator(ticks(8))
     cost = f"Cost per 1,000 scored essays{f' ({currency})' if currency else ''}\narms of nearly equal cost are drawn side by side"
-    ax.set(xlabel=cost, ylabel="QWK (test essays)", title=title)
+    ax.set(xlabel=cost, ylabel="QWK (test essays)", title="What agreement costs")
     figure.legend(handles, names, loc="outside right center")
     alt = cost.replace("Cost per 1,000 scored essays", "QWK against cost per 1,000 essays").replace("\n", "; ")
     return figure, f"{alt}. On the frontier: {'; '.join(_priced(row, currency) for row in best.to_dict('records'))}."
 
 
 @styled
-def risk_coverage(
-    curve: pd.DataFrame, promises: pd.DataFrame, *, title: str = "Which essays does a person have to score?"
-) -> tuple[Figure, str]:
+def risk_coverage(curve: pd.DataFrame, promises: pd.DataFrame) -> tuple[Figure, str]:
     """Risk of the essays that the machine scores against their share, on test essays.
 
     `curve`: coverage, risk, low, high. Band: its interval, point by point. Dashed: essays handed over at random. `promises` as
@@ -265,7 +225,8 @@ def risk_coverage(
         ax.axhline(row["target"], color=FAINT, lw=0.8, ls=":", label=None if at else "targets")
     made = promises[promises["machine_share"] > 0]
     ax.plot(made["machine_share_test"], made["risk_test"], "s", color=look.color, mec=INK, ls="none", label="promised share")
-    ax.set(xlim=(0, 1.02), xlabel="Share of the test essays that the machine scores", title=title)
+    ax.set(xlim=(0, 1.02), title="Which essays does a person have to score?")
+    ax.set_xlabel("Share of the test essays that the machine scores")
     ax.set_ylabel("Mean squared error (levels)" if risk == "squared error" else f"Share {risk}")
     ax.set_ylim(0, 1.15 * np.nanmax([*curve["high"][curve["coverage"] >= 0.2], *curve["risk"], *promises["target"]]))
     ax.xaxis.set_major_formatter("{x:.0%}")
@@ -281,9 +242,7 @@ def risk_coverage(
 
 
 @styled
-def agreement_and_price(
-    scorers: pd.DataFrame, *, currency: str = "", title: str = "Does the Student add anything?"
-) -> tuple[Figure, str]:
+def agreement_and_price(scorers: pd.DataFrame, *, currency: str = "") -> tuple[Figure, str]:
     """QWK with interval against the price of computing a million scores, a point a scorer, as `cost.scorers` gives them.
 
     The price axis is logarithmic; scorers of one price are drawn side by side. Filled: on Cyborg Data, or the Teacher; hollow:
@@ -306,7 +265,8 @@ def agreement_and_price(
     ax.yaxis.set_major_locator(ticks(8))
     price = f"Computing a million scores{f' ({currency})' if currency else ''}"
     paid = ", ".join(f"{int(n):,}" for n in sorted(set(shown["n_human"])))
-    ax.set(xlabel=f"{price}\nafter {paid} human scores; equal prices side by side", ylabel="QWK (test essays)", title=title)
+    ax.set(title="Does the Student add anything?", ylabel="QWK (test essays)")
+    ax.set_xlabel(f"{price}\nafter {paid} human scores; equal prices side by side")
     ax.margins(x=0.12)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right center", title="scorer (price)")
     each = [

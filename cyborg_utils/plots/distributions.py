@@ -22,22 +22,24 @@ from cyborg_utils.core.scale import Scale
 from cyborg_utils.plots.style import DOUBLE, FAINT, INK, LOOKS, SINGLE, SPARE, label, looks, parts, styled, ticks
 from cyborg_utils.stats.metrics import qwk_from_confusion
 
+BINS = 8  # of confidence
+
 
 @styled
 def score_distributions(
-    frame: pd.DataFrame, *, scale: Scale, source: str = "source", score: str = "score", title: str = "Score distributions"
+    frame: pd.DataFrame, *, scale: Scale, score: str = "score", title: str = "Score distributions"
 ) -> tuple[Figure, str]:
-    """One panel a source, stacked; `frame` has one row an essay and source: `source`, `score` (on the scale).
+    """One panel a source, stacked; `frame` has one row an essay and source: source, `score` (on the scale).
 
     The first source is the reference: its outline is drawn over all others, and their mean shift is measured from it.
     """
-    names = list(dict.fromkeys(frame[source]))
+    names = list(dict.fromkeys(frame["source"]))
     colors = {name: looks([name])[name].color for name in names}  # panels of one kind look alike: each has its own title
     first, first_mean, described = None, np.nan, []
     figure, axes = plt.subplots(len(names), 1, figsize=(SINGLE, 0.6 + 0.78 * len(names)), sharex=True, sharey=True, squeeze=False)
     edges = np.append(scale.scores - scale.step / 2, scale.high + scale.step / 2)
     for ax, name in zip(axes[:, 0], names, strict=True):
-        given = frame.loc[frame[source] == name, score].dropna().to_numpy(dtype=float)
+        given = frame.loc[frame["source"] == name, score].dropna().to_numpy(dtype=float)
         shares, mean = np.bincount(scale.level(given), minlength=scale.size) / max(1, len(given)), np.nan
         ax.bar(scale.scores, shares, 0.78 * scale.step, color=colors[name], edgecolor="white", lw=0)
         note = "no essays"
@@ -117,168 +119,75 @@ def confusion_matrix(
 
 
 @styled
-def learning_curve(
-    frame: pd.DataFrame,
-    *,
-    epoch: str = "epoch",
-    loss: str = "loss",
-    qwk: str = "dev_qwk",
-    run: str | None = None,
-    title: str = "Training, epoch by epoch",
-) -> tuple[Figure, str]:
+def learning_curve(frame: pd.DataFrame, *, loss: str, qwk: str, run: str) -> tuple[Figure, str]:
     """Training loss and QWK on the development split by epoch; the best epoch is ringed. `run`: a column, one line a value."""
-    run = run if run and frame[run].nunique() > 1 else None
-    sets, styles = parts(frame, run, alone="teacher")
-    figure, axes = plt.subplots(1, 2, figsize=(DOUBLE if run else 5.2, 2.3))
+    several = frame[run].nunique() > 1
+    sets, styles = parts(frame, run if several else None, alone="teacher")
+    figure, axes = plt.subplots(1, 2, figsize=(DOUBLE if several else 5.2, 2.3))
     described = []
     for ax, column, name in ((axes[0], loss, "Training loss"), (axes[1], qwk, "QWK, development split")):
         for key, part in sets.items():
-            part, look, text = part.sort_values(epoch).dropna(subset=[column]), styles[key], label(key)
+            part, look, text = part.sort_values("epoch").dropna(subset=[column]), styles[key], label(key)
             if column == qwk and len(part):
                 best = part.loc[part[qwk].idxmax()]
-                ax.plot(best[epoch], best[qwk], "o", ms=9, mfc="none", mec=INK, mew=0.8)
-                text = f"{text}: best {best[qwk]:.3f} (epoch {best[epoch]:g})".removeprefix(": ")
+                ax.plot(best["epoch"], best[qwk], "o", ms=9, mfc="none", mec=INK, mew=0.8)
+                text = f"{text}: best {best[qwk]:.3f} (epoch {best['epoch']:g})".removeprefix(": ")
                 described.append(text)
-            ax.plot(part[epoch], part[column], color=look.color, marker=look.marker, ls=look.line if run else "-", label=text)
+            line = {"color": look.color, "marker": look.marker, "ls": look.line if several else "-"}
+            ax.plot(part["epoch"], part[column], label=text, **line)
         ax.set(title=name, xlabel="Epoch")
         ax.margins(y=0.12)
         ax.yaxis.set_major_locator(ticks(6))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=1 if len(sets) == 1 else 2)
-    figure.suptitle(title, x=0.01, ha="left")
-    alt = (
-        f"Training loss and QWK with human scores on the development split, by epoch. QWK: {'; '.join(described) or 'not known'}."
-    )
-    return figure, alt
+    figure.suptitle("Training, epoch by epoch", x=0.01, ha="left")
+    shown = "Training loss and QWK with human scores on the development split, by epoch"
+    return figure, f"{shown}. QWK: {'; '.join(described) or 'not known'}."
 
 
 @styled
-def reliability(
-    frame: pd.DataFrame,
-    *,
-    confidence: str = "confidence",
-    correct: str = "correct",
-    source: str | None = None,
-    bins: int = 8,
-    title: str = "Confidence against accuracy",
-) -> tuple[Figure, str]:
-    """Does the Teacher know when it is right? One row an essay: `confidence` (probability of its answer), `correct`.
+def reliability(frame: pd.DataFrame, *, title: str = "Confidence against accuracy") -> tuple[Figure, str]:
+    """Does the Teacher know when it is right? One row an essay: confidence (probability of its answer), correct.
 
-    Essays fall into `bins` equally full bins by confidence. Point: mean confidence and share correct; bar: 95 % Wilson interval.
+    Essays fall into `BINS` equally full bins by confidence. Point: mean confidence and share correct; bar: 95 % Wilson interval.
     On the diagonal the confidence is as it should be; below it the rater is overconfident. The upper panel counts essays.
     """
     figure, (top, ax) = plt.subplots(2, 1, figsize=(SINGLE, 3.5), sharex=True, height_ratios=(1, 3.6))
-    sets, styles, described = *parts(frame, source, alone="teacher"), []
     ax.plot([0, 1], [0, 1], color=FAINT, lw=0.8, ls=(0, (3, 2)), label="exactly as sure as right")
-    for key, part in sets.items():
-        look, cut = styles[key], pd.qcut(part[confidence], min(bins, part[confidence].nunique()), duplicates="drop")
-        binned = part.assign(right=part[correct].astype(float)).groupby(cut, observed=True)
-        x, y, n = binned[confidence].mean(), binned["right"].mean(), binned.size()
-        low, high = proportion_confint(y * n, n, method="wilson")
-        spread = np.clip([y - low, high - y], 0, None)
-        ax.errorbar(
-            x, y, spread, marker=look.marker, color=look.color, lw=1, ls=look.line, label=label(key) or "essays of one bin"
-        )
-        top.hist(
-            part[confidence], np.linspace(0, 1, 26), color=look.color, alpha=0.85, histtype="bar" if len(sets) == 1 else "step"
-        )
-        means = f"mean confidence {part[confidence].mean():.0%}, exactly right {part[correct].mean():.0%}"
-        described.append(f"{label(key)}: {means}".removeprefix(": "))
+    look, sure = LOOKS["teacher"], frame["confidence"]
+    binned = frame.groupby(pd.qcut(sure, min(BINS, sure.nunique()), duplicates="drop"), observed=True)
+    x, y, n = binned["confidence"].mean(), binned["correct"].mean(), binned.size()
+    low, high = proportion_confint(y * n, n, method="wilson")
+    spread = np.clip([y - low, high - y], 0, None)
+    ax.errorbar(x, y, spread, marker=look.marker, color=look.color, lw=1, ls=look.line, label="essays of one bin")
+    top.hist(sure, np.linspace(0, 1, 26), color=look.color, alpha=0.85)
     top.set(ylabel="Essays", title=title)
     top.yaxis.set_major_locator(MaxNLocator(2, integer=True))
     ax.set(xlabel="Confidence (probability of the given score)", ylabel="Exactly right", xlim=(0, 1), ylim=(0, 1))
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.legend(loc="upper left")
-    return figure, f"Share of exactly right scores by confidence; {'; '.join(described)}."
+    means = f"mean confidence {sure.mean():.0%}, exactly right {frame['correct'].mean():.0%}"
+    return figure, f"Share of exactly right scores by confidence; {means}."
 
 
 @styled
-def length_distribution(
-    frame: pd.DataFrame,
-    *,
-    limits: Mapping[str, int] | None = None,
-    tokens: str = "tokens",
-    source: str | None = None,
-    title: str = "Essay length",
-    unit: str = "tokens",
-) -> tuple[Figure, str]:
-    """Essay lengths; one row an essay, `tokens` its length. `limits` maps a model to the most it reads, drawn as a line.
-
-    The legend gives the share of essays that are longer. With `source`, a column such as the split, the figure shows cumulative
-    curves instead of bars.
-    """
+def length_distribution(frame: pd.DataFrame, *, tokens: str, source: str, title: str, unit: str) -> tuple[Figure, str]:
+    """Cumulative share of essays by length (column `tokens`, in `unit`), a curve for each value of the column `source`."""
     sets, styles = parts(frame, source, alone="full")
     figure, ax = plt.subplots(figsize=(SINGLE, 2.5))
-    lengths = frame[tokens].dropna()
     for key, part in sets.items():
-        look, own = styles[key], part[tokens].dropna()
-        if source is None:
-            ax.hist(own, bins=min(40, max(5, own.nunique())), color=look.color, alpha=0.85, edgecolor="white", lw=0.3)
-        elif len(own):
-            ax.ecdf(own, color=look.color, ls=look.line, label=label(key))
-    middle = {key: part[tokens].median() for key, part in sets.items()}
-    lines = itertools.cycle(["-", (0, (4, 2)), (0, (1, 1)), (0, (5, 1, 1, 1))])
-    for (name, limit), line in zip((limits or {}).items(), lines, strict=False):
-        longer = (lengths > limit).mean() if len(lengths) else np.nan
-        ax.axvline(
-            limit,
-            color=FAINT if source else LOOKS["cyborg"].color,
-            lw=1,
-            ls=line,
-            label=f"{name} reads {limit:,}: {longer:.1%} are longer",
-        )
-    legend = ax.get_legend_handles_labels()
-    ax.set(xlabel=f"Length in {unit}", ylabel="Essays" if source is None else "Share up to this length", title=title)
+        ax.ecdf(part[tokens], color=styles[key].color, ls=styles[key].line, label=label(key))
+    ax.set(xlabel=f"Length in {unit}", ylabel="Share up to this length", title=title)
     ax.set_xlim(left=0)
-    if source is None:
-        ax.grid(axis="x", visible=False)
-    else:
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    if legend[0]:
-        figure.legend(*legend, loc="outside lower center")
-    alt = "Essays by length" if source is None else "Cumulative share of essays by length, one line for each kind"
-    alt += ". Medians: " + ", ".join(f"{key} {value:.0f} {unit}".strip() for key, value in middle.items())
-    return figure, ". ".join([alt, *(text for text in legend[1] if " reads " in text)]) + "."
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center")
+    medians = ", ".join(f"{key} {part[tokens].median():.0f} {unit}" for key, part in sets.items())
+    return figure, f"Cumulative share of essays by length, one line for each kind. Medians: {medians}."
 
 
 @styled
-def truncation(
-    frame: pd.DataFrame,
-    *,
-    model: str = "model",
-    essays_cut: str = "essays_cut",
-    tokens_lost: str = "tokens_lost",
-    title: str = "What the models do not read",
-) -> tuple[Figure, str]:
-    """Share (0-1) of essays that are cut and of tokens that are lost, one row a model."""
-    figure, ax = plt.subplots(figsize=(SINGLE, 0.85 + 0.42 * len(frame)))
-    place = np.arange(len(frame))
-    bars = (essays_cut, "Essays cut", LOOKS["full"]), (tokens_lost, "Tokens lost", LOOKS["cyborg"])
-    for at, (column, name, look) in enumerate(bars):
-        style = {"color": look.color, "hatch": look.hatch, "edgecolor": "white", "lw": 0}
-        drawn = ax.barh(place + 0.36 * (at - 0.5), frame[column], 0.34, label=name, **style)
-        ax.bar_label(drawn, [f"{share:.1%}" for share in frame[column]], padding=2, fontsize=6.5)
-    ax.set_yticks(place, [label(name) for name in frame[model]])
-    reach = max(0.05, 1.22 * frame[[essays_cut, tokens_lost]].max(axis=None))
-    ax.set(title=title, xlim=(0, reach), ylim=(len(frame) - 0.5, -0.5))
-    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.xaxis.set_major_locator(ticks(5))
-    ax.grid(axis="y", visible=False)
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    lost = [f"{label(row[model])}: {row[essays_cut]:.1%} and {row[tokens_lost]:.1%}" for _, row in frame.iterrows()]
-    return figure, f"Bars of the share of essays that are cut and of tokens that are lost. {'; '.join(lost)}."
-
-
-@styled
-def unlike_map(
-    frame: pd.DataFrame,
-    *,
-    shortest: float,
-    longest: float,
-    unknown: float,
-    title: str = "Essays unlike those that the Student learned from",
-) -> tuple[Figure, str]:
+def unlike_map(frame: pd.DataFrame, *, shortest: float, longest: float, unknown: float) -> tuple[Figure, str]:
     """Every essay by its number of words and its share of unknown words: kind, words, unknown; the first kind in black.
 
     The box holds what gets no flag: from `shortest` to `longest` words, at most the share `unknown` of them unknown.
@@ -296,7 +205,8 @@ def unlike_map(
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.set(xlabel="Words", ylabel="Words that no training essay has", title=title, ylim=(-0.03, 1.03))
+    ax.set(title="Essays unlike those that the Student learned from", ylim=(-0.03, 1.03))
+    ax.set(xlabel="Words", ylabel="Words that no training essay has")
     figure.legend(loc="outside right center", markerscale=1.6)
     typical = frame.groupby("kind", sort=False)[["words", "unknown"]].median()
     medians = "; ".join(f"{row.Index} {row.words:.0f} words, {row.unknown:.0%} unknown" for row in typical.itertuples())

@@ -20,6 +20,7 @@ from cyborg_utils.plots.style import (
     beside,
     counts_axis,
     estimate,
+    estimates,
     known,
     label,
     looks,
@@ -32,44 +33,38 @@ from cyborg_utils.plots.style import (
 
 @styled
 def qwk_by_fraction(
-    frame: pd.DataFrame,
-    *,
-    seeds: pd.DataFrame | None = None,
-    n: str = "n_human",
-    value: str = "qwk",
-    full: str = "full",
-    title: str = "Agreement by number of human scores",
+    frame: pd.DataFrame, *, seeds: pd.DataFrame | None = None, title: str = "Agreement by number of human scores"
 ) -> tuple[Figure, str]:
     """QWK against the number of human scores; one row an arm and number: arm, n_human, qwk, low, high (fraction).
 
-    The arm `full` (its n_human is of no account) is a band over the whole width. `seeds` has the single runs as small dots: arm,
+    The arm `full` (its n_human is ignored) is a band over the whole width. `seeds` has the single runs as small dots: arm,
     n_human, qwk.
     """
     figure, ax = plt.subplots(figsize=(5.2, 2.7))
-    bound, rest = frame[frame["arm"] == full], frame[frame["arm"] != full]
-    arms, places = list(dict.fromkeys(rest["arm"])), np.sort(rest[n].unique())
-    styles = looks([*arms, full])
+    bound, rest = frame[frame["arm"] == "full"], frame[frame["arm"] != "full"]
+    arms, places = list(dict.fromkeys(rest["arm"])), np.sort(rest["n_human"].unique())
+    styles = looks([*arms, "full"])
     wide = max(np.log(places[-1] / places[0]), 0.7) if len(places) else 1.0  # of the logarithmic axis
     for _, row in bound.iterrows():
-        ax.axhspan(row["low"], row["high"], color=styles[full].color, alpha=0.12, lw=0)
-        ax.axhline(row[value], color=styles[full].color, ls=styles[full].line, label=label(full))
+        ax.axhspan(row["low"], row["high"], color=styles["full"].color, alpha=0.12, lw=0)
+        ax.axhline(row["qwk"], color=styles["full"].color, ls=styles["full"].line, label=label("full"))
     for at, arm in enumerate(arms):
-        part, look = rest[rest["arm"] == arm].sort_values(n), styles[arm]
+        part, look = rest[rest["arm"] == arm].sort_values("n_human"), styles[arm]
         aside = np.exp(0.02 * wide * (at - (len(arms) - 1) / 2))  # arms side by side
-        spread = np.clip([part[value] - part["low"], part["high"] - part[value]], 0, None)
+        spread = np.clip([part["qwk"] - part["low"], part["high"] - part["qwk"]], 0, None)
         line = {"color": look.color, "marker": look.marker, "ls": look.line, "lw": 1.1, "mec": "white", "mew": 0.4}
-        ax.errorbar(part[n] * aside, part[value], spread, label=label(arm), **line)
+        ax.errorbar(part["n_human"] * aside, part["qwk"], spread, label=label(arm), **line)
         if seeds is not None:
             dots = seeds[seeds["arm"] == arm]
-            ax.plot(dots[n] * aside * np.exp(0.008 * wide), dots[value], ".", ms=3, color=look.color)
-    names = {row[n]: f"\n{100 * row['fraction']:g} %" for _, row in rest.iterrows()} if "fraction" in rest else {}
+            ax.plot(dots["n_human"] * aside * np.exp(0.008 * wide), dots["qwk"], ".", ms=3, color=look.color)
+    names = {row["n_human"]: f"\n{100 * row['fraction']:g} %" for _, row in rest.iterrows()} if "fraction" in rest else {}
     counts_axis(ax, places, [f"{place:,.0f}{names.get(place, '')}" for place in places])
     if len(places):
         ax.set_xlim(places[0] / np.exp(0.14 * wide), places[-1] * np.exp(0.14 * wide))
     ax.yaxis.set_major_locator(ticks(8))
     ax.set(xlabel="Essays with a human score", ylabel="QWK with human scores", title=title)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right center")
-    each = [f"{label(row['arm'])}, {row[n]:,.0f} human scores, {row[value]:.3f}" for row in frame.to_dict("records")]
+    each = [f"{label(row['arm'])}, {row['n_human']:,.0f} human scores, {row['qwk']:.3f}" for row in frame.to_dict("records")]
     return figure, alt_text("QWK by number of human scores", each)
 
 
@@ -77,16 +72,11 @@ def qwk_by_fraction(
 def arm_forest(
     frame: pd.DataFrame,
     *,
-    seeds: pd.DataFrame | None = None,
-    value: str = "qwk",
     panel: str | None = None,
     xlabel: str = "QWK with human scores (test essays)",
     title: str = "Agreement by arm",
 ) -> tuple[Figure, str]:
-    """An estimate with its interval per arm: arm, `value`, low, high; `panel` names a column that is spread over panels.
-
-    `seeds` has the single runs as small dots: arm, `value` (and the panel column). More than two panels go on in a next row.
-    """
+    """QWK with its interval by arm: arm, qwk, low, high. `panel` names a column that is spread over panels, two in a row."""
     sets, _ = parts(frame, panel, alone="full")
     arms = list(dict.fromkeys(frame["arm"]))
     across = max(1, min(2, len(sets)))
@@ -94,17 +84,11 @@ def arm_forest(
     size = (1.35 * SINGLE if across == 1 else DOUBLE, 0.25 + (0.6 + 0.24 * len(arms)) * down)
     figure, axes = plt.subplots(down, across, figsize=size, sharey=True, sharex=True, squeeze=False)
     for ax, (key, part) in zip(axes.flat, sets.items(), strict=False):
-        dots = seeds if seeds is None or panel is None else seeds[seeds[panel].astype(str) == key]
         for _, row in part.iterrows():
             at, look = arms.index(row["arm"]), styles[row["arm"]]
             ax.hlines(at, row["low"], row["high"], color=look.color, lw=1.6)
-            if dots is not None:
-                single = dots.loc[dots["arm"] == row["arm"], value]
-                ax.plot(single, np.full(len(single), at + 0.26), ".", color=look.color, ms=3.5)
-            ax.plot(row[value], at, look.marker, color=look.color, ms=5.5, mec="white", mew=0.5)
-            known = np.isfinite([row["low"], row["high"]]).all()
-            note = f"{row[value]:.3f}" + (f"  [{row['low']:.3f}, {row['high']:.3f}]" if known else "")
-            beside(ax, at, note.replace("-", "−"))
+            ax.plot(row["qwk"], at, look.marker, color=look.color, ms=5.5, mec="white", mew=0.5)
+            beside(ax, at, estimate(row["qwk"], row["low"], row["high"], ".3f").replace(" [", "  [").replace("-", "−"))
         ax.set_title(textwrap.fill(label(key), 34))  # a hub id and its head are longer than half a page
         ax.xaxis.set_major_locator(ticks(6))
         ax.grid(axis="y", visible=False)
@@ -114,10 +98,8 @@ def arm_forest(
         ax.set_xlabel(xlabel)
     figure.suptitle(title, x=0.01, ha="left")
     prefix = frame[panel].astype(str).map(label) + ", " if panel else pd.Series("", index=frame.index)
-    each = [
-        f"{where}{label(row['arm'])} {estimate(row[value], row['low'], row['high'], '.3f')}"
-        for where, row in zip(prefix, frame.to_dict("records"), strict=True)
-    ]
+    told = zip(prefix, frame["arm"], estimates(frame, "qwk", ".3f"), strict=True)
+    each = [f"{where}{label(arm)} {qwk}" for where, arm, qwk in told]
     return figure, alt_text(f"{xlabel}, with intervals", each)
 
 
@@ -150,20 +132,13 @@ def item_forest(
     ax.xaxis.set_major_locator(ticks(7))
     ax.grid(axis="y", visible=False)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(arms)))
-    each = [
-        f"{label(row[item])}, {label(row['arm'])} {estimate(row[value], row['low'], row['high'], '.3f')}"
-        for row in frame.to_dict("records")
-    ]
+    told = zip(frame[item], frame["arm"], estimates(frame, value, ".3f"), strict=True)
+    each = [f"{label(name)}, {label(arm)} {found}" for name, arm, found in told]
     return figure, alt_text(f"{xlabel}, with intervals", each)
 
 
 @styled
-def difference_forest(
-    frame: pd.DataFrame,
-    *,
-    xlabel: str = "Difference in QWK (same test essays)",
-    title: str = "What differs, and what is equivalent",
-) -> tuple[Figure, str]:
+def difference_forest(frame: pd.DataFrame, *, title: str = "What differs, and what is equivalent") -> tuple[Figure, str]:
     """Differences with intervals, one row a comparison, as `comparisons.compare` gives them.
 
     Thin line: the interval; thick: the shorter one that decides equivalence; band: the margin of equivalence. Filled marker:
@@ -190,25 +165,21 @@ def difference_forest(
         beside(ax, -0.85, head, points=points, color=FAINT)
     names = [f"{label(system)} − {label(baseline)}" for system, baseline in zip(frame["system"], frame["baseline"], strict=True)]
     ax.set_yticks(range(len(frame)), names)
-    ax.set(xlabel=xlabel, ylim=(len(frame) - 0.4, -0.6))
+    ax.set(xlabel="Difference in QWK (same test essays)", ylim=(len(frame) - 0.4, -0.6))
     ax.xaxis.set_major_locator(ticks(7))
     ax.grid(axis="y", visible=False)
     figure.suptitle(textwrap.fill(title, 80), x=0.01, ha="left")
-    each = [
-        f"{name.replace('−', 'minus')} {estimate(row['difference'], row['low'], row['high'], '+.3f')}"
-        for name, row in zip(names, frame.to_dict("records"), strict=True)
-    ]
-    return figure, alt_text(f"{xlabel}, with intervals", each)
+    told = zip(names, estimates(frame, "difference", "+.3f"), strict=True)
+    each = [f"{name.replace('−', 'minus')} {difference}" for name, difference in told]
+    return figure, alt_text("Difference in QWK (same test essays), with intervals", each)
 
 
 @styled
-def variance_sources(
-    frame: pd.DataFrame, *, xlabel: str = "SD of QWK", title: str = "Two sources of chance: test essays and training"
-) -> tuple[Figure, str]:
+def variance_sources(frame: pd.DataFrame) -> tuple[Figure, str]:
     """What other test essays and what another training would change; one row an arm: arm, seeds, test_sd, seed_sd.
 
     As `comparisons.across_seeds` gives them (SDs of one run). Diamond: the standard error of the mean over the seeds, from both.
-    Where there was one seed the training's part is not known, and that stands there.
+    With one seed the training's part is not known, and the figure says so.
     """
     figure, ax = plt.subplots(figsize=(SINGLE * 1.35, 0.95 + 0.42 * len(frame)))
     bars = (("test_sd", "other test essays", LOOKS["full"], ""), ("seed_sd", "another seed of training", LOOKS["cyborg"], "////"))
@@ -220,13 +191,13 @@ def variance_sources(
     ax.plot(both, place, "D", color="white", mec=INK, mew=0.9, ms=4.5, ls="none", label="both, mean over the seeds")
     reach = max(0.005, 1.12 * np.nanmax([*frame["test_sd"], *frame["seed_sd"], 0.0]))
     for y in place[frame["seed_sd"].isna()]:
-        ax.annotate(
-            "one seed: not known", (0, y + 0.18), (3, 0), textcoords="offset points", va="center", fontsize=6, color=FAINT
-        )
+        style = {"textcoords": "offset points", "va": "center", "fontsize": 6, "color": FAINT}
+        ax.annotate("one seed: not known", (0, y + 0.18), (3, 0), **style)
     for y, seeds in zip(place, frame["seeds"], strict=True):
         beside(ax, y, f"{seeds} seed{'' if seeds == 1 else 's'}")
     ax.set_yticks(place, [label(name) for name in frame["arm"]])
-    ax.set(xlabel=xlabel, title=title, xlim=(0, reach), ylim=(len(frame) - 0.5, -0.5))
+    ax.set(xlabel="SD of QWK", title="Two sources of chance: test essays and training")
+    ax.set(xlim=(0, reach), ylim=(len(frame) - 0.5, -0.5))
     ax.xaxis.set_major_locator(ticks(5))
     ax.grid(axis="y", visible=False)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -234,7 +205,7 @@ def variance_sources(
         f"{label(row['arm'])}: test essays {known(row['test_sd'], '.3f')}, seeds {known(row['seed_sd'], '.3f')}"
         for row in frame.to_dict("records")
     ]
-    return figure, alt_text(f"{xlabel} from two sources", each)
+    return figure, alt_text("SD of QWK from two sources", each)
 
 
 def _p(p: float) -> str:

@@ -14,12 +14,10 @@ from cyborg_utils.plots.style import (
     DOUBLE,
     FAINT,
     INK,
-    LOOKS,
     SINGLE,
     alt_text,
     beside,
     estimate,
-    known,
     label,
     looks,
     lowest,
@@ -98,75 +96,38 @@ def smd_forest(
 
 
 @styled
-def group_bars(
-    frame: pd.DataFrame,
-    *,
-    value: str = "n",
-    low: str | None = None,
-    high: str | None = None,
-    number: str = ",.0f",
-    xlabel: str = "Essays",
-    title: str = "Who wrote the essays",
-) -> tuple[Figure, str]:
-    """A bar a group: attribute, group, `value`, and n for the axis where there is one; `low` and `high` name interval columns."""
-    places, bottom = _group_places(frame)
-    figure, ax = plt.subplots(figsize=(SINGLE * 1.35, 0.8 + 0.17 * bottom))
-    look = LOOKS["full"]
-    for row in frame.to_dict("records"):
-        y, end = places[row["attribute"], row["group"]], row[value]
-        ax.barh(y, end, 0.68, color=look.color if row["group"] != "not recorded" else FAINT)
-        if low and high:
-            ax.hlines(y, row[low], row[high], color=INK, lw=1)
-            end = np.nanmax([end, row[high]])
-        if np.isfinite(row[value]):
-            ax.annotate(format(row[value], number), (end, y), (3, 0), textcoords="offset points", va="center", fontsize=6.5)
-    _group_axis(ax, frame, places, bottom, sizes=value != "n")
-    ax.set(xlabel=xlabel, title=title)
-    ax.margins(x=0.1)
-    each = [f"{_named(row)} {known(row[value], number)}" for row in frame.to_dict("records")]
-    return figure, alt_text(f"{xlabel} by group", each)
-
-
-@styled
-def conditional_bias_curves(
-    frame: pd.DataFrame, *, value: str = "bias", title: str = "Error of the machine at equal human score"
-) -> tuple[Figure, str]:
+def conditional_bias_curves(frame: pd.DataFrame) -> tuple[Figure, str]:
     """Mean error against human score, a line a group and a panel an attribute, as `fairness.conditional_bias` gives it.
 
-    Dashed: all essays together; hollow and not joined: too few essays to judge. What leaves the picture ends in an arrow. `value`
-    may be "gap" (the group against the others at the same score), with a band of +-limit. Essays without a group are left out.
-    The groups of one panel stand side by side at a score.
+    Dashed: all essays together; hollow and not joined: too few essays to judge. What leaves the picture ends in an arrow. Essays
+    without a group are left out. The groups of one panel stand side by side at a score.
     """
-    low, high = ("low", "high") if value == "bias" else ("gap_low", "gap_high")
     cells = frame[frame["score"].notna() & (frame["group"] != "not recorded")]
     everyone = cells[cells["attribute"] == "all"].sort_values("score")
     names = [name for name in dict.fromkeys(cells["attribute"]) if name != "all"] or ["all"]
     across = min(2, len(names))
     down, width = -(-len(names) // across), SINGLE * 1.35 if len(names) == 1 else DOUBLE
-    figure, axes = plt.subplots(
-        down, across, figsize=(width, 0.4 + 2.6 * down), sharex=True, sharey=True, squeeze=False, layout="constrained"
-    )
+    size = {"figsize": (width, 0.4 + 2.6 * down), "layout": "constrained"}
+    figure, axes = plt.subplots(down, across, sharex=True, sharey=True, squeeze=False, **size)
     step = np.diff(np.unique(cells["score"])).min(initial=1.0)
-    solid, spans = cells.loc[~cells["verdict"].isin(HOLLOW), [value, low, high]].to_numpy(dtype=float), []
+    solid, spans = cells.loc[~cells["verdict"].isin(HOLLOW), ["bias", "low", "high"]].to_numpy(dtype=float), []
     for ax, name in zip(axes.flat, names, strict=False):
         part = cells[cells["attribute"] == name]
         groups = list(dict.fromkeys(part["group"]))
         styles = looks(groups)
         ax.axhline(0, color=FAINT, lw=0.8)
-        if value == "gap" and len(part):
-            ax.axhspan(-part["limit"].max(), part["limit"].max(), color=BAND, lw=0, zorder=0)
-        elif name != "all" and len(everyone):
+        if name != "all" and len(everyone):
             enough = everyone[~everyone["verdict"].isin(HOLLOW)]
-            ax.plot(enough["score"], enough[value], color=INK, ls=(0, (2, 1)), lw=0.9, label="All essays")
+            ax.plot(enough["score"], enough["bias"], color=INK, ls=(0, (2, 1)), lw=0.9, label="All essays")
         for at, group in enumerate(groups):
             rows, look = part[part["group"] == group].sort_values("score"), styles[group]
             x = rows["score"] + 0.09 * step * (at - (len(groups) - 1) / 2)
             hollow = rows["verdict"].isin(HOLLOW).to_numpy()
-            ax.plot(x[~hollow], rows.loc[~hollow, value], color=look.color, ls=look.line, lw=0.9)
-            ax.vlines(x, rows[low], rows[high], color=np.where(hollow, FAINT, look.color), lw=0.9, alpha=0.8)
-            spans.append((ax, x, rows[[value, low]].min(axis=1), rows[[value, high]].max(axis=1), look))
+            ax.plot(x[~hollow], rows.loc[~hollow, "bias"], color=look.color, ls=look.line, lw=0.9)
+            ax.vlines(x, rows["low"], rows["high"], color=np.where(hollow, FAINT, look.color), lw=0.9, alpha=0.8)
+            spans.append((ax, x, rows[["bias", "low"]].min(axis=1), rows[["bias", "high"]].max(axis=1), look))
             for some, fill, edge in ((~hollow, look.color, "white"), (hollow, "white", look.color)):
-                ax.plot(x[some], rows.loc[some, value], look.marker, color=fill, mec=edge, mew=0.7, ms=4.5, ls="none")
+                ax.plot(x[some], rows.loc[some, "bias"], look.marker, color=fill, mec=edge, mew=0.7, ms=4.5, ls="none")
             shown = "All essays" if group == "all" else group
             ax.plot([], [], color=look.color, marker=look.marker, ls=look.line, lw=0.9, ms=4.5, label=shown)
         ax.set_title("" if name == "all" else heading(name))
@@ -184,14 +145,13 @@ def conditional_bias_curves(
         for end, beyond, arrow in ((bottom + tip, least < bottom, "v"), (top - tip, most > top, "^")):
             ax.plot(x[beyond], np.full(beyond.sum(), end), arrow, ms=3, color=look.color, ls="none")
     figure.supxlabel("Human score", fontsize=7.5)
-    figure.supylabel("Machine − human, in points" if value == "bias" else "Group − others, in points", fontsize=7.5)
-    figure.suptitle(title, x=0.01, ha="left")
+    figure.supylabel("Machine − human, in points", fontsize=7.5)
+    figure.suptitle("Error of the machine at equal human score", x=0.01, ha="left")
     overall = frame[frame["score"].isna() & (frame["attribute"] != "all")]
     each = [
         f"{_named(row)} {estimate(row['gap'], row['gap_low'], row['gap_high'], '+.2f')}" for row in overall.to_dict("records")
     ]
-    shown = "Mean error" if value == "bias" else "Gap to the other groups"
-    alt = f"{shown} against human score, a line for each group"
+    alt = "Mean error against human score, a line for each group"
     return figure, alt_text(f"{alt}. Gap to the other groups at equal score, in points", each) if each else f"{alt}."
 
 
@@ -212,15 +172,13 @@ def _reach(frame: pd.DataFrame, value: str, limit: float) -> tuple[float, float]
     if len(known):
         widths = known[f"{value}_high"] - known[f"{value}_low"]
         usual = known[widths <= 2.5 * widths.median()]
-        ends = [
-            min(ends[0], known[value].min(), usual[f"{value}_low"].min()),
-            max(ends[1], known[value].max(), usual[f"{value}_high"].max()),
-        ]
+        ends[0] = min(ends[0], known[value].min(), usual[f"{value}_low"].min())
+        ends[1] = max(ends[1], known[value].max(), usual[f"{value}_high"].max())
     room = 0.06 * (ends[1] - ends[0])
     return ends[0] - room, ends[1] + room
 
 
-def _group_places(frame: pd.DataFrame, *, heading: float = 1.0) -> tuple[dict[tuple[str, str], float], float]:
+def _group_places(frame: pd.DataFrame, *, heading: float) -> tuple[dict[tuple[str, str], float], float]:
     """Height of each (attribute, group), with `heading` rows of room before each attribute but "all"; and that of the end."""
     places, at = {}, 0.0
     for attribute in dict.fromkeys(frame["attribute"]):
@@ -231,18 +189,14 @@ def _group_places(frame: pd.DataFrame, *, heading: float = 1.0) -> tuple[dict[tu
     return places, at
 
 
-def _group_axis(
-    ax: Axes, frame: pd.DataFrame, places: dict[tuple[str, str], float], bottom: float, *, sizes: bool = True
-) -> None:
-    """Group names, headings in bold, and where there is one number of essays a group, n."""
-    counts = frame.groupby(["attribute", "group"])["n"].agg(["min", "max"]) if sizes and "n" in frame else None
+def _group_axis(ax: Axes, frame: pd.DataFrame, places: dict[tuple[str, str], float], bottom: float) -> None:
+    """Group names with their numbers of essays n, and headings in bold."""
+    counts = frame.groupby(["attribute", "group"])["n"].agg(["min", "max"])
     names = []
     for attribute, group in places:
         name = "All essays" if attribute == "all" else str(group)
-        if counts is not None:
-            few, many = counts.loc[(attribute, group)]
-            name += f"  (n = {few:,})" if few == many else f"  (n = {few:,}–{many:,})"
-        names.append(name)
+        few, many = counts.loc[(attribute, group)]
+        names.append(name + (f"  (n = {few:,})" if few == many else f"  (n = {few:,}–{many:,})"))
     ax.set_yticks(list(places.values()), names)
     for attribute in dict.fromkeys(attribute for attribute, _ in places if attribute != "all"):
         first = min(at for (name, _), at in places.items() if name == attribute)

@@ -173,6 +173,11 @@ def estimate(value: float, low: float, high: float, form: str) -> str:
     return known(value, form) + interval
 
 
+def estimates(frame: pd.DataFrame, value: str, form: str) -> list[str]:
+    """The `estimate` of each row of a table with the ends low and high."""
+    return [estimate(*row, form) for row in frame[[value, "low", "high"]].itertuples(index=False)]
+
+
 def beside(ax: Axes, y: float, text: str, *, points: float = 7, **options) -> None:
     """Text at height y, so many points to the right of the axes."""
     place = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points", "va": "center"}

@@ -96,10 +96,8 @@ def chapter(study: config.Study, stem: str, links: Links) -> str:
     if stem == siblings[0] and len(siblings) > 1:
         toctree = "\n".join(["```{toctree}", ":maxdepth: 1", "", *siblings[1:], "```"])
         cells.append(nbformat.v4.new_markdown_cell(f"## Other runs\n\n{toctree}", id="other-runs"))
-    notebook.cells, notebook.metadata = (
-        cells,
-        {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-    )
+    notebook.cells = cells
+    notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     return nbformat.writes(notebook)
 
 
@@ -120,9 +118,8 @@ def contents(study: config.Study, links: Links) -> str:
     """The study's table of contents; further runs of a notebook stand below its first."""
     stems = links.stems[study.profile]
     first = [stem for stem in stems if _base(stem) not in map(_base, stems[: stems.index(stem)])]
-    return "\n".join(
-        ["## Chapters", "", "```{toctree}", ":maxdepth: 1", "", *(f"notebooks/{stem}" for stem in first), "gallery", "```", ""]
-    )
+    start = ["## Chapters", "", "```{toctree}", ":maxdepth: 1", ""]
+    return "\n".join([*start, *(f"notebooks/{stem}" for stem in first), "gallery", "```", ""])
 
 
 def gallery(study: config.Study, links: Links) -> str:

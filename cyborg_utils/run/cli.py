@@ -72,23 +72,19 @@ def run(options: argparse.Namespace) -> int:
 
 
 def audit(options: argparse.Namespace) -> int:
-    from cyborg_utils.data import files
     from cyborg_utils.extensions.audit import machines, predictions, report, rules
     from cyborg_utils.run import execute
 
-    here = Path(options.file)
-    file = here.resolve() if here.is_file() else files.given(options.file)
+    file = _file(options)
     name = options.name or predictions.folder_name(file)
     predictions.check_folder(name, file, replace=options.replace)
     asked = [rules.parse(rule, options.machine, options.groups) for rule in options.fail_on]
     given = {key: getattr(options, key) for key in AUDIT_OPTIONS}
-    given["reading"] = {key: getattr(options, key) for key in READING if getattr(options, key)}
+    given["reading"] = _reading(options)
     given["scoring"] = {key: getattr(options, key) for key in SCORING if getattr(options, key)}
     given["scoring"] |= {"labels": _labels(options.labels)} if options.labels else {}
     machines.chosen_pairs(options.machine, options.pair)
-    machines.load(
-        file, machines=options.machine, **given | {"scale": Scale(*options.scale)}
-    )  # faults before a kernel has started
+    machines.load(file, machines=options.machine, **given | {"scale": Scale(*options.scale)})  # faults before a kernel starts
     started = time.time()
     given |= {"machine": options.machine[0], "others": options.machine[1:], "pairs": options.pair}
     values = config.parameters(paths.notebook(AUDIT)) | given | {"file": str(file), "profile": name}
@@ -104,15 +100,14 @@ def audit(options: argparse.Namespace) -> int:
 
 
 def score(options: argparse.Namespace) -> int:
-    from cyborg_utils.data import files
     from cyborg_utils.extensions.scoring import predict
 
     if not 0 < options.confidence < 1:
         raise CyborgError(f"--confidence {options.confidence:g}: must be between 0 and 1.")
-    here, out = Path(options.file), Path(options.out)
+    out = Path(options.out)
     if not out.resolve().parent.is_dir():
         raise CyborgError(f"{paths.shown(out)}: its folder is not there. Make it first.")
-    file = here.resolve() if here.is_file() else files.given(options.file)
+    file = _file(options)
     columns = predict.Columns(**{name: getattr(options, name) for name in vars(predict.Columns())})
     for note in columns.layout(file).notes:
         print(note)
@@ -128,7 +123,6 @@ def score(options: argparse.Namespace) -> int:
 
 
 def label(options: argparse.Namespace) -> int:
-    from cyborg_utils.data import files
     from cyborg_utils.extensions.labelling import asked
     from cyborg_utils.extensions.labelling import label as labels
 
@@ -137,10 +131,8 @@ def label(options: argparse.Namespace) -> int:
     if study:
         essays, task = asked.of_study(study), asked.task_of_study(study)
     else:
-        file = here.resolve() if here.is_file() else files.given(options.file)
-        reading = {key: getattr(options, key) for key in READING if getattr(options, key)}
         wishes = vars(options) | {"labels": _labels(options.labels)}
-        essays, task = asked.of_file(file, wishes, reading), asked.task(wishes)
+        essays, task = asked.of_file(_file(options), wishes, _reading(options)), asked.task(wishes)
     out = Path(options.out or f"{study or here.stem}_labelled")
     labels.check_folder(out)
     for note in essays.notes:
@@ -210,9 +202,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="cyborg", description="Score essays from few human scores: studies, audits and scoring.")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(
-        does: Callable[[argparse.Namespace], int], summary: str, example: str, *, profile: str = ""
-    ) -> argparse.ArgumentParser:
+    def command(does: Callable, summary: str, example: str, *, profile: str = "") -> argparse.ArgumentParser:
         made = commands.add_parser(
             does.__name__,
             help=summary,
@@ -222,17 +212,12 @@ def parser() -> argparse.ArgumentParser:
         )
         made.set_defaults(does=does)
         if profile:
-            made.add_argument(
-                "profile", nargs="?" if profile == "demo" else None, default="demo", help="a study: a file in params/"
-            )
+            many = "?" if profile == "demo" else None
+            made.add_argument("profile", nargs=many, default="demo", help="a study: a file in params/")
         return made
 
-    one = command(
-        reproduce,
-        "run a study, or go on with it; results land in results/PROFILE",
-        "cyborg reproduce ellipse --keep",
-        profile="demo",
-    )
+    does = "run a study, or go on with it; results land in results/PROFILE"
+    one = command(reproduce, does, "cyborg reproduce ellipse --keep", profile="demo")
     one.add_argument("--tables", action="store_true", help="only tables and figures that need no model, from the saved scores")
     one.add_argument("--keep", action="store_true", help="train no model whose scores are in results/, and none beyond the paper")
     one.add_argument("--dry-run", action="store_true", help="show what would be done")
@@ -258,20 +243,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("file", help="predictions: CSV, TSV, Excel, Parquet or JSON")
     one.add_argument("--id", default="id", help="column of essay ids (default: id)")
     one.add_argument("--human", default="human", help="column of human scores (default: human)")
-    one.add_argument(
-        "--machine",
-        nargs="+",
-        default=["machine"],
-        help="column of machine scores (default: machine); several: they are compared",
-    )
-    one.add_argument(
-        "--pair",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("MACHINE", "BASELINE"),
-        help="two machines to compare; may be repeated (default: each with the first)",
-    )
+    told = "column of machine scores (default: machine); several: they are compared"
+    one.add_argument("--machine", nargs="+", default=["machine"], help=told)
+    told = "two machines to compare; may be repeated (default: each with the first)"
+    one.add_argument("--pair", nargs=2, action="append", default=[], metavar=("MACHINE", "BASELINE"), help=told)
     one.add_argument("--second", default="", help="column of a second human score, if there is one")
     one.add_argument("--prompt", default="", help="column of prompts: agreement is judged within prompts, then pooled")
     one.add_argument("--rater", default="", help="column of people, where each row is one person's score of an essay")
@@ -284,9 +259,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--groups", nargs="*", default=[], help="columns that name groups of writers")
     one.add_argument("--none-is-value", action="store_true", help="groups called None, NA or the like are groups, not unknown")
     one.add_argument("--scale", nargs=3, type=float, required=True, metavar=("LOW", "HIGH", "STEP"))
-    one.add_argument(
-        "--machine-scale", nargs=2, type=float, default=[], metavar=("LOW", "HIGH"), help="where the machine's scale is another"
-    )
+    told = "where the machine's scale is another"
+    one.add_argument("--machine-scale", nargs=2, type=float, default=[], metavar=("LOW", "HIGH"), help=told)
     one.add_argument("--name", help="folder in results/ (default: the file's name)")
     one.add_argument("--replace", action="store_true", help="write over the audit of another file in that folder")
     fails = 'end with exit code 3 where a rule holds: "smd>0.1", "qwk<0.7", "surely smd[ell=Yes]>0.1" ...'
@@ -335,18 +309,29 @@ def parser() -> argparse.ArgumentParser:
     command(cards, "write the model cards and the data card of a study anew", "cyborg cards ellipse", profile="needed")
     does = "rebuild a study's tables and figures from its committed scores, and compare them exactly"
     one = command(verify, does, "cyborg verify demo", profile="demo")
-    one.add_argument(
-        "--retrained", action="store_true", help="hold the claims of models trained again against the committed ones"
-    )
+    told = "hold the claims of models trained again against the committed ones"
+    one.add_argument("--retrained", action="store_true", help=told)
     one.add_argument("--against", default="HEAD", help="the commit to compare with (default: HEAD)")
-    command(
-        exports, "tables as LaTeX and Markdown, figures as SVG, in build/PROFILE/exports", "cyborg exports demo", profile="demo"
-    )
+    does = "tables as LaTeX and Markdown, figures as SVG, in build/PROFILE/exports"
+    command(exports, does, "cyborg exports demo", profile="demo")
     command(summary, "write what a study found on one page, results/PROFILE/summary.md", "cyborg summary demo", profile="demo")
     one = command(site, "the book: executed notebooks, docs and a playground as pages with search", "cyborg site demo ellipse")
     one.add_argument("profiles", nargs="*", help="studies, one or several (default: all that have executed notebooks)")
     one.add_argument("--tolerant", action="store_true", help="print Sphinx's warnings, such as a link to nowhere, and go on")
     return top
+
+
+def _file(options: argparse.Namespace) -> Path:
+    """The file that was named: here, or in the project or a data folder."""
+    from cyborg_utils.data import files
+
+    here = Path(options.file)
+    return here.resolve() if here.is_file() else files.given(options.file)
+
+
+def _reading(options: argparse.Namespace) -> dict[str, str]:
+    """How the file is to be read, as far as it was said."""
+    return {key: getattr(options, key) for key in READING if getattr(options, key)}
 
 
 def _labels(pairs: list[str]) -> dict[str, float]:

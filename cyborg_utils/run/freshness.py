@@ -187,9 +187,8 @@ def _digest(path: Path) -> str:
         return provenance.sha256(path)[:16]
     files = [file for file in path.rglob("*") if file.suffix in (".arrow", ".safetensors") and not file.name.startswith("cache-")]
     sizes = {str(file.relative_to(path)): file.stat().st_size for file in files if "checkpoints" not in file.parts}
-    return provenance.fingerprint(
-        {name: size if size > LARGE else provenance.sha256(path / name) for name, size in sizes.items()}
-    )
+    parts = {name: size if size > LARGE else provenance.sha256(path / name) for name, size in sizes.items()}
+    return provenance.fingerprint(parts)
 
 
 def _digests(profile: str, files: list[Path]) -> list[str]:

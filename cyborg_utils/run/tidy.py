@@ -67,7 +67,6 @@ def without_machine(text: str) -> str:
     for folder, name in {home: "", Path(sys.prefix): ".venv/", home.parent: "../", Path.home(): "~/"}.items():
         if len(folder.parts) > 1:  # not the root, where a container may have its home
             bare = name.rstrip("/") or "."
-            text = re.sub(
-                re.escape(str(folder)) + r"(/|(?![\w.-]))", lambda match, name=name, bare=bare: name if match[1] else bare, text
-            )
+            place = re.escape(str(folder)) + r"(/|(?![\w.-]))"
+            text = re.sub(place, lambda match, name=name, bare=bare: name if match[1] else bare, text)
     return text

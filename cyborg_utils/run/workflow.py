@@ -27,9 +27,8 @@ def steps(study: config.Study, *, tables: bool = False) -> list[str]:
     """
     if study.half_scored:
         return ["01_prepare_data", *(() if tables else study.beyond)]
-    models = [
-        f"{name}_{run.name}" for run in study.runs for name in ("02_finetune_teacher", "03_label_essays", "04_train_student")
-    ]
+    names = ("02_finetune_teacher", "03_label_essays", "04_train_student")
+    models = [f"{name}_{run.name}" for run in study.runs for name in names]
     models += [f"04_train_student_{run.name}" for run in study.full_runs]
     analyses = ["05_test_significance", "06_analyze_bias", "14_audit_scores"]
     return ["01_prepare_data", *([] if tables else models), *analyses, *(() if tables else study.beyond), "00_overview"]
@@ -137,9 +136,8 @@ def run(profile: str, *, tables: bool = False, keep: bool = False, cores: str = 
 def _without(profile: str) -> list[str]:
     """A message that names the notebooks that `keep` leaves out and whose results are missing; none where there are none."""
     missing = [name for name, there in freshness.left_out(profile, freshness.kept(profile)).items() if not there]
-    message = (
-        f"Left out with KEEP=1: {', '.join(missing)}. They train models of their own, or load some that are not on this machine."
-    )
+    why = "They train models of their own, or load some that are not on this machine."
+    message = f"Left out with KEEP=1: {', '.join(missing)}. {why}"
     return [f"{message} `make reproduce PROFILE={profile}` makes these models and does them too."] if missing else []
 
 

@@ -70,15 +70,20 @@ def resampled_sums(
         return (drawn.astype(float) @ parts.reshape(len(parts), -1)).reshape(resamples, *parts.shape[1:])
     cells, counts = np.unique(rows, axis=0, return_counts=True)
     few = 16 * len(cells) < n  # measured: a cell of a multinomial draw costs as much as 16 single draws
-    parts = _parts(cells if few else rows, centre)
-    rng, sums = np.random.default_rng(seed), []
-    for size in _chunks(resamples, len(parts)):
-        if few:
-            drawn = rng.multinomial(n, counts / n, size=size)
-        else:
-            drawn, rng.bit_generator.state = _drawn(json.dumps(rng.bit_generator.state), n, size)
-        sums.append(drawn.astype(float) @ parts.reshape(len(parts), -1))
-    return np.concatenate(sums).reshape(resamples, *parts.shape[1:])
+    parts, rng = _parts(cells if few else rows, centre), np.random.default_rng(seed)
+    flat = parts.reshape(len(parts), -1)
+    if few:
+        sums = [rng.multinomial(n, counts / n, size=size).astype(float) @ flat for size in _chunks(resamples, len(flat))]
+    return (np.concatenate(sums) if few else resampled_rows(flat, resamples, rng)).reshape(resamples, *parts.shape[1:])
+
+
+def resampled_rows(terms: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Sums of `terms` (n, width) over n essays drawn one by one with replacement, (resamples, width)."""
+    sums = []
+    for size in _chunks(resamples, len(terms)):
+        drawn, rng.bit_generator.state = _drawn(json.dumps(rng.bit_generator.state), len(terms), size)
+        sums.append(drawn.astype(float) @ terms)
+    return np.concatenate(sums)
 
 
 @functools.lru_cache(maxsize=64)  # 128 MB at most
@@ -221,7 +226,7 @@ class Swaps:
     ) -> None:
         if isinstance(first, Mapping):
             if set(first) != set(second):
-                raise CyborgError(f"paired_permutation: seeds {sorted(first)} and {sorted(second)} must be the same")
+                raise CyborgError(f"permutation test: seeds {sorted(first)} and {sorted(second)} must be the same")
             systems = [*first.values(), *(second[key] for key in first)]
         else:
             systems = [first, second]
@@ -267,19 +272,6 @@ class Swaps:
             return float("nan"), float("nan")
         low, high = proportion_confint(self.hits, self.resamples, alpha=1 - confidence, method="beta")
         return float(low), float(high)
-
-
-def paired_permutation(
-    human: ArrayLike,
-    first: ArrayLike | Mapping[Any, ArrayLike],
-    second: ArrayLike | Mapping[Any, ArrayLike],
-    *,
-    seed: Seed,
-    metric: str = "qwk",
-    resamples: int = 10_000,
-) -> float:
-    """p of `Swaps` with a fixed number of resamples."""
-    return Swaps(human, first, second, seed=seed, metric=metric).draw(resamples).p
 
 
 def _bootstrap(human, machines, metric, resamples, confidence, method, seed, clusters) -> Interval:

@@ -115,20 +115,10 @@ def shared_sd(drawn: np.ndarray, n: int) -> np.ndarray:
     return np.sqrt(own * n / (n - 1))
 
 
-def unchanged(target: ArrayLike, values: ArrayLike, scale: Scale) -> MeanSdMatch:
-    """No correction."""
-    return MeanSdMatch(0.0, 0.0, 1.0)
-
-
 def mean_shift(target: ArrayLike, values: ArrayLike, scale: Scale) -> MeanSdMatch:
     """Adds the same number of points to every score, so that the means are equal."""
     target, values = paired(target, values)
     return MeanSdMatch(float(target.mean()), float(values.mean()), 1.0)
-
-
-def mean_sd(target: ArrayLike, values: ArrayLike, scale: Scale) -> MeanSdMatch:
-    """Equal means and SDs (`MeanSdMatch`)."""
-    return MeanSdMatch.fit(target=target, values=values)
 
 
 @dataclass(frozen=True)
@@ -219,18 +209,14 @@ class CutPoints:
         return cls(np.r_[-np.inf, (ordered[1:] + ordered[:-1]) / 2, np.inf][place], scale)
 
     def apply(self, values: ArrayLike) -> np.ndarray:
-        return self.scale.score(_level(self.cuts, values))
-
-
-def _level(cuts: np.ndarray, values: ArrayLike) -> np.ndarray:
-    """The level of each value; one on a cut point belongs to the upper level, as halves go up in `Scale.nearest`."""
-    return np.searchsorted(cuts, np.asarray(values, dtype=float), side="right")
+        """Scores of the levels; a value on a cut point belongs to the upper level, as halves go up in `Scale.nearest`."""
+        return self.scale.score(np.searchsorted(self.cuts, np.asarray(values, dtype=float), side="right"))
 
 
 METHODS: dict[str, Callable[[ArrayLike, ArrayLike, Scale], Calibration]] = {
-    "uncorrected": unchanged,
+    "uncorrected": lambda target, values, scale: MeanSdMatch(0.0, 0.0, 1.0),
     "mean": mean_shift,
-    "mean and SD": mean_sd,
+    "mean and SD": lambda target, values, scale: MeanSdMatch.fit(target=target, values=values),
     "isotonic": Isotonic.fit,
     "distribution": DistributionMatch.fit,
     "QWK cut points": CutPoints.fit,

@@ -102,7 +102,8 @@ def intervals(
     seed: Seed,
 ) -> pd.DataFrame:
     """One row per system: system, n, <metric>, low, high. `systems` are levels of the scale; all share the resamples."""
-    values, resampled = _of_systems(human_level, systems, scale, metric, resamples, seed)
+    machines = [paired_levels(human_level, machine, levels=scale.size)[1] for machine in systems.values()]
+    values, resampled = resampled_metric(human_level, machines, metric=metric, resamples=resamples, seed=seed)
     n = len(np.asarray(human_level))
     rows = [percentile_interval(value, resampled[:, at], confidence=confidence, n=n) for at, value in enumerate(values)]
     frame = pd.DataFrame(rows, columns=[metric, "low", "high"])
@@ -357,11 +358,3 @@ def _draws(run: Run) -> list[ArrayLike]:
 def one_by_one(runs: Mapping[Any, Run]) -> dict[Any, ArrayLike]:
     """Scores of each draw, keyed by (seed, number of the draw)."""
     return {(key, at): draw for key, run in runs.items() for at, draw in enumerate(_draws(run))}
-
-
-def _of_systems(
-    human: ArrayLike, systems: Mapping[str, ArrayLike], scale: Scale, metric: str, resamples: int, seed: Seed
-) -> tuple[np.ndarray, np.ndarray]:
-    """`resampled_metric` of named systems, all of them on levels of the scale."""
-    machines = [paired_levels(human, machine, levels=scale.size)[1] for machine in systems.values()]
-    return resampled_metric(human, machines, metric=metric, resamples=resamples, seed=seed)

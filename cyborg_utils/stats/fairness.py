@@ -364,10 +364,8 @@ def suppression(
     then use the exact upper end of the machine's share (Clopper & Pearson 1934), with people's share held fixed.
     """
     human, machine = paired_levels(human_level, machine_level, levels=scale.size)
-    scored = {
-        "shift": (scale.score(human), scale.score(machine)),
-        "top": (human >= scale.size - top, machine >= scale.size - top),
-    }
+    first = scale.size - top
+    scored = {"shift": (scale.score(human), scale.score(machine)), "top": (human >= first, machine >= first)}
     essays = np.arange(len(human)) if essay is None else np.asarray(essay)
     sums, drawn = {}, {}
     for name, pair in scored.items():
@@ -415,10 +413,8 @@ def score_distribution(sources: Mapping[str, ArrayLike], scale: Scale, *, top: i
 
 def judged_anew(table: pd.DataFrame, value: str, low: str, high: str) -> pd.DataFrame:
     """The table with verdicts on `value` from its changed intervals and the column `limit`; rows without a verdict get none."""
-    given = [
-        verdict(row[value], row[low], row[high], limit=row["limit"]) if row["verdict"] in SIGNS else row["verdict"]
-        for row in table.to_dict("records")
-    ]
+    rows = table[[value, low, high, "limit", "verdict"]].itertuples(index=False)
+    given = [verdict(*gap, limit=limit) if old in SIGNS else old for *gap, limit, old in rows]
     return table.assign(verdict=given)
 
 

@@ -79,9 +79,8 @@ def resampled_means(
     the t distribution that `comparisons.across_seeds` uses (`_seed_weights`), the same draw for all systems with these seeds.
     With one seed the resamples are over essays alone.
     """
-    values, resampled = resampled_metric(
-        human, [run for runs in systems.values() for run in runs.values()], metric="qwk", resamples=resamples, seed=seed
-    )
+    every = [run for runs in systems.values() for run in runs.values()]
+    values, resampled = resampled_metric(human, every, metric="qwk", resamples=resamples, seed=seed)
     ends, drawn = np.cumsum([len(runs) for runs in systems.values()])[:-1], {}
     rng, means = np.random.default_rng([seed, 1]), []
     for runs, own, part in zip(systems.values(), np.split(values, ends), np.split(resampled, ends, axis=1), strict=True):

@@ -70,11 +70,8 @@ def signals(
     for at in range(0, len(predicted), 1000):  # a table of essays by residuals, 1,000 essays at a time
         part = slice(at, at + 1000)
         spread[part] = loss(scale.nearest(predicted[part, None] + line.residuals) - level[part, None]).mean(axis=1)
-    found = {
-        EXPECTED: spread,
-        "distance from the score given": np.abs(predicted - scale.score(level)),
-        "distance from the middle": np.abs(predicted - line.target_mean),
-    }
+    found = {EXPECTED: spread, "distance from the score given": np.abs(predicted - scale.score(level))}
+    found["distance from the middle"] = np.abs(predicted - line.target_mean)
     if own is not None:
         found[BY_PROBABILITIES] = (np.asarray(own) * loss(np.arange(scale.size) - level[:, None])).sum(axis=1)
     return found

@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.stats.bootstrap import Seed, percentile_interval
+from cyborg_utils.stats.bootstrap import Seed, percentile_interval, resampled_rows
 from cyborg_utils.stats.fairness import group_masks
 from cyborg_utils.stats.metrics import from_moments, middle, moments
 
-CHUNK = 2_000_000  # draws at a time; keeps memory to some tens of MB
 SHOWN = ("qwk", "r", "smd")
 
 
@@ -44,7 +43,7 @@ def agreement(
                 plain = moments(*(scores[chosen] for scores in pairs[metric]), centre=middle(pairs[metric][0]))
                 terms = own[:, None] * plain
                 found = float(from_moments(metric, terms.sum(axis=0)))
-                drawn = from_moments(metric, _resampled(terms, resamples, np.random.default_rng(seed)))
+                drawn = from_moments(metric, resampled_rows(terms, resamples, np.random.default_rng(seed)))
                 ends = percentile_interval(found, drawn, confidence=confidence, n=max(1, round(size)))
                 row = {"attribute": attribute, "group": group, "n": int(chosen.sum()), "n_effective": size, "metric": metric}
                 row |= {"weighted": found, "low": ends.low, "high": ends.high}
@@ -64,13 +63,3 @@ def in_words(table: pd.DataFrame) -> str:
         f"With the sampling weights, {n:,} essays tell as much as {size:,.0f} equally weighted ones: {told}. All other tables, "
         "and the verdicts, are without weights: they speak of these essays, not of those that the sample stands for."
     )
-
-
-def _resampled(terms: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Sums of `terms` (n, 9) over n essays drawn with replacement, (resamples, 9)."""
-    n, sums = len(terms), []
-    for start in range(0, resamples, max(1, CHUNK // max(n, 1))):
-        size = min(max(1, CHUNK // max(n, 1)), resamples - start)
-        places = rng.integers(0, n, size=(size, n)) + n * np.arange(size)[:, None]
-        sums.append(np.bincount(places.ravel(), minlength=size * n).reshape(size, n).astype(float) @ terms)
-    return np.concatenate(sums)

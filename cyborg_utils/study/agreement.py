@@ -15,13 +15,11 @@ from cyborg_utils.stats.bootstrap import Swaps
 from cyborg_utils.stats.comparisons import across_seeds, contrast, decided, equivalences, gap_closed, mean_over_seeds, one_by_one
 from cyborg_utils.stats.metrics import MIN_DOUBLE, agreement_metrics, prmse
 from cyborg_utils.stats.power import qwk_power
-from cyborg_utils.study.arms import TEACHER, Runs, by_seed, human, of_student, pick, prompts, systems
+from cyborg_utils.study.arms import TEACHER, Runs, by_seed, human, of_student, pick, prompts, shared, systems
 from cyborg_utils.study.scores import ARM
 
 
-def agreement_table(
-    raters: pd.DataFrame, *, scale: Scale, resamples: int, confidence: float, seed: int, column: str = "matched"
-) -> pd.DataFrame:
+def agreement_table(raters: pd.DataFrame, *, scale: Scale, resamples: int, confidence: float, seed: int) -> pd.DataFrame:
     """One row per arm: QWK with interval (`across_seeds`), and the means over seeds of the other agreement metrics.
 
     Columns: fraction, n_human (U and development essays), n_dev, labels, student, head, seeds, n, qwk, low, high, interval_of,
@@ -32,11 +30,10 @@ def agreement_table(
     first = human(raters, "first_score") if "first_score" in raters else score
     rows, ratings = [], np.column_stack([first, second])
     for key, arm in raters.groupby(ARM, sort=False):
-        levels = by_seed(arm, f"{column}_level")
+        levels, values = by_seed(arm, "matched_level"), by_seed(arm, "matched_value").values()
         pooled = across_seeds(h, levels, resamples=resamples, confidence=confidence, seed=seed)
-        main = pd.DataFrame([agreement_metrics(score, value, scale) for value in by_seed(arm, f"{column}_value").values()]).mean()
+        main = pd.DataFrame([agreement_metrics(score, value, scale) for value in values]).mean()
         raw = pd.DataFrame([agreement_metrics(score, value, scale) for value in by_seed(arm, "value").values()]).mean()
-        values = by_seed(arm, f"{column}_value").values()
         true = np.mean([prmse(ratings, value) for value in values]) if np.isfinite(second).sum() >= MIN_DOUBLE else np.nan
         hits = [(np.mean(level == h), np.mean(np.abs(level - h) <= 1)) for level in levels.values()]
         rows.append(
@@ -48,9 +45,8 @@ def agreement_table(
             | {name: main[name] for name in ("r", "sd_ratio", "smd")}
             | {"prmse": true, "qwk_raw": raw["qwk"], "smd_raw": raw["smd"]}
         )
-    first = ["fraction", "n_human", "n_dev", "labels", "student", "head"]
-    table = pd.DataFrame(rows)
-    return table[[*first, *(name for name in table if name not in first)]]
+    first, table = [*PLACE, "labels", "student", "head"], pd.DataFrame(rows)
+    return table[[*first, *table.columns.drop(first)]]
 
 
 def panels(table_qwk: pd.DataFrame, *, fraction: float) -> pd.DataFrame:
@@ -66,26 +62,23 @@ def for_the_paper(
 ) -> dict[str, tuple[float, ...]]:
     """Values for `paper.beside`: QWK with interval of the arms present, and the gain of `cyborg` over `human`."""
     rows = of_student(table_qwk, student, head, fraction=fraction).set_index("arm")
-    found = {
-        arm: tuple(rows.loc[arm, ["qwk", "low", "high"]]) for arm in ("human", "cyborg", "full", "teacher") if arm in rows.index
-    }
+    there = [arm for arm in ("human", "cyborg", "full", "teacher") if arm in rows.index]
+    found = {arm: tuple(rows.loc[arm, ["qwk", "low", "high"]]) for arm in there}
     pair = pick(table_comparisons, fraction=fraction, student=student, head=head, system="cyborg", baseline="human")
     gain = pair[["difference", "low", "high"]].to_numpy()
     return found | ({"gain": tuple(gain[0])} if len(gain) else {})
 
 
-def single_runs(raters: pd.DataFrame, *, scale: Scale, column: str = "matched") -> pd.DataFrame:
+def single_runs(raters: pd.DataFrame, *, scale: Scale) -> pd.DataFrame:
     """One row per arm and seed: QWK on the test essays; the dots of the figures."""
     h, rows = human(raters, "score"), []
     for key, arm in raters.groupby([*ARM, "n_human"], sort=False):
-        for seed, level in by_seed(arm, f"{column}_level").items():
+        for seed, level in by_seed(arm, "matched_level").items():
             rows.append((*key, seed, agreement_metrics(h, scale.score(level), scale)["qwk"]))
     return pd.DataFrame(rows, columns=[*ARM, "n_human", "seed", "qwk"])
 
 
-def comparisons(
-    raters: pd.DataFrame, *, margin: float, resamples: int, confidence: float, seed: int, column: str = "matched_level"
-) -> pd.DataFrame:
+def comparisons(raters: pd.DataFrame, *, margin: float, resamples: int, confidence: float, seed: int) -> pd.DataFrame:
     """Differences in QWK within each fraction, student and head; all rows are one family for Holm's corrections.
 
     Pairs: every kind of Cyborg labels against `human`, `human+dev` and `full`; `human+dev`, `full` and the Teacher's two
@@ -95,9 +88,9 @@ def comparisons(
     verdict, and the others have "not asked".
     """
     h, prompts_, rows, tests = human(raters), prompts(raters), [], []
-    for place, arms in settings(raters, column):
+    for place, arms in settings(raters, "matched_level"):
         for system, baseline in _pairs(arms):
-            ours, theirs = shared(arms, system, baseline)
+            ours, theirs = shared(arms[system], arms[baseline])
             if not ours:
                 continue
             options = {"margin": margin, "resamples": resamples, "confidence": confidence, "seed": seed}
@@ -191,7 +184,6 @@ def power_table(
     sizes: Sequence[float] = (0.02, 0.05, 0.10),
     groups: Sequence[str] = (),
     min_group: int = 10,
-    column: str = "matched_level",
 ) -> pd.DataFrame:
     """What the test essays and seeds can show about the main pairs of one Student (`power.qwk_power`); empty without a pair.
 
@@ -201,9 +193,9 @@ def power_table(
     wanted, tables = {"fraction": fraction, "student": student, "head": head}, []
     for name, rows in {"all": raters, **_smallest_group(raters, groups, min_group)}.items():
         asked = {}
-        for place, arms in settings(rows, column):
+        for place, arms in settings(rows, "matched_level"):
             for system, baseline in (("cyborg", "human"), ("cyborg", "full"), ("cyborg-soft", "full")):
-                ours, theirs = shared(arms, system, baseline)
+                ours, theirs = shared(arms.get(system, {}), arms.get(baseline, {}))
                 if wanted.items() <= place.items() and ours:
                     asked[f"{system} - {baseline}"] = (ours, theirs)
         found = qwk_power(human(rows), asked, sizes=sizes, margins=(margin,), seed=seed)
@@ -231,13 +223,6 @@ def settings(raters: pd.DataFrame, column: str) -> Iterator[tuple[dict, dict[str
         others |= {name: pick(raters, fraction=fraction, student="teacher", head=reading) for name, reading in TEACHER.items()}
         arms |= {name: by_seed(rows, column) for name, rows in others.items() if len(rows)}
         yield {"fraction": fraction, "n_human": n_human, "n_dev": n_dev, "student": student, "head": head}, arms
-
-
-def shared(arms: dict[str, Runs], system: str, baseline: str) -> tuple[Runs, Runs]:
-    """The runs of two arms for the seeds that both have; empty where an arm is missing."""
-    ours, theirs = arms.get(system, {}), arms.get(baseline, {})
-    seeds = sorted(set(ours) & set(theirs))
-    return {seed: ours[seed] for seed in seeds}, {seed: theirs[seed] for seed in seeds}
 
 
 def _pairs(arms: dict[str, Runs]) -> list[tuple[str, str]]:

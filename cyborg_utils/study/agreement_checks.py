@@ -16,8 +16,8 @@ from cyborg_utils.stats.calibration import match_on_dev
 from cyborg_utils.stats.comparisons import across_seeds, gap_closed, mean_over_seeds
 from cyborg_utils.stats.metrics import qwk, smd
 from cyborg_utils.stats.probabilities import ece, rps
-from cyborg_utils.study.agreement import PLACE, shared
-from cyborg_utils.study.arms import by_seed, human, pick
+from cyborg_utils.study.agreement import PLACE
+from cyborg_utils.study.arms import by_seed, human, pick, shared
 
 BASELINES = ("human", "human+dev")  # labels of Students that no Teacher helps
 
@@ -48,7 +48,7 @@ def rivals(
         best = max((row[2] for row in found), default=np.nan)
         for system, arm in pick(own, fraction=place[0]).groupby("labels", sort=False):
             for rival, labels, dev_qwk, theirs in found if system.startswith("cyborg") else ():
-                ours, base = shared({"a": by_seed(arm, "matched_level"), "b": theirs}, "a", "b")
+                ours, base = shared(by_seed(arm, "matched_level"), theirs)
                 if not ours:
                     continue
                 step = across_seeds(h, ours, base, **options)
@@ -68,9 +68,7 @@ def rivals(
 def for_forest(table_rivals: pd.DataFrame, *, fraction: float) -> pd.DataFrame:
     """The rows of `rivals` at one fraction for `forest_plots.difference_forest`; beside them whether a rival was the best."""
     rows = table_rivals[table_rivals["fraction"] == fraction]
-    names = [
-        label(name.split(", ")[0]) + " on " + labels for name, labels in zip(rows["rival"], rows["rival_labels"], strict=True)
-    ]
+    names = rows["rival"].str.split(", ").str[0].map(label) + " on " + rows["rival_labels"]
     best = rows["chosen"].map({True: "best rival", False: ""})
     return rows.assign(system=rows["labels"], baseline=names, equivalence=best)
 

@@ -78,10 +78,9 @@ def same_price(table_qwk: pd.DataFrame, *, student: str, head: str) -> str:
 
 def unlike_teachers(study: Study) -> str:
     """A warning where Teachers were trained for different numbers of epochs; "" where all were trained alike."""
-    epochs = {
-        share: {study.section("finetune_teacher", run)["epochs"] for run in study.runs if run.fraction == share}
-        for share in study.fractions
-    }
+    epochs: dict[float, set[int]] = {share: set() for share in study.fractions}
+    for run in study.runs:
+        epochs[run.fraction].add(study.section("finetune_teacher", run)["epochs"])
     if len(set().union(*epochs.values())) <= 1:
         return ""
     shares = "; ".join(f"{share:.0%}: {', '.join(map(str, sorted(counts)))} epochs" for share, counts in epochs.items())
@@ -91,14 +90,12 @@ def unlike_teachers(study: Study) -> str:
 def gain(table_comparisons: pd.DataFrame, *, student: str, head: str, margin: float) -> str:
     """Each Cyborg arm against `human` and against `full`, share by share, from `agreement.comparisons`."""
     lines = []
-    for (share, *cost), part in arms.pick(table_comparisons, student=student, head=head).groupby(
-        ["fraction", "n_human", "n_dev"]
-    ):
+    mine = arms.pick(table_comparisons, student=student, head=head)
+    for (share, *cost), part in mine.groupby(["fraction", "n_human", "n_dev"]):
         pairs = part.set_index(["system", "baseline"])
         gap = pairs["difference"].get(("full", "human"), float("nan"))
-        lines.append(
-            f"\n**{share:.0%} of X, {arms.paid(*cost)}**" + (f" (`full` is {gap:+.3f} from `human`)" if gap == gap else "") + "\n"
-        )
+        known = f" (`full` is {gap:+.3f} from `human`)" if gap == gap else ""
+        lines.append(f"\n**{share:.0%} of X, {arms.paid(*cost)}**{known}\n")
         for arm in pairs.index.levels[0]:
             if arm.startswith("cyborg") and (arm, "human") in pairs.index:
                 bound = pairs.loc[(arm, "full")] if (arm, "full") in pairs.index else None

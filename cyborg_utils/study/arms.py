@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -38,9 +40,22 @@ def of_student(table: pd.DataFrame, student: str, head: str, *, fraction: float 
     return rows if fraction is None else rows[rows["fraction"].isin([fraction, 1.0])]
 
 
+def of_each(rows: pd.DataFrame, keys: Sequence[str], measure: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
+    """The tables that `measure` makes of the rows with the same `keys`, below each other; the keys are their first columns."""
+    tables = [measure(part).assign(**dict(zip(keys, key, strict=True))) for key, part in rows.groupby(keys, sort=False)]
+    whole = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=keys)
+    return whole[[*keys, *whole.columns.drop(keys)]]
+
+
 def by_seed(arm: pd.DataFrame, column: str) -> Runs:
     """A column of one arm as seed -> array."""
     return {int(seed): rows.sort_values("essay_id")[column].to_numpy() for seed, rows in arm.groupby("seed")}
+
+
+def shared(ours: Runs, theirs: Runs) -> tuple[Runs, Runs]:
+    """The runs of two arms for the seeds that both have."""
+    seeds = sorted(set(ours) & set(theirs))
+    return {seed: ours[seed] for seed in seeds}, {seed: theirs[seed] for seed in seeds}
 
 
 def human(raters: pd.DataFrame, column: str = "human_level") -> np.ndarray:

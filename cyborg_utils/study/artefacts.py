@@ -67,11 +67,8 @@ def artefact(name: str, kind: str | None = None) -> dict[str, Any]:
 
 def expected(notebook: str, run: str = "") -> list[str]:
     """Artefact names, in registry order, that an execution of a notebook must write; `optional` ones are left out."""
-    return [
-        f"{name}_{run}" if entry.get("per_run") else name
-        for name, entry in registry().items()
-        if entry["notebook"] == notebook and not entry.get("optional")
-    ]
+    own = {name: entry for name, entry in registry().items() if entry["notebook"] == notebook and not entry.get("optional")}
+    return [f"{name}_{run}" if entry.get("per_run") else name for name, entry in own.items()]
 
 
 def needs(notebook: str, study: config.Study) -> str:

@@ -29,10 +29,12 @@ from cyborg_utils.stats.fairness import (
     suppression,
 )
 from cyborg_utils.stats.metrics import THRESHOLDS
-from cyborg_utils.study.arms import MATCHED, averaged, by_seed, human, pick, systems
+from cyborg_utils.study.arms import MATCHED, averaged, by_seed, human, of_each, of_student, pick
 from cyborg_utils.study.scores import ARM
 
+KEYS = ["fraction", "labels", "student", "head"]  # `ARM`, in the order of the tables
 ONE_SEED = "cannot be said from one seed"  # the verdict on the method where only one model was trained
+COUNTS = {name.replace(" ", "_"): name for name in SIGNS}  # columns with the number of groups of a verdict
 METHOD = "the method"  # what a row of `model_or_method` speaks of, where not of one trained model
 
 
@@ -43,14 +45,13 @@ def smd_table(
 
     `dev` are the same raters' development essays, for the noise of matching; arms whose match changes nothing have none.
     """
-    tables = []
-    for key, arm in raters.groupby(ARM, sort=False):
-        place = dict(zip(ARM, key, strict=True))
+
+    def of_arm(arm: pd.DataFrame) -> pd.DataFrame:
         found = smd_of_runs(arm, column, dev=matched_on(dev, arm, column), **options)
-        tables.append(found.assign(**place, seeds=arm["seed"].nunique()))
-    first = ["fraction", "labels", "student", "head", "seeds"]
-    whole = pd.concat(tables, ignore_index=True)
-    return whole[[*first, *(name for name in whole if name not in first)]]
+        found.insert(0, "seeds", arm["seed"].nunique())
+        return found
+
+    return of_each(raters, KEYS, of_arm)
 
 
 def matched_on(dev: pd.DataFrame | None, arm: pd.DataFrame, column: str = "matched_value") -> pd.DataFrame | None:
@@ -120,9 +121,8 @@ def with_noise(table: pd.DataFrame, noise: ArrayLike, *, essays: int, confidence
     `noise` is the SD of each row's machine mean over other `essays` to match on, in points. A linear match changes no DSM.
     """
     sd = np.asarray(noise, dtype=float) / table["human_sd"]
-    table = table.assign(
-        smd_match_sd=sd, interval_of="essays, seeds and matching", smd_se=np.hypot(table["smd_se"], sd.fillna(0))
-    )
+    table = table.assign(smd_match_sd=sd, interval_of="essays, seeds and matching")
+    table["smd_se"] = np.hypot(table["smd_se"], sd.fillna(0))
     half = stats.t.ppf((1 + confidence) / 2, essays - 1) * sd.fillna(0)
     for name in [name for name in ("smd", "smd_prompt") if f"{name}_low" in table]:
         table[f"{name}_low"] = table["smd"] - np.hypot(table["smd"] - table[f"{name}_low"], half)
@@ -148,21 +148,16 @@ def model_or_method(raters: pd.DataFrame, table: pd.DataFrame, **options: object
         rows.append(place | {"speaks_of": METHOD} | _counted(pick(table, **place), "verdict_method"))
         for seed, own in arm.groupby("seed"):
             rows.append(place | {"speaks_of": f"seed {seed}"} | _counted(smd_of_runs(own, "matched_value", **options), "verdict"))
-    counts = dict.fromkeys(["judged", *(name.replace(" ", "_") for name in SIGNS)], "Int64")
-    return pd.DataFrame(rows).astype(counts)
+    return pd.DataFrame(rows).astype(dict.fromkeys(["judged", *COUNTS], "Int64"))
 
 
 def _counted(table: pd.DataFrame, column: str) -> dict[str, object]:
     """Groups by their verdict in `column`, and the biased ones by name."""
     judged = table[table["verdict"].isin(SIGNS) & (table["attribute"] != "all")]
     if (judged[column] == ONE_SEED).any():
-        return (
-            {"judged": len(judged)}
-            | dict.fromkeys((name.replace(" ", "_") for name in SIGNS), pd.NA)
-            | {"biased_groups": ONE_SEED}
-        )
+        return {"judged": len(judged)} | dict.fromkeys(COUNTS, pd.NA) | {"biased_groups": ONE_SEED}
     names = [f"{row.attribute} = {row.group} ({row.smd:+.2f})" for row in judged[judged[column] == "biased"].itertuples()]
-    counts = {name.replace(" ", "_"): int((judged[column] == name).sum()) for name in SIGNS}
+    counts = {name: int((judged[column] == verdict).sum()) for name, verdict in COUNTS.items()}
     return {"judged": len(judged)} | counts | {"biased_groups": ", ".join(names)}
 
 
@@ -171,16 +166,13 @@ def matching_table(raters: pd.DataFrame, **options: object) -> pd.DataFrame:
 
     An essay counts with its mean over the seeds, raw and matched. Arms whose match changes nothing are left out.
     """
-    tables = []
-    for key, arm in raters.groupby(ARM, sort=False):
-        if np.array_equal(arm["value"], arm["matched_value"]):
-            continue
+
+    def of_arm(arm: pd.DataFrame) -> pd.DataFrame:
         both = averaged(arm, "value").assign(raw=lambda rows: rows["value"], matched=averaged(arm, "matched_value")["value"])
-        found = change_by_group(both, before="raw", after="matched", **options).drop(columns="p")
-        tables.append(found.assign(**dict(zip(ARM, key, strict=True))))
-    first = ["fraction", "labels", "student", "head"]
-    whole = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=first)
-    return whole[[*first, *(name for name in whole if name not in first)]]
+        return change_by_group(both, before="raw", after="matched", **options).drop(columns="p")
+
+    moved = raters.assign(moved=raters["value"] != raters["matched_value"]).groupby(KEYS)["moved"].transform("any")
+    return of_each(raters[moved], KEYS, of_arm)
 
 
 def conditional_of_runs(arm: pd.DataFrame, column: str, *, confidence: float = 0.95, **options: object) -> pd.DataFrame:
@@ -262,8 +254,8 @@ def suppression_table(
     Columns: fraction, arm, essays ("pool" or "Y"), seeds, then those of `fairness.suppression`. Students' levels are matched.
     """
     pool = pick(teachers, part="pool").assign(arm="teacher", essays="pool", matched_level=lambda rows: rows["level"])
-    own = raters[((raters["student"] == student) & (raters["head"] == head)) | (raters["student"] == "teacher")]
-    both, rows = pd.concat([pool, systems(own).assign(essays="Y")], ignore_index=True), []
+    own = of_student(raters, student, head).assign(essays="Y")
+    both, rows = pd.concat([pool, own], ignore_index=True), []
     for key, part in both.groupby(["fraction", "arm", "essays"], sort=False):
         found = suppression(part["human_level"], part["matched_level"], scale=scale, essay=part["essay_id"], **options)
         rows.append(dict(zip(("fraction", "arm", "essays"), key, strict=True)) | {"seeds": part["seed"].nunique()} | found)
@@ -283,30 +275,16 @@ def smd_wide(table: pd.DataFrame, column: str, *, index: Sequence[str] = ("attri
     return wide.loc[order, list(dict.fromkeys(table[column]))]
 
 
-def osa_table(raters: pd.DataFrame, *, groups: Sequence[str], min_group: int, column: str = "matched_value") -> pd.DataFrame:
+def osa_table(raters: pd.DataFrame, *, groups: Sequence[str], min_group: int) -> pd.DataFrame:
     """`fairness.osa_osd_csd` of every arm, with errors averaged over seeds; Holm's correction covers the whole table."""
-    how = {"groups": groups, "min_group": min_group, "machine": column, "essay": "essay_id"}
-    tables = [osa_osd_csd(arm, **how).assign(**dict(zip(ARM, key, strict=True))) for key, arm in raters.groupby(ARM, sort=False)]
-    whole = pd.concat(tables, ignore_index=True)
-    first = ["fraction", "labels", "student", "head"]
-    return whole[[*first, *(name for name in whole if name not in first)]].assign(p_holm=holm(whole["p"]))
+    how = {"groups": groups, "min_group": min_group, "machine": "matched_value", "essay": "essay_id"}
+    whole = of_each(raters, KEYS, lambda arm: osa_osd_csd(arm, **how))
+    return whole.assign(p_holm=holm(whole["p"]))
 
 
 JUDGED = {"QWK": "qwk", "r": "r", "below people": "below_people", "SMD": "smd", "SD ratio": "sd_ratio"}  # thresholds by name
-SMD_COLUMNS = [
-    "fraction",
-    "labels",
-    "student",
-    "head",
-    "scores",
-    "attribute",
-    "group",
-    "n",
-    "human_mean",
-    "machine_mean",
-    "seeds",
-]
-SMD_COLUMNS += ["smd", "smd_low", "smd_high", "interval_of", "smd_seed_sd", "smd_match_sd"]
+SMD_COLUMNS = ["fraction", "labels", "student", "head", "scores", "attribute", "group", "n", "human_mean", "machine_mean"]
+SMD_COLUMNS += ["seeds", "smd", "smd_low", "smd_high", "interval_of", "smd_seed_sd", "smd_match_sd"]
 SMD_COLUMNS += ["smd_prompt_low", "smd_prompt_high", "prompts", "dsm", "dsm_low", "dsm_high", "qwk", "exact", "limit"]
 SMD_COLUMNS += ["verdict", "verdict_method"]
 
@@ -329,11 +307,8 @@ def pool_scores(teachers: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """Human scores of the pool's essays, then synthetic scores by fraction, in one long frame with columns source and given."""
     pool = pick(teachers, part="pool")
     human = pool.drop_duplicates("essay_id").assign(source="human", given=lambda rows: rows["score"])
-    synthetic = [
-        part.assign(source=f"Synthetic, U = {share:.0%}", given=scale.score(part["level"]))
-        for share, part in pool.groupby("fraction")
-    ]
-    return pd.concat([human, *synthetic])
+    named = pool.assign(source=pool["fraction"].map("Synthetic, U = {:.0%}".format), given=scale.score(pool["level"]))
+    return pd.concat([human, named.sort_values("fraction", kind="stable")])
 
 
 def threshold_table(table: pd.DataFrame, *, people: float) -> pd.DataFrame:
@@ -366,13 +341,10 @@ def truth_table(raters: pd.DataFrame, *, groups: Sequence[str], confidence: floa
 
     Columns: attribute, group, n, labels, gap, gap_low, gap_high.
     """
-    known = raters[raters["true_score"].notna()]
-    tables = [
-        gap_to_truth(averaged(part, "matched_value"), groups=groups, confidence=confidence).assign(labels=name)
-        for name, part in (known.groupby("labels", sort=False) if groups else ())
-    ]
-    columns = ["attribute", "group", "n", "labels", "gap", "gap_low", "gap_high"]
-    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+    known = raters[raters["true_score"].notna()] if groups else raters[:0]
+    how = {"groups": groups, "confidence": confidence}
+    table = of_each(known, ["labels"], lambda part: gap_to_truth(averaged(part, "matched_value"), **how))
+    return table.reindex(columns=["attribute", "group", "n", "labels", "gap", "gap_low", "gap_high"])
 
 
 def truth_by_seed(raters: pd.DataFrame, *, groups: Sequence[str], confidence: float) -> pd.DataFrame:

@@ -150,11 +150,8 @@ def prompts(short: pd.DataFrame, table_confounding: pd.DataFrame) -> str:
         return "All essays answer one prompt, or no group can be judged: intervals over prompts cannot be had here."
     longer = (rows["smd_prompt_high"] - rows["smd_prompt_low"]) / (rows["smd_high"] - rows["smd_low"])
     anew = fairness.judged_anew(rows, "smd", "smd_prompt_low", "smd_prompt_high")["verdict"]
-    changed = [
-        f"{label(row.labels)}, {row.attribute} {row.group}: {row.verdict} → {new}"
-        for row, new in zip(rows.itertuples(), anew, strict=True)
-        if row.verdict != new
-    ]
+    others = rows.assign(anew=anew)[rows["verdict"] != anew].itertuples()
+    changed = [f"{label(row.labels)}, {row.attribute} {row.group}: {row.verdict} → {row.anew}" for row in others]
     text = (
         f"The test essays answer {count} prompts. With prompts as the units of chance, the intervals of groups are "
         f"{longer.median():.2f} times as long (median), and {len(changed)} of {len(rows)} verdicts change"
@@ -162,11 +159,9 @@ def prompts(short: pd.DataFrame, table_confounding: pd.DataFrame) -> str:
     )
     near = table_confounding["cramers_v"] >= CONFOUNDED
     listed = [f"{row.attribute} {row.cramers_v:.2f}" for row in table_confounding.itertuples() if row.cramers_v == row.cramers_v]
-    for row in table_confounding[near].itertuples():
-        text += (
-            f" **`{row.attribute}` is confounded with prompts**: its groups wrote on different ones, so a gap of a group may be "
-            "one of its prompts."
-        )
+    for name in table_confounding.loc[near, "attribute"]:
+        text += f" **`{name}` is confounded with prompts**: its groups wrote on different ones, "
+        text += "so a gap of a group may be one of its prompts."
     if listed:
         strength = "0: unrelated; 1: a prompt tells the group"
         text += f" Cramér's V of attribute and prompt ({strength}): {', '.join(listed)}."
@@ -237,10 +232,8 @@ def each_student(table_truth_seeds: pd.DataFrame) -> str:
 
 def explained(table_osa: pd.DataFrame) -> str:
     """The attributes that explain part of the machine's error beyond chance, after correction."""
-    lines = [
-        f"- {label(row.labels)}, {row.attribute}: {row.measure}, {row.r2_adjusted:.1%} of the variance"
-        for row in table_osa[table_osa["p_holm"] < 0.05].itertuples()
-    ]
+    clear = table_osa[table_osa["p_holm"] < 0.05].itertuples()
+    lines = [f"- {label(row.labels)}, {row.attribute}: {row.measure}, {row.r2_adjusted:.1%} of the variance" for row in clear]
     some = "Beyond chance after correction:\n\n" + "\n".join(lines)
     return some if lines else "Nothing here is beyond chance after correction."
 

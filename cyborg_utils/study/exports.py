@@ -55,9 +55,8 @@ def table(profile: str, name: str, shown: pd.DataFrame, sides: list[str], captio
     write(folder(profile) / f"{name}.md", f"{caption}\n\n{body}\n")
     styled = shown.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
     columns = "".join(side[0] for side in sides)
-    text = styled.to_latex(
-        hrules=True, position_float="centering", caption=_latex(caption), label=f"tab:{name}", column_format=columns
-    )
+    layout = {"hrules": True, "position_float": "centering", "column_format": columns}
+    text = styled.to_latex(caption=_latex(caption), label=f"tab:{name}", **layout)
     write(folder(profile) / f"{name}.tex", text)
 
 

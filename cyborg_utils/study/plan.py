@@ -6,7 +6,6 @@ number of steps follows from the study's parameters and its essays. `cyborg plan
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from os.path import commonprefix
@@ -65,12 +64,9 @@ def of(profile: str, *, gpu: str = "") -> tuple[Machine, pd.DataFrame, list[str]
         part(study, corpus, machine, rows, advice)
     raters = len({run.fraction for run in study.runs}) + sum(row["raters"] for row in rows)
     seconds = STATISTICS[0] + STATISTICS[1] * raters
-    rows.append(
-        {"step": "statistics (05, 06, 14, 00)", "runs": 1, "work": f"{raters} raters", "memory": needs.PYTHON, "seconds": seconds}
-    )
-    table = (
-        pd.DataFrame(rows).drop(columns="raters").assign(recorded=lambda all_: [_recorded(study, row) for row in all_["step"]])
-    )
+    row = {"step": "statistics (05, 06, 14, 00)", "runs": 1, "work": f"{raters} raters"}
+    table = pd.DataFrame([*rows, row | {"memory": needs.PYTHON, "seconds": seconds}])
+    table["recorded"] = [_recorded(study, step) for step in table["step"]]
     table["minutes"] = table["seconds"] / 60
     table["total"] = table["minutes"] * table["runs"]
     if study.beyond:
@@ -125,9 +121,8 @@ def _corpus(study: config.Study) -> Corpus:
     essays = corpora.frame(dataset, text=True)
     sizes = essays["split"].value_counts()
     sample = essays.sample(min(SAMPLE, len(essays)), random_state=1)
-    return Corpus(
-        *(int(sizes.get(name, 0)) for name in ("train", "dev", "test")), sample["text"].str.split().str.len().mean(), sample
-    )
+    counts = [int(sizes.get(name, 0)) for name in ("train", "dev", "test")]
+    return Corpus(*counts, sample["text"].str.split().str.len().mean(), sample)
 
 
 def _configuration(name: str) -> tuple[Any, Any]:
@@ -258,10 +253,8 @@ def _student_rows(study: config.Study, corpus: Corpus, machine: Machine, rows: l
             if trained != section["heads"] and fraction == study.fractions[0]:  # states, read once for all runs
                 seconds += read * (corpus.train + corpus.dev + corpus.test) / len(runs)
         seconds += sum(0.004 * sum(sizes) for sizes in sets.values() if len(sizes) == 1)  # ridge
-        rows.append(
-            {"step": f"Students {fraction:.0%}", "runs": len(runs), "work": f"{students} Students, {updates:,} updates"}
-            | {"memory": max(most.values()), "seconds": seconds, "raters": len(runs) * students}
-        )
+        row = {"step": f"Students {fraction:.0%}", "runs": len(runs), "work": f"{students} Students, {updates:,} updates"}
+        rows.append(row | {"memory": max(most.values()), "seconds": seconds, "raters": len(runs) * students})
     if max(most.values()) * GIB > machine.memory * (1 - LEFT_OVER * (not machine.cuda)):
         name = max(most, key=most.get)
         advice.append(f"Student {name} does not fit. Take a smaller `train_student.batch_size` or `train_student.max_tokens`.")
@@ -269,11 +262,8 @@ def _student_rows(study: config.Study, corpus: Corpus, machine: Machine, rows: l
 
 def _sets(kind: str, human: int, corpus: Corpus) -> list[int]:
     """Sizes of a Student's training sets, one after the other (see `cyborg_data.training_sets`)."""
-    return {
-        "human": [human],
-        "human+dev": [human + corpus.dev],
-        "cyborg-staged": [corpus.train - human, human],
-    }.get(kind, [corpus.train])
+    sizes = {"human": [human], "human+dev": [human + corpus.dev], "cyborg-staged": [corpus.train - human, human]}
+    return sizes.get(kind, [corpus.train])
 
 
 # ---------------------------------------------------------------- what it took
@@ -285,11 +275,10 @@ def _recorded(study: config.Study, step: str) -> float:
     notebook = {"Teacher": "02_finetune_teacher", "labelling": "03_label_essays", "Students": "04_train_student"}.get(name)
     here, found = provenance.hardware(), []
     for run in (*study.runs, *study.full_runs):
-        file = artefacts.record_file(study.profile, notebook or "", run.name)
-        if notebook and f"{run.fraction:.0%}" == share and file.is_file():
-            record = json.loads(file.read_text(encoding="utf-8"))
-            if all(record["hardware"][key] == here[key] for key in ("processor", "cores", "gpu")):
-                took = record["measured"].get({"Teacher": "seconds_finetune", "labelling": "seconds_score"}.get(name, "seconds"))
-                found.append(sum(took.values()) if isinstance(took, dict) else took)
+        record = artefacts.record_if_any(study.profile, notebook, run.name) if notebook else {}
+        alike = record and all(record["hardware"][key] == here[key] for key in ("processor", "cores", "gpu"))
+        if alike and f"{run.fraction:.0%}" == share:
+            took = record["measured"].get({"Teacher": "seconds_finetune", "labelling": "seconds_score"}.get(name, "seconds"))
+            found.append(sum(took.values()) if isinstance(took, dict) else took)
     found = [seconds for seconds in found if seconds and seconds > 5]  # what was taken from disk took none
     return float(np.median(found)) / 60 if found else float("nan")

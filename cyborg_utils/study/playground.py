@@ -51,9 +51,8 @@ def data(profile: str) -> dict[str, Any]:
     return {
         "title": study.title,
         "fractions": [
-            {"key": fraction, "label": f"{fraction:.0%}: {arms.paid(row.n_human, row.n_dev)}", "paid": int(row.n_human)}
-            for fraction, row in zip(counts.index, counts.itertuples(), strict=True)
-            if fraction < 1
+            {"key": row.Index, "label": f"{row.Index:.0%}: {arms.paid(row.n_human, row.n_dev)}", "paid": int(row.n_human)}
+            for row in counts[counts.index < 1].itertuples()
         ],
         "arms": [{"key": arm, "label": label(arm), "color": _color(arm)} for arm in whole["arm"].unique()],
         "groups": [{"key": key, "label": _writers(key), "n": n} for key, n in essays.items()],
@@ -147,11 +146,9 @@ def _curve(profile: str) -> pd.DataFrame | None:
 
 def _way(name: str, color: str, rows: pd.DataFrame, n: np.ndarray, how: str) -> dict[str, Any]:
     at, known = np.log(rows["n_human"]), (n >= rows["n_human"].min()) & (n <= rows["n_human"].max())
-    middle = "fitted" if "fitted" in rows else "qwk"
-    lines = {
-        key: [_plain(value) for value in np.where(known, np.interp(np.log(n), at, rows[column]), np.nan)]
-        for key, column in (("qwk", middle), ("low", "low"), ("high", "high"))
-    }
+    columns = {"qwk": "fitted" if "fitted" in rows else "qwk", "low": "low", "high": "high"}
+    curves = {key: np.where(known, np.interp(np.log(n), at, rows[column]), np.nan) for key, column in columns.items()}
+    lines = {key: [_plain(value) for value in curve] for key, curve in curves.items()}
     points = rows.rename(columns={"n": "essays"}).assign(n=rows["n_human"])[["n", "qwk", "low", "high"]]
     ends = [int(rows["n_human"].min()), int(rows["n_human"].max())]
     return {"label": name, "color": color, "how": how, "range": ends, "points": _rows(points, list(points))} | lines

@@ -200,11 +200,9 @@ def differs(profile: str) -> list[str]:
     teacher, student = study.section("finetune_teacher"), study.section("train_student")
     try:
         size = artefacts.read_table(profile, "table_corpus").set_index("split")["essays"]
-        train, part = size["train"] + size["dev"], "not drawn at random from the corpus"
-        essays = (
-            f"{train:,} of {PERSUADE_SPLIT['train']:,} training and {size['test']:,} of {PERSUADE_SPLIT['test']:,} test essays"
-        )
-        essays = f"{essays}, {part}"
+        here = {"train": size["train"] + size["dev"], "test": size["test"]}
+        train, test = (f"{count:,} of {PERSUADE_SPLIT[name]:,}" for name, count in here.items())
+        essays = f"{train} training and {test} test essays, not drawn at random from the corpus"
     except CyborgError:
         essays = "waiting for notebook 01"
     tuned = "ridge regression on its layers" if teacher["method"] == "frozen" else "fine-tuned by LoRA"
@@ -232,9 +230,9 @@ def page(profile: str) -> str:
     lines = [f"Of {len(table)} claims: **{counts}**.", ""]
     if (table["verdict"] == WAITING).all():
         lines = [
-            f"**Nothing is decided yet**: the study `{profile}` has no results here, and every claim waits for its notebook.",
-            "",
+            f"**Nothing is decided yet**: the study `{profile}` has no results here, and every claim waits for its notebook."
         ]
+        lines += [""]
     lines += ["| the paper's claim | here | verdict | notebook |", "|---|---|---|---|"]
     lines += [f"| {row.claim} | {row.here} | **{row.verdict}** | {row.notebook[:2]} |" for row in table.itertuples()]
     lines += ["", "### What differs from the paper", "", *(f"- {line}" for line in differs(profile))]

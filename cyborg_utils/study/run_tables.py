@@ -152,14 +152,10 @@ def machines_in_words(table: pd.DataFrame) -> str:
     place = table["processor"].where(table["gpu"] == "none", table["processor"] + " with " + table["gpu"].astype(str))
     names = table["notebook"].str[:2] + ("_" + table["run"].fillna("")).where(table["run"].fillna("") != "", "")
     kinds = names.groupby(place.to_numpy(), sort=False).agg(list).sort_values(key=lambda lists: -lists.str.len())
-    lines = [
-        f"All {len(table)} executions with a model ran on one kind of processor: {kinds.index[0]}." if len(kinds) == 1 else ""
-    ]
-    if len(kinds) > 1:
-        each = "; ".join(f"{kind} ({len(of)}: {', '.join(of)})" for kind, of in kinds.items())
-        lines = [
-            f"**This study mixes {len(kinds)} kinds of processor**, and models from different kinds are not the same: {each}."
-        ]
+    each = "; ".join(f"{kind} ({len(of)}: {', '.join(of)})" for kind, of in kinds.items())
+    lines = [f"**This study mixes {len(kinds)} kinds of processor**, and models from different kinds are not the same: {each}."]
+    if len(kinds) == 1:
+        lines = [f"All {len(table)} executions with a model ran on one kind of processor: {kinds.index[0]}."]
     if len(dirty := names[table["dirty"]]):
         lines.append(f"**{len(dirty)} of {len(table)} executions are from uncommitted sources**, so no commit repeats them")
         lines[-1] += f": {', '.join(dirty)}. Their numbers stand until these are run again."

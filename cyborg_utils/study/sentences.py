@@ -19,6 +19,7 @@ from cyborg_utils.data.corpora import POOL, Prepared
 from cyborg_utils.plots.style import label
 from cyborg_utils.stats.fairness import SIGNS
 from cyborg_utils.study import arms
+from cyborg_utils.study.agreement_in_words import counted_seeds, interval
 
 RECAPS = Path(__file__).with_name("recaps.yaml")
 
@@ -88,16 +89,14 @@ def headline(table_comparisons: pd.DataFrame, *, student: str, head: str) -> str
             continue
         row = rows.loc[("cyborg", "human")]
         line = f"With **{arms.paid(*cost)}**, QWK {row['qwk_baseline']:.3f} alone, {row['qwk']:.3f} on Cyborg Data: "
-        line += f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
-        line += f", {row['seeds']} seed{'' if row['seeds'] == 1 else 's'}"
+        line += f"{interval(row)}, {counted_seeds(row['seeds'])}"
         if ("cyborg", "human+dev") in rows.index:
             fair = rows.loc[("cyborg", "human+dev")]
-            line += f". A Student that learned from the development essays too has {fair['qwk_baseline']:.3f}: "
-            line += f"{fair['difference']:+.3f} [{fair['low']:+.3f}, {fair['high']:+.3f}]"
+            line += f". A Student that learned from the development essays too has {fair['qwk_baseline']:.3f}: {interval(fair)}"
         if ("teacher", "human") in rows.index:
-            more, low, high = rows.loc[("teacher", "human"), ["difference", "low", "high"]]
-            line += f". The Teacher's QWK is {abs(more):.3f} {'lower' if more < 0 else 'higher'} than that of the Student "
-            line += f"on human scores alone ({more:+.3f} [{low:+.3f}, {high:+.3f}])"
+            own = rows.loc[("teacher", "human")]
+            line += f". The Teacher's QWK is {abs(own['difference']):.3f} {'lower' if own['difference'] < 0 else 'higher'} than "
+            line += f"that of the Student on human scores alone ({interval(own)})"
         lines.append(f"- {line}.")
     return f"{label(student)}, {head} head:\n\n" + "\n".join(lines)
 
@@ -125,10 +124,7 @@ def notebook_map(names: Sequence[str], copies: Sequence[str]) -> str:
 
 def machines(records: pd.DataFrame) -> str:
     """Minutes of all notebooks together, and the machines that they ran on (columns seconds, hardware)."""
-    seen = {
-        f"{made['processor']}, {made['cores']} cores, {made['memory_gib']} GiB, GPU: {made['gpu']}"
-        for made in records["hardware"]
-    }
+    seen = {"{processor}, {cores} cores, {memory_gib} GiB, GPU: {gpu}".format(**made) for made in records["hardware"]}
     return f"In all {records['seconds'].sum() / 60:.0f} minutes, on: {'; '.join(sorted(seen))}."
 
 
@@ -155,21 +151,17 @@ def rows_read(prepared: Prepared) -> str:
         )
     told = f"**{counts['rows_read']:,}** rows read = **{counts['essays']:,}** essays + {counts['excluded']:,} left out "
     told += f"+ {counts['not_sampled']:,} not in the sample " if "not_sampled" in counts else ""
-    return (
-        told + f"+ {counts['repeated']:,} further rows of an essay already read.\n\n" + "\n".join(f"- {note}" for note in notes)
-    )
+    told += f"+ {counts['repeated']:,} further rows of an essay already read.\n\n"
+    return told + "\n".join(f"- {note}" for note in notes)
 
 
 def splits_alike(table_corpus: pd.DataFrame) -> str:
     """Whether test and training essays have the same mean score, in SDs of all scores."""
     rows = table_corpus.set_index("split")
     gap = abs(rows.loc["test", "mean_score"] - rows.loc["train", "mean_score"]) / rows.loc["all", "sd"]
-    alike = (
-        "the parts are alike."
-        if gap < 0.05
-        else "**the parts are not alike**, which every later mean shift has to be read against."
-    )
-    return f"Test and training essays differ by {gap:.2f} SD in their mean score: {alike}"
+    unlike = "**the parts are not alike**, which every later mean shift has to be read against."
+    verdict = "the parts are alike." if gap < 0.05 else unlike
+    return f"Test and training essays differ by {gap:.2f} SD in their mean score: {verdict}"
 
 
 def score_shape(scores: pd.Series, scale: Scale) -> str:
@@ -195,25 +187,18 @@ def small_groups(table_groups: pd.DataFrame) -> str:
         return "This study names no writer groups; notebook 06 will say so and skip what needs them."
     small = table_groups.query("test < 10 and group != 'not recorded'")
     listed = ", ".join(f"{row.attribute} {row.group} ({row.test})" for row in small.itertuples())
-    return (
-        f"With fewer than 10 test essays, shown but never judged: {listed}."
-        if listed
-        else "Every group has at least 10 test essays."
-    )
+    few = f"With fewer than 10 test essays, shown but never judged: {listed}."
+    return few if listed else "Every group has at least 10 test essays."
 
 
 def subsets(table_subsets: pd.DataFrame, *, nested: int) -> str:
     """How many pairs of runs were checked for nesting, and the scores that a U has too few examples of."""
-    told = (
-        f"Checked on {nested} pair(s) of runs: the larger U contains the smaller one."
-        if nested
-        else "One share a seed: nothing to compare."
-    )
+    checked = f"Checked on {nested} pair(s) of runs: the larger U contains the smaller one."
+    told = checked if nested else "One share a seed: nothing to compare."
     fewest = table_subsets.drop(columns=["run", "fraction", "seed", "human_scores", "pool"]).min()
     few = ", ".join(fewest.index[fewest < 3])
-    return told + (
-        f" In the smallest U the score(s) {few} have fewer than three examples: **nobody can learn them from U**." if few else ""
-    )
+    rare = f" In the smallest U the score(s) {few} have fewer than three examples: **nobody can learn them from U**."
+    return told + (rare if few else "")
 
 
 def essays_paid_for(table_corpus: pd.DataFrame, table_subsets: pd.DataFrame) -> str:
@@ -246,10 +231,8 @@ def teacher_curve(curve: pd.DataFrame, *, failed: float) -> str:
     curve: as `fine_tuning.finetune` returns it. failed: QWK up to which a fine-tuning has failed (`teacher.FAILED`).
     """
     best, last = curve.loc[curve["best"]].iloc[0], curve["attempt"].max()
-    lines = [
-        f"Attempt {name} **failed**: its best QWK on the development split was {part['qwk'].max():.3f}."
-        for name, part in curve[curve["attempt"] < last].groupby("attempt")
-    ]
+    highest = curve[curve["attempt"] < last].groupby("attempt")["qwk"].max().items()
+    lines = [f"Attempt {name} **failed**: its best QWK on the development split was {qwk:.3f}." for name, qwk in highest]
     if not best["qwk"] > failed:
         lines.append(f"**This Teacher failed** in all of {last} attempt(s). Its scores teach nothing.")
     late = "The last epoch is the best: more epochs might still help." if curve["best"].iloc[-1] else "Later epochs were worse."
@@ -267,13 +250,8 @@ def teacher_left_out(curve: pd.DataFrame, *, essays: int) -> str:
         return f"The frozen Teacher on the {essays} essays of U, by leave-one-out: {start}."
     worse = last["qwk"] < first["qwk"] and last["r"] < first["r"]
     better = last["qwk"] > first["qwk"] and last["r"] > first["r"]
-    told = (
-        "Both rose"
-        if better
-        else "**Both fell: here the frozen Teacher is the better one**"
-        if worse
-        else "Which is better they do not tell"
-    )
+    told = "**Both fell: here the frozen Teacher is the better one**" if worse else "Which is better they do not tell"
+    told = "Both rose" if better else told
     return (
         f"On the {essays} essays of U, by cross-fitting: {start} of the frozen Teacher, and QWK = {last['qwk']:.3f}, "
         f"r = {last['r']:.3f} after {last['epoch']:.0f} epoch(s) of training from there, which are kept. {told}; on so few "
@@ -299,9 +277,8 @@ def strictness(found: Mapping[str, float]) -> str:
     told = "stricter than people" if strict else "more lenient than people" if lenient else "not shown to differ from people"
     seen = [name for name, shown in {"strictness": strict, "too few high scores": fewer}.items() if shown]
     shift = "{:+.2f} points [{:+.2f}, {:+.2f}]".format(*(found[f"shift{end}"] for end in ("", "_low", "_high")))
-    change = "{:+.1f} percentage points [{:+.1f}, {:+.1f}]".format(
-        *(100 * found[f"change{end}"] for end in ("", "_low", "_high"))
-    )
+    percent = [100 * found[name] for name in ("change", "change_low", "change_high")]
+    change = "{:+.1f} percentage points [{:+.1f}, {:+.1f}]".format(*percent)
     return (
         f"On average the Teacher is **{told}**: machine minus human is {shift}. It gives one of the two highest scores to "
         f"{found['machine_top']:.1%} of the pool, people to {found['human_top']:.1%}: {change}. The paper found its Teacher "
@@ -359,9 +336,3 @@ def students(table: pd.DataFrame, *, failure: float) -> str:
     told = f": {', '.join(failed)}. A Teacher would be fine-tuned again; a Student is not, it counts as it is" if failed else ""
     lines.append(f"{len(failed)} of {len(network)} networks failed (QWK not above {failure:g}){told}.")
     return "\n".join(f"- {line}" for line in lines)
-
-
-# ---------------------------------------------------------------- 05 do synthetic scores help?
-
-
-# ---------------------------------------------------------------- 06 are groups of writers treated alike?

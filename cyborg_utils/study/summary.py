@@ -24,6 +24,7 @@ def page(profile: str) -> str:
     data, teacher = study.section("prepare_data"), study.section("finetune_teacher")
     corpus = f"{data['corpus']}, {data['score']} on the scale {study.scale}: {sizes['train']:,} training, {sizes['dev']:,} "
     corpus += f"development and {sizes['test']:,} test essays. Teacher {teacher['model']}; Student {label(student)}, {head} head."
+    tables = [_link(profile, "tables", f"table_{name}.csv") for name in ("comparisons", "gap_closed", "smd")]
     parts = [
         f"# {study.title}",
         "Made by `make summary` from the tables and records beside it; columns are described in "
@@ -32,9 +33,7 @@ def page(profile: str) -> str:
         corpus,
         "## What was found",
         _lines([*_gains(profile, student, head), *_groups(profile, student, head)]),
-        "Tables: "
-        + ", ".join(_link(profile, "tables", f"table_{name}.csv") for name in ("comparisons", "gap_closed", "smd"))
-        + ".",
+        f"Tables: {', '.join(tables)}.",
         "## Agreement with people on the test essays",
         _agreement(profile, student, head),
         *_figures(profile),
@@ -46,7 +45,7 @@ def page(profile: str) -> str:
         "## Not run",
         _lines(_absent(profile, study)),
         "## Executed notebooks",
-        _lines(_link(profile, "notebooks", file.name) for file in _files(profile, "notebooks", "*.ipynb")),
+        _lines(_link(profile, "notebooks", file.name) for file in sorted(paths.results(profile, "notebooks").glob("*.ipynb"))),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -88,21 +87,16 @@ def _gains(profile: str, student: str, head: str) -> list[str]:
     lines = []
     for row in pairs.itertuples():
         line = f"With **{arms.paid(row.n_human, row.n_dev)}** QWK is {row.qwk_baseline:.3f} without a Teacher and {row.qwk:.3f} "
-        line += f"on Cyborg Data ({row.seeds} seed{'' if row.seeds == 1 else 's'}): **{row.difference:+.3f}** "
+        line += f"on Cyborg Data ({agreement_in_words.counted_seeds(row.seeds)}): **{row.difference:+.3f}** "
         line += f"[{row.low:+.3f}, {row.high:+.3f}], {_sure(row)} after Holm's correction"
         for gap in gaps[gaps["fraction"] == row.fraction].itertuples():
-            line += (
-                f"; {gap.gap_closed:.0%} [{gap.low:.0%}, {gap.high:.0%}] of the gap to all human scores" if gap.resolved else ""
-            )
+            share = f"{gap.gap_closed:.0%} [{gap.low:.0%}, {gap.high:.0%}]"
+            line += f"; {share} of the gap to all human scores" if gap.resolved else ""
         lines.append(line + ".")
-    lines += [
-        f"The same number of human scores without a Teacher. {line.removeprefix('- ')}"
-        for line in agreement_in_words.same_price(artefacts.read_table(profile, "table_qwk"), student=student, head=head).split(
-            "\n"
-        )
-    ]
-    told = agreement_in_words.against_rivals(artefacts.read_table(profile, "table_rivals").query("labels == 'cyborg'"))
-    return [*lines, *(f"Against the best rival without a Teacher: {line.removeprefix('- ')}" for line in told.split("\n"))]
+    price = agreement_in_words.same_price(artefacts.read_table(profile, "table_qwk"), student=student, head=head)
+    rivals = agreement_in_words.against_rivals(artefacts.read_table(profile, "table_rivals").query("labels == 'cyborg'"))
+    further = {"The same number of human scores without a Teacher.": price, "Against the best rival without a Teacher:": rivals}
+    return lines + [f"{start} {line.removeprefix('- ')}" for start, told in further.items() for line in told.split("\n")]
 
 
 def _groups(profile: str, student: str, head: str) -> list[str]:
@@ -120,8 +114,7 @@ def _groups(profile: str, student: str, head: str) -> list[str]:
 
 def _agreement(profile: str, student: str, head: str) -> str:
     """QWK with interval of the Teacher's two readings and of the headline Student, one row per arm."""
-    table = arms.systems(artefacts.read_table(profile, "table_qwk"))
-    own = table[((table["student"] == student) & (table["head"] == head)) | (table["student"] == "teacher")]
+    own = arms.of_student(artefacts.read_table(profile, "table_qwk"), student, head)
     lines = ["| human scores (with development) | arm | seeds | QWK | interval | SMD |", "|---|---|---|---|---|---|"]
     for row in own.itertuples():
         interval = f"{row.low:.3f} to {row.high:.3f} ({row.interval_of})"
@@ -151,10 +144,6 @@ def _findings(profile: str, study: config.Study) -> list[str]:
 def _absent(profile: str, study: config.Study) -> list[str]:
     names = [name for name in study.beyond if not artefacts.record_file(profile, name).is_file()]
     return [*(f"run {run}" for run in scores.missing(profile)), *names]
-
-
-def _files(profile: str, kind: str, pattern: str) -> list[Path]:
-    return sorted(paths.results(profile, kind).glob(pattern))
 
 
 def _link(profile: str, kind: str, file: str) -> str:

@@ -46,6 +46,11 @@ def student_scores(
     matched.
     """
     match = match_on_dev(dev.assign(value=predict([*dev["text"]])))
+    return _plain_and_cleaned(predict, attacked, sample, match=match, scale=scale)
+
+
+def _plain_and_cleaned(predict, attacked, sample: pd.DataFrame, *, match: Calibration, scale: Scale) -> pd.DataFrame:
+    """Scores of all attacked essays, as they are and cleaned, matched by `match`."""
     rows = [
         pd.DataFrame(
             {"defence": defence, "attack": attack, "essay_id": sample["essay_id"]}
@@ -75,14 +80,17 @@ def teacher_scores(
     folder = paths.build(profile, "teacher", run)
     settings, rubric, mark = teacher.saved(folder / "adapter")
     match = match_on_dev(dev, "expected")
-    if settings.method != "lora":
-        return _frozen_scores(folder, attacked, sample, template=prompt.Prompt(rubric, scale), match=match, scale=scale)
+    if settings.method != "lora":  # it gives no answer: nothing stands behind the essay, so there are no delimiters
+
+        def predict(changed: Sequence[str]) -> pd.Series:
+            essays = sample[["essay_id", "assignment"]].assign(text=changed)
+            return teachers.score(folder, essays, prompt.Prompt(rubric, scale))["expected"]
+
+        return _plain_and_cleaned(predict, attacked, sample, match=match, scale=scale).assign(scorer="Teacher")
     loaded = teacher.load(settings, prompt.Prompt(rubric, scale), adapter=folder / "adapter")
-    essays = pd.concat(
-        [sample[["essay_id", "assignment"]].assign(attack=attack, text=changed) for attack, changed in attacked.items()],
-        ignore_index=True,
-    )
-    rows = []
+    plain, rows = sample[["essay_id", "assignment"]], []
+    essays = [plain.assign(attack=attack, text=changed) for attack, changed in attacked.items()]
+    essays = pd.concat(essays, ignore_index=True)
     for defence, template in ((NONE, ""), (CLEANED, ""), (DELIMITERS, "teacher_delimited")):
         asked = prompt.Prompt(rubric, scale, template=template)
         reader = teacher.Teacher(loaded.model, loaded.tokenizer, asked, max_tokens=loaded.max_tokens)
@@ -90,33 +98,21 @@ def teacher_scores(
         given = essays.assign(essay_id=essays["attack"] + "|" + essays["essay_id"], text=essays["text"].map(change))
         kept = paths.build(profile, "teacher", "attacked", f"{run}_{defence}")
         rated = teacher.score(reader, given, folder=kept, mark=f"{mark} {defence}")
-        rows.append(
-            essays[["attack", "essay_id"]].assign(scorer="Teacher", defence=defence, **reported(rated["expected"], match, scale))
-        )
+        found = reported(rated["expected"], match, scale)
+        rows.append(essays[["attack", "essay_id"]].assign(scorer="Teacher", defence=defence, **found))
         if defence != CLEANED and (formed := special_tokens(reader, attacked)):
             raise CyborgError(f"{defence}: the attack with chat markers forms {formed} special tokens of {settings.model}.")
-    return pd.concat(rows, ignore_index=True)
-
-
-def _frozen_scores(folder, attacked, sample, *, template: prompt.Prompt, match: Calibration, scale: Scale) -> pd.DataFrame:
-    """`teacher_scores` of a Teacher that gives no answer: nothing stands behind the essay, so there are no delimiters."""
-    rows = []
-    for defence, change in ((NONE, str), (CLEANED, texts.cleaned)):
-        for attack, changed in attacked.items():
-            essays = sample[["essay_id", "assignment"]].assign(text=[change(text) for text in changed])
-            rated = reported(teachers.score(folder, essays, template)["expected"], match, scale)
-            rows.append(sample[["essay_id"]].assign(attack=attack, scorer="Teacher", defence=defence, **rated))
     return pd.concat(rows, ignore_index=True)
 
 
 def special_tokens(reader: teacher.Teacher, attacked: Mapping[str, Sequence[str]]) -> int:
     """How many special tokens the attack with chat markers adds to the prompts; 0 by construction."""
     special = set(reader.tokenizer.all_special_ids)
-    counts = [
-        sum(token in special for row in reader.encode(attacked[name], [""] * len(attacked[name]))[0] for token in row)
-        for name in ("chat markers", "")
-    ]
-    return counts[0] - counts[1]
+
+    def count(essays: Sequence[str]) -> int:
+        return sum(token in special for row in reader.encode(essays, [""] * len(essays))[0] for token in row)
+
+    return count(attacked["chat markers"]) - count(attacked[""])
 
 
 # ---------------------------------------------------------------- the comparison

@@ -117,9 +117,8 @@ def cleaned(text: str) -> str:
 
 def _in_latin(word: str, back: dict[str, str]) -> str:
     """A word of Latin and look-alike letters only, in Latin; any other as it is."""
-    return (
-        "".join(back.get(letter, letter) for letter in word) if all(letter in back or _latin(letter) for letter in word) else word
-    )
+    known = all(letter in back or _latin(letter) for letter in word)
+    return "".join(back.get(letter, letter) for letter in word) if known else word
 
 
 def _latin(letter: str) -> bool:

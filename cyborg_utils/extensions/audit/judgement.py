@@ -16,6 +16,7 @@ from cyborg_utils.stats.bootstrap import Interval, percentile_interval, resample
 WITHIN, POOLED = "mean within prompts", "all essays as one table"
 LARGEST = "largest |SMD| of a group"
 PEOPLE = "below two people (QWK)"
+NOTHING = Interval(math.nan, math.nan, math.nan)
 FEWEST = 30  # essays, of the whole or of a prompt, from which agreement is judged: at QWK 0.7 the interval is about 0.7 -+ 0.2
 FEWEST_PROMPTS = 5  # from which an interval over prompts is drawn; with fewer it would be far too short
 OWN_SCALES = 0.5  # prompts that account for more of the variance of human scores count as having scales of their own
@@ -73,9 +74,7 @@ def thresholds(
     double = [part for part in (part & ~np.isnan(second) for part in parts) if part.sum() >= (FEWEST if len(parts) > 1 else 1)]
     alone = few or no_second(essays) or ("" if double else f"no prompt has {FEWEST} double-scored essays")
     one, other = (scale.level(np.where(np.isnan(rating), human, rating)) for rating in (first, second))
-    people = (
-        Interval(math.nan, math.nan, math.nan) if alone else _mean_within(one, [other, given], double, metric="qwk", **options)
-    )
+    people = NOTHING if alone else _mean_within(one, [other, given], double, metric="qwk", **options)
     group = metrics.Threshold(f"at most {smd_limit:.2f}", metrics.WILLIAMSON, lambda size: size <= smd_limit)
     name, worst = _largest(by_group)
     nobody = few or ("" if len(by_group) else "no group is named that can be judged")
@@ -89,14 +88,11 @@ def thresholds(
         ("SD ratio, human / machine", _mean_within(human, [value], parts, metric="sd_ratio", **options), limits["sd_ratio"], few),
     ]
     table = pd.DataFrame([_judged(*row) for row in rows])
-    how = {"confidence": options.get("confidence", 0.95)}
-    wide = {
-        "QWK": _over_prompts(level, given, essays, metric="qwk", **how),
-        "SMD, all essays": _over_prompts(human, value, essays, metric="smd", **how),
-    }
-    for at, end in enumerate(("low", "high")):
-        ends = [wide.get(name, (math.nan, math.nan))[at] for name in table["criterion"]]
-        table.insert(table.columns.get_loc("high") + 1 + at, f"{end}_prompts", ends)
+    table.insert(table.columns.get_loc("high") + 1, "low_prompts", math.nan)
+    table.insert(table.columns.get_loc("high") + 2, "high_prompts", math.nan)
+    for criterion, metric, pair in (("QWK", "qwk", (level, given)), ("SMD, all essays", "smd", (human, value))):
+        ends = _over_prompts(*pair, essays, metric=metric, confidence=options.get("confidence", 0.95))
+        table.loc[table["criterion"] == criterion, ["low_prompts", "high_prompts"]] = ends
     table.insert(1, "group", [name if criterion == LARGEST else "" for criterion in table["criterion"]])
     return table
 
@@ -230,7 +226,7 @@ def _largest(by_group: pd.DataFrame) -> tuple[str, Interval]:
     """Name and |SMD| of the group where it is largest; the interval is that of its SMD, turned round where that is below 0."""
     known = by_group.dropna(subset=["smd"])
     if known.empty:
-        return "", Interval(math.nan, math.nan, math.nan)
+        return "", NOTHING
     worst = known.loc[known["smd"].abs().idxmax()]
     low, high = worst["smd_low"], worst["smd_high"]
     ends = (low, high) if worst["smd"] >= 0 else (-high, -low)

@@ -16,6 +16,7 @@ from cyborg_utils.data import files
 from cyborg_utils.extensions.audit import judgement, predictions
 from cyborg_utils.stats import comparisons, fairness
 from cyborg_utils.stats.bootstrap import bootstrap_interval
+from cyborg_utils.study.bias_in_words import judged
 
 Machines = Mapping[str, pd.DataFrame]  # by name: the same essays, as `predictions.load` gives them for each machine
 
@@ -97,11 +98,6 @@ def by_group(machines: Machines, scale: Scale, *, limit: float, min_group: int, 
     return _machine_first(pd.concat(tables, ignore_index=True))
 
 
-def judged(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `fairness.smd_by_group` (or `by_group`) of groups that are large enough to be judged."""
-    return table[(table["attribute"] != "all") & ~table["verdict"].isin(["too few", "not a group"])]
-
-
 def thresholds(
     machines: Machines, scale: Scale, *, by_group: pd.DataFrame, smd_limit: float, **intervals: object
 ) -> pd.DataFrame:
@@ -172,4 +168,4 @@ def changes(
 
 
 def _machine_first(table: pd.DataFrame) -> pd.DataFrame:
-    return table[["machine", *(name for name in table if name != "machine")]]
+    return table[["machine", *table.columns.drop("machine")]]

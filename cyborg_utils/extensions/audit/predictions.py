@@ -26,12 +26,7 @@ from cyborg_utils.stats.fairness import NOT_RECORDED
 from cyborg_utils.study import arms, artefacts, scores
 
 NOTEBOOK = "14_audit_scores"
-OWN = (
-    "bench",
-    "coverage",
-    "robustness",
-    "public_scorers",
-)  # folders of results/ that belong to the package, beside those of the studies
+OWN = ("bench", "coverage", "robustness", "public_scorers")  # folders of results/ that are the package's, beside the studies'
 LONGEST = 16  # characters of a score that are remembered for an advice
 PROMPTS = ("prompt", "prompt_id", "prompt_name", "essay_set")  # names of a column of prompts that nobody need point to
 

@@ -13,10 +13,11 @@ import pandas as pd
 
 from cyborg_utils.core import paths, provenance
 from cyborg_utils.core.atomic import write
-from cyborg_utils.extensions.audit import judgement, machines, rules
+from cyborg_utils.extensions.audit import judgement, rules
 from cyborg_utils.plots import group_plots
 from cyborg_utils.stats.fairness import NOT_RECORDED, SIGNS
 from cyborg_utils.study import artefacts, sentences
+from cyborg_utils.study.bias_in_words import judged
 
 VERSION = 1  # of the JSON's layout
 PAGE, DATA = "report.html", "audit.json"
@@ -46,7 +47,7 @@ def result(tables: Mapping[str, pd.DataFrame], *, source: str, essays: int, sett
 def verdict(thresholds: pd.DataFrame, by_group: pd.DataFrame) -> dict[str, Any]:
     """One machine's verdicts: criteria met, missed, not_known and not_settled (the threshold lies in the interval); how many
     groups are judged and not_biased; the names of those that are biased (with SMD) or undecided, the largest |SMD| first."""
-    rows = machines.judged(by_group)
+    rows = judged(by_group)
     rows = rows.loc[rows["smd"].abs().sort_values(ascending=False, kind="stable").index]
     named = {name: rows[rows["verdict"] == name] for name in SIGNS}
     answers = {"met": "yes", "missed": "no", "not_known": "not known"}
@@ -91,12 +92,7 @@ def write_files(
     drawn = [_embedded(*artefacts.files(name, figure)) for figure in figures]
     template = Path(__file__).with_suffix(".html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "number": sentences.cell,
-        "signed": lambda value: sentences.cell(value, "+.2f"),
-        "three": lambda value: sentences.cell(value, "+.3f"),
-        "attribute": group_plots.heading,
-    }
+    environment.filters |= {"number": sentences.cell, "attribute": group_plots.heading}
     names = [one["name"] for one in found["machines"]]
     criteria = [(row["criterion"], row["threshold"]) for row in found["machines"][0]["thresholds"]]
     groups = [(row["attribute"], row["group"], row["n"]) for row in found["machines"][0]["groups"]]

@@ -97,14 +97,8 @@ def _looked_at(machine: Mapping, measure: str, where: str) -> list[tuple[str, tu
         rows = [row for row in rows if (row["attribute"], row["group"]) == (attribute, group)]
         why = "" if rows else "no such group among these essays"
     ends = [measure, f"{measure}_low", f"{measure}_high"]
-    parts = [
-        (
-            f"{row['attribute']} = {row['group']}",
-            tuple(row[end] for end in ends),
-            "too few essays" * (row["verdict"] == "too few"),
-        )
-        for row in rows
-    ]
+    few = {"too few": "too few essays"}
+    parts = [(f"{row['attribute']} = {row['group']}", tuple(map(row.get, ends)), few.get(row["verdict"], "")) for row in rows]
     return parts or [(where, (None, None, None), why)]
 
 

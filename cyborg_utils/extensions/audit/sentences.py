@@ -28,18 +28,14 @@ FLATTERS = 0.05  # QWK by which pooling must exceed the mean within prompts to b
 
 def described(essays: pd.DataFrame, source: str) -> str:
     """How many essays there are, from where, how many with a second human score, the groups of writers, and what to know."""
-    listed = [
-        f"{name.removeprefix('groups.')} ({count(essays[name].nunique(), 'group')}, {essays[name].isna().sum()} not recorded)"
-        for name in essays
-        if name.startswith("groups.")
-    ]
+    groups = {name.removeprefix("groups."): essays[name] for name in essays if name.startswith("groups.")}
+    listed = [f"{name} ({count(of.nunique(), 'group')}, {of.isna().sum()} not recorded)" for name, of in groups.items()]
     prompts = f" {count(essays['prompt'].nunique(), 'prompt')}." if "prompt" in essays else ""
     first = (
         f"**{count(len(essays), 'essay')}** {source}; {essays['second_score'].notna().sum():,} with a second human score."
         f"{prompts} Writer groups: {'; '.join(listed) or 'none named'}."
     )
-    groups = {name.removeprefix("groups."): essays[name].dropna().astype(str).unique() for name in essays if "groups." in name}
-    alike = [line for column, names in groups.items() for line in advice.look_alikes(column, names)]
+    alike = [line for name, of in groups.items() for line in advice.look_alikes(name, of.dropna().astype(str).unique())]
     return "\n\n".join([first, *essays.attrs.get("notes", []), *alike])
 
 
@@ -89,9 +85,8 @@ def over_prompts(table: pd.DataFrame) -> str:
         f"{row.criterion} [{row.low_prompts:.2f}, {row.high_prompts:.2f}] instead of [{row.low:.2f}, {row.high:.2f}]"
         for row in table.dropna(subset=["low_prompts", "high_prompts"]).itertuples()
     ]
-    return (
-        f"Essays of one prompt are alike. With prompts drawn, not essays, the intervals are: {'; '.join(told)}." if told else ""
-    )
+    start = "Essays of one prompt are alike. With prompts drawn, not essays, the intervals are"
+    return f"{start}: {'; '.join(told)}." if told else ""
 
 
 def thresholds_met(table: pd.DataFrame, judged: pd.DataFrame, *, smd_limit: float) -> str:

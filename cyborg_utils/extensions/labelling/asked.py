@@ -42,13 +42,8 @@ def task(options: Mapping[str, Any]) -> Task:
         if not good:
             raise CyborgError(f"--{name} {options[name]:g}: makes no sense.")
     settings = Settings(promise=(kind, number), sure=options["sure"], by=options["by"], following=options["following"])
-    return Task(
-        options["minutes"],
-        _rubric(options["rubric"]),
-        plan.candidates(options["teacher"]),
-        fine_tune=options["fine_tune"],
-        settings=settings,
-    )
+    teachers, rubric = plan.candidates(options["teacher"]), _rubric(options["rubric"])
+    return Task(options["minutes"], rubric, teachers, fine_tune=options["fine_tune"], settings=settings)
 
 
 def of_study(profile: str) -> Essays:
@@ -78,17 +73,9 @@ def of_section(section: Mapping[str, Any], study: config.Settings) -> Task:
     rubric = prompt.rubric(data["corpus"], data["score"], data["options"])
     if not section:
         return Task(rubric=rubric)
-    names = {"sure": "sure", "interval": "interval", "confidence": "confidence", "by": "by", "following": "following"}
-    names |= {
-        "smd_limit": "smd_limit",
-        "min_group": "min_group",
-        "resamples": "resamples",
-        "draws": "draws",
-        "seed": "analysis_seed",
-    }
-    settings = Settings(
-        promise=(section["promise"], section["promised"]), **{ours: section[theirs] for ours, theirs in names.items()}
-    )
+    same = ("sure", "interval", "confidence", "by", "following", "smd_limit", "min_group", "resamples", "draws")
+    own = {"promise": (section["promise"], section["promised"]), "seed": section["analysis_seed"]}
+    settings = Settings(**own, **{name: section[name] for name in same})
     pupil, known, teachers = plan.STUDENT, None, plan.TEACHERS
     if section["teacher"] == STUDY:
         own, theirs = study.section("finetune_teacher"), study.section("train_student")

@@ -73,12 +73,8 @@ def label(essays: Essays, out: Path, task: Task = Task(), *, name: str) -> Repor
             table.to_excel(making / SHEET, index=False, freeze_panes=(1, 0))
         for folder, pupil in pupils.items():
             pupil.save(report, making / folder, name=name)
-            facts = {
-                "command": command(essays, out / folder),
-                "own": report.agreement.set_index("system").loc[STUDENT],
-                "plan": plan,
-                "told": pupil.told,
-            }
+            own = _agreement(report, STUDENT)
+            facts = {"command": command(essays, out / folder), "own": own, "plan": plan, "told": pupil.told}
             (making / folder / "README.md").write_text(_filled("student.md.j2", report, **facts), encoding="utf-8")
         save_cyborg_data(report, plan, making / CYBORG)
         there = [path.name for path in making.iterdir()]
@@ -170,11 +166,7 @@ def save_cyborg_data(report: Report, plan: plans.Plan, folder: Path) -> None:
     frame = pd.DataFrame({"id": essays.frame["essay_id"], "source": source, "value": value.round(4)})
     frame["score"] = essays.scale.score(essays.scale.nearest(frame["value"]))
     frame.to_csv(folder / "cyborg_data.csv", index=False, lineterminator="\n")
-    facts = {
-        "plan": plan,
-        "own": report.agreement.set_index("system").loc[TEACHER],
-        "spread": frame.groupby("source")["value"].describe(),
-    }
+    facts = {"plan": plan, "own": _agreement(report, TEACHER), "spread": frame.groupby("source")["value"].describe()}
     (folder / "README.md").write_text(_filled("cyborg_data.md.j2", report, **facts), encoding="utf-8")
 
 
@@ -197,6 +189,10 @@ def command(essays: Essays, folder: Path) -> str:
 def machine() -> str:
     facts: Mapping[str, Any] = provenance.hardware()
     return f"{facts['processor']}, {facts['threads']} thread(s), GPU {facts['gpu']}"
+
+
+def _agreement(report: Report, system: str) -> pd.Series:
+    return report.agreement.set_index("system").loc[system]
 
 
 def _filled(template: str, report: Report, **facts: Any) -> str:

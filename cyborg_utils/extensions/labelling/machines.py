@@ -50,9 +50,8 @@ def features(essays: Essays, plan: plans.Plan, *, rubric: str = "") -> Features:
         found["teacher"] = given.reshape(len(given), -1).astype(np.float32)
     found["statistics"] = baseline.statistics(texts)
     often = 5 if len(texts) >= 500 else 2 if len(texts) >= 20 else 1
-    words = TfidfVectorizer(
-        sublinear_tf=True, ngram_range=(1, 2), min_df=often, max_features=20000, dtype=np.float32
-    ).fit_transform(texts)
+    counter = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=often, max_features=20000, dtype=np.float32)
+    words = counter.fit_transform(texts)
     return found | {"words": words[:, np.flatnonzero(words[essays.scored].getnnz(axis=0))].tocsr()}
 
 

@@ -27,85 +27,41 @@ def render(report: Report, *, files: dict[str, str], done: Sequence[str], fine_t
     around = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     around.filters["marked"] = marked
     template = around.from_string(Path(__file__).with_suffix(".html.j2").read_text(encoding="utf-8"))
-    facts = {
-        "report": report,
-        "words": words,
-        "files": files,
-        "done": done,
-        "fine_tuned": fine_tuned,
-        "commit": provenance.commit(),
-    }
     return template.render(
-        tables=tables(report), figures={name: picture(drawn) for name, drawn in figures(report).items()}, **facts
+        report=report,
+        words=words,
+        files=files,
+        done=done,
+        fine_tuned=fine_tuned,
+        commit=provenance.commit(),
+        tables=tables(report),
+        figures={name: picture(drawn) for name, drawn in figures(report).items()},
     )
 
 
 def tables(report: Report) -> dict[str, Markup]:
     """The page's tables as HTML."""
-    agreement = words.named(report.agreement)
-    differences = words.named(report.differences)
     who = report.essays.frame["essay_id"].iloc[report.essays.scored].to_numpy()
-    suspects = (
-        report.suspects.assign(essay=who[report.suspects["place"]]) if len(report.suspects) else report.suspects.assign(essay="")
-    )
+    suspects = report.suspects.assign(essay=who[report.suspects["place"]])
     return {
         "agreement": table(
-            agreement,
-            {
-                "system": "",
-                "qwk": ".3f",
-                "low": ".3f",
-                "high": ".3f",
-                "exact": ".0%",
-                "adjacent": ".0%",
-                "r": ".3f",
-                "rmse": ".2f",
-                "smd": "+z.2f",
-            },
+            words.named(report.agreement),
+            "system qwk:.3f low:.3f high:.3f exact:.0% adjacent:.0% r:.3f rmse:.2f smd:+z.2f",
         ),
         "differences": table(
-            differences,
-            {
-                "system": "",
-                "baseline": "",
-                "difference": "+z.3f",
-                "low": "+z.3f",
-                "high": "+z.3f",
-                "equivalence": "",
-            },
+            words.named(report.differences), "system baseline difference:+z.3f low:+z.3f high:+z.3f equivalence"
         ),
         "groups": table(
             whole(report.groups),
-            {
-                "attribute": "",
-                "group": "",
-                "n": ",.0f",
-                "human_mean": ".2f",
-                "machine_mean": ".2f",
-                "smd": "+z.2f",
-                "smd_low": "+z.2f",
-                "smd_high": "+z.2f",
-                "verdict": "",
-            },
+            "attribute group n:,.0f human_mean:.2f machine_mean:.2f smd:+z.2f smd_low:+z.2f smd_high:+z.2f verdict",
         ),
         "means": table(
             whole(report.means),
-            {
-                "attribute": "",
-                "group": "",
-                "n": ",.0f",
-                "scored": ",.0f",
-                "mean": ".2f",
-                "low": ".2f",
-                "high": ".2f",
-                "alone": ".2f",
-                "alone_low": ".2f",
-                "alone_high": ".2f",
-            },
+            "attribute group n:,.0f scored:,.0f mean:.2f low:.2f high:.2f alone:.2f alone_low:.2f alone_high:.2f",
         ),
-        "suspects": table(suspects, {"essay": "", "score": "g", "teacher": ".2f", "student": ".2f", "p": ".2g"}),
-        "forecast": table(report.forecast, {"n": ",.0f", "qwk": ".3f", "low": ".3f", "high": ".3f"}),
-        "without": table(report.essays.without.head(50), {"row": "", "column": "", "reason": "", "essay_id": ""}),
+        "suspects": table(suspects, "essay score:g teacher:.2f student:.2f p:.2g"),
+        "forecast": table(report.forecast, "n:,.0f qwk:.3f low:.3f high:.3f"),
+        "without": table(report.essays.without.head(50), "row column reason essay_id"),
     }
 
 
@@ -118,11 +74,8 @@ def figures(report: Report) -> dict[str, tuple[Figure, str]]:
     """The page's figures with their alt texts; one that has nothing to show is left out."""
     scale, own = report.essays.scale, report.own
     agreement = report.agreement.assign(arm=report.agreement["system"].map(words.DRAWN))
-    found = {
-        "agreement": forest_plots.arm_forest(
-            agreement, xlabel="QWK with human scores (scored essays, cross-fitted)", title="Agreement with people"
-        )
-    }
+    words_of = {"xlabel": "QWK with human scores (scored essays, cross-fitted)", "title": "Agreement with people"}
+    found = {"agreement": forest_plots.arm_forest(agreement, **words_of)}
     counts = metrics.confusion(scale.level(own.score), own.level, levels=scale.size)
     if scale.size <= 12:
         found["confusion"] = distributions.confusion_matrix({"machine": counts}, scale=scale)
@@ -133,13 +86,12 @@ def figures(report: Report) -> dict[str, tuple[Figure, str]]:
     return found
 
 
-def table(frame: pd.DataFrame, columns: dict[str, str]) -> Markup:
-    """Columns of a frame with their formats. Everything is escaped."""
+def table(frame: pd.DataFrame, shown: str) -> Markup:
+    """The columns of a frame that are `shown`, such as "system qwk:.3f" (name and format). Everything is escaped."""
+    columns = dict(column.partition(":")[::2] for column in shown.split())
     head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in columns)
-    rows = []
-    for row in frame.to_dict("records"):
-        rows.append("".join(f"<td>{html.escape(cell(row[name], form))}</td>" for name, form in columns.items()))
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    rows = [[html.escape(cell(row[name], form)) for name, form in columns.items()] for row in frame.to_dict("records")]
+    body = "".join(f"<tr>{''.join(f'<td>{text}</td>' for text in row)}</tr>" for row in rows)
     return Markup(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
 
 

@@ -75,9 +75,8 @@ def make(
 ) -> Plan:
     """Measure candidates until one fits into `minutes`; one that reads no less than the same model before it is left out. With a
     `file`, a plan for the same essays and minutes is kept and used again, so that a stopped run goes on with it."""
-    mark = provenance.fingerprint(
-        {"minutes": minutes, "rubric": rubric}, data=essays.frame[["essay_id", "text"]].to_numpy().tolist()
-    )
+    texts = essays.frame[["essay_id", "text"]].to_numpy().tolist()
+    mark = provenance.fingerprint({"minutes": minutes, "rubric": rubric}, data=texts)
     settings = {"mark": mark, "teachers": [asdict(one) for one in teachers], "student": asdict(pupil)}
     settings = json.loads(json.dumps(settings))
     if file and file.is_file() and (kept := json.loads(file.read_text(encoding="utf-8")))["settings"] == settings:

@@ -29,7 +29,6 @@ from cyborg_utils.stats.comparisons import holm
 LEAST_SHARE = 0.5  # of the blank essays; a guarantee for fewer is not worth a machine
 FALSE_SUSPECTS = 0.10  # expected share of suspects that are none
 MAD_TO_SD = 1.4826  # of normal errors
-MEAN_OF = 3  # scored essays that a mean's interval needs
 
 
 class Wish(NamedTuple):
@@ -137,12 +136,8 @@ def means(essays: Essays, cross: CrossFitted, *, confidence: float, min_group: i
     scored, blank = essays.scored, essays.blank
     score, guess = essays.frame["score"].to_numpy(), np.empty(len(essays.frame))
     guess[scored], guess[blank] = cross.guess[by], cross.blank[by]
-    members = {("all", "all"): np.full(len(guess), True)}
-    for column in essays.groups:
-        for name in sorted(essays.frame[column].dropna().unique(), key=str):
-            members[column.removeprefix("groups."), str(name)] = (essays.frame[column] == name).to_numpy()
     rows = []
-    for (attribute, group), inside in members.items():
+    for (attribute, group), inside in spot_checks.members_of(essays.frame, essays.groups).items():
         seen, unseen = scored[inside[scored]], blank[inside[blank]]
         if inside.sum() < min_group:
             continue

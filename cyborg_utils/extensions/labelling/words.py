@@ -68,10 +68,8 @@ def guarantee(report: Report) -> str:
         surest = f"the {found.made.share:.0%} of essays of which it is surest"
         which = "all essays" if math.isinf(found.made.threshold) else surest
         return f"Guarantee: **the machine may score {which}**: {aim} of them, with {sure}, on essays like the scored ones."
-    points = scale.size > MOST_LEVELS and found.wish.risk != "absolute error"
-    wide = (
-        f" On {scale.size} scores, ask for a mean error: --promise error {(scale.high - scale.low) / 20:.1g}." if points else ""
-    )
+    wide = f" On {scale.size} scores, ask for a mean error: --promise error {(scale.high - scale.low) / 20:.1g}."
+    wide = wide if scale.size > MOST_LEVELS and found.wish.risk != "absolute error" else ""
     if found.n < found.needed:
         least = math.ceil(found.needed / LEAST_SHARE)
         return (
@@ -93,9 +91,9 @@ def guarantee(report: Report) -> str:
 def condition(report: Report) -> str:
     """Does the Teacher know more than the Student could learn without it?"""
     row = _pair(report, *CONDITION)
-    clear = row["low"] > 0 or row["high"] < 0
-    told = ("holds" if row["difference"] > 0 else "does not hold") if clear else "is not decided"
-    advice = "" if clear and row["difference"] > 0 else " As long as that is so, the Teacher is not shown to be worth its time."
+    clear, above = row["low"] > 0 or row["high"] < 0, row["difference"] > 0
+    told = ("holds" if above else "does not hold") if clear else "is not decided"
+    advice = "" if clear and above else " As long as that is so, the Teacher is not shown to be worth its time."
     return (
         f"The method's condition **{told}**: the Teacher should agree with people better than a Student that has the same human "
         f"scores and no Teacher; the difference is {_difference(row)} QWK.{advice}"
@@ -109,8 +107,7 @@ def rivals(report: Report) -> str:
     stands = "stands below" if lost["high"] < 0 else "stands above" if lost["low"] > 0 else "is not shown to differ from"
     return (
         f"The Teacher {brings} the same human scores without a language model ({_difference(against)}). The Student {stands} "
-        f"its Teacher "
-        f"({_difference(lost)}); it needs no language model for new essays."
+        f"its Teacher ({_difference(lost)}); it needs no language model for new essays."
     )
 
 
@@ -142,8 +139,7 @@ def sample(report: Report) -> str:
     each = ", ".join(f"{row.statistic} (median {row.scored:.2f}, others {row.blank:.2f})" for row in found.itertuples())
     return (
         f"**The scored essays are not like the others**: {each}. Guarantee, intervals and means hold for essays like the "
-        f"scored ones, so "
-        "here they need not hold. Score some more, drawn at random (see below)."
+        "scored ones, so here they need not hold. Score some more, drawn at random (see below)."
     )
 
 
@@ -206,10 +202,8 @@ def means(report: Report) -> str:
         return "Too few scored essays for a mean."
     saved = (row["alone_high"] - row["alone_low"]) / (row["high"] - row["low"]) if row["high"] > row["low"] else 1
     bought = f" As many human scores alone would leave an interval {saved:.2f} times as wide." if saved > 1.02 else ""
-    return (
-        f"People would give these {row['n']:,.0f} essays a mean of {row['mean']:.2f} [{row['low']:.2f}, "
-        f"{row['high']:.2f}].{bought}"
-    )
+    ends = f"[{row['low']:.2f}, {row['high']:.2f}]"
+    return f"People would give these {row['n']:,.0f} essays a mean of {row['mean']:.2f} {ends}.{bought}"
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ before, and notebook 04 need not be executed again.
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,14 +57,8 @@ def saved(profile: str) -> list[Name]:
     """The Students of a study that are on this machine, in the order of the study."""
     study = config.load(profile)
     section = study.section("train_student")
-    runs = [*study.runs, *study.full_runs]
-    names = [
-        Name(run.name, model, head, labels)
-        for run in dict.fromkeys(runs)
-        for model in section["models"]
-        for head in section["heads"]
-        for labels in section["labels"]
-    ]
+    runs = [run.name for run in dict.fromkeys([*study.runs, *study.full_runs])]
+    names = itertools.starmap(Name, itertools.product(runs, section["models"], section["heads"], section["labels"]))
     return [name for name in names if (name.folder(profile) / "student.json").is_file()]
 
 

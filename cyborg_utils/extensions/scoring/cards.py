@@ -72,7 +72,7 @@ def model_card(profile: str, name: bundle.Name) -> str:
         "promises": _rows(profile, "table_selective", arm | {"run": name.run}).to_dict("records"),
         "coverage": _row(profile, "table_coverage", arm | {"run": name.run, "attribute": "all"}),
         "folder": paths.shown(name.folder(profile)),
-        "record": _record(profile, "04_train_student", name.run),
+        "record": artefacts.record_if_any(profile, "04_train_student", name.run),
     }
     return _filled("model_card.md.j2", facts)
 
@@ -97,7 +97,7 @@ def data_card(profile: str) -> str:
         given = pd.read_csv(scores.file(profile, f"teacher_{run.name}"), usecols=["part"])["part"].value_counts().to_dict()
         table = _rows(profile, f"table_teacher_quality_{run.name}", {"reading": "most likely"})
         quality = {row["part"]: row for row in table.to_dict("records")}
-        teacher = _record(profile, "02_finetune_teacher", run.name)
+        teacher = artefacts.record_if_any(profile, "02_finetune_teacher", run.name)
         runs.append({"run": run, "given": given, "quality": quality, "teacher": teacher})
     files = sorted(paths.results(profile, "scores").glob("*.csv"))
     spread = _rows(profile, "table_distribution", {})
@@ -107,9 +107,7 @@ def data_card(profile: str) -> str:
         "base": _hub_id(study.section("finetune_teacher")["model"]),
         "spread": spread.to_dict("records"),
         "levels": [f"{score:g}" for score in study.scale.scores],
-        "files": [
-            (file.name, len(pd.read_csv(file, usecols=[0]))) for file in files
-        ],  # rows, not lines: a prompt may have several
+        "files": [(file.name, len(pd.read_csv(file, usecols=[0]))) for file in files],  # rows: a prompt may have several lines
     }
     return _filled("data_card.md.j2", facts)
 
@@ -169,11 +167,6 @@ def _rows(profile: str, table: str, wanted: dict[str, Any]) -> pd.DataFrame:
 def _row(profile: str, table: str, wanted: dict[str, Any]) -> dict[str, Any]:
     """The first of `_rows`; {} if there is none."""
     return next(iter(_rows(profile, table, wanted).to_dict("records")), {})
-
-
-def _record(profile: str, notebook: str, run: str = "") -> dict[str, Any]:
-    file = artefacts.record_file(profile, notebook, run)
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def _filled(template: str, facts: dict[str, Any]) -> str:

@@ -80,12 +80,12 @@ def intervals_earn(table: pd.DataFrame, scale: Scale) -> str:
     line, before, trivial = rows.loc[AROUND_LINE], rows.loc[AROUND_MATCHED], rows.iloc[2]
     gain = 1 - line["levels"] / trivial["levels"]
     earns = f"{gain:.0%} fewer" if gain > 0 else "**the machine's interval earns nothing here**"
-    short = "".join(f" Always {_ends_of(row)} has {row['levels']:.0f}, and holds {_held(row)}." for _, row in rows[3:].iterrows())
+    short = "".join(f" Always {_ends_of(row)} has {row['levels']:.0f}, and holds {held(row)}." for _, row in rows[3:].iterrows())
     return (
         f"A {line['confidence']:.0%} interval around the least-squares value holds **{line['levels']:.1f}** of {scale.size} "
         f"scores, where always answering {_ends_of(trivial)} has **{trivial['levels']:.0f}**: {earns}. Around the matched "
-        f"score it would hold {before['levels']:.1f}. Test essays whose human score lies inside: {_held(line)} around the "
-        f"least-squares value, {_held(before)} around the matched score, {_held(trivial)} in the trivial interval.{short}"
+        f"score it would hold {before['levels']:.1f}. Test essays whose human score lies inside: {held(line)} around the "
+        f"least-squares value, {held(before)} around the matched score, {held(trivial)} in the trivial interval.{short}"
     )
 
 
@@ -112,10 +112,8 @@ class Ranked:
     def areas(self) -> dict[str, float]:
         """Cross-validated area under the risk-coverage curve by signal: the mean over folds, each ranked by itself."""
         parts = [self.folds == fold for fold in np.unique(self.folds)]
-        return {
-            name: float(np.mean([selective.aurc(signal[part], self.dev_loss[part]) for part in parts]))
-            for name, signal in self.dev.items()
-        }
+        each = {name: [selective.aurc(signal[part], self.dev_loss[part]) for part in parts] for name, signal in self.dev.items()}
+        return {name: float(np.mean(areas)) for name, areas in each.items()}
 
     @property
     def chosen(self) -> str:
@@ -235,5 +233,5 @@ def _amount(value: float, risk: str) -> str:
     return f"{value:.2f}" if risk == "squared error" else f"{value:.1%}"
 
 
-def _held(row: pd.Series) -> str:
+def held(row: pd.Series) -> str:
     return f"{row['coverage']:.1%} [{row['coverage_low']:.1%}, {row['coverage_high']:.1%}]"

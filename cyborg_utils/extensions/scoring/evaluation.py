@@ -7,6 +7,7 @@ import pandas as pd
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.extensions.scoring import advisory_flags
 from cyborg_utils.extensions.scoring.bundle import Name
+from cyborg_utils.extensions.scoring.deferral import held
 from cyborg_utils.extensions.scoring.predict import Scorer
 from cyborg_utils.stats import conformal, metrics
 from cyborg_utils.stats.calibration import MeanSdMatch
@@ -65,7 +66,7 @@ def promise_kept(coverage: pd.DataFrame, scorer: Scorer, both: pd.DataFrame) -> 
     outside = 1 - both["score_given"].between(both["low"] - 1e-4, both["high"] + 1e-4).mean()
     low, high = conformal.expected_range(n, scorer.confidence)
     lines = [
-        f"Promised {scorer.confidence:.0%}, found **{_held(every)}**. With {n:,} development essays anything from {low:.1%} to "
+        f"Promised {scorer.confidence:.0%}, found **{held(every)}**. With {n:,} development essays anything from {low:.1%} to "
         f"{high:.1%} is to be expected.",
         f"The interval is **{every['width']:.2f} points** wide on a scale from {scale.low:g} to {scale.high:g}. It lies around "
         f"the least-squares value; {outside:.1%} of the scores given, which are spread as people's are, lie outside of theirs.",
@@ -86,12 +87,8 @@ def learned(scorer: Scorer, coverage: pd.DataFrame, table_flags: pd.DataFrame, t
     size, changed = small["megabytes"] / table_onnx["megabytes"].iloc[0], 1 - small["same_score"]
     return (
         f"A {scorer.confidence:.0%} interval around this Student's least-squares value is **±{scorer.width:.2f} points** and "
-        f"holds the human score of **{_held(coverage.iloc[0])}** of test essays{least}: what is promised is an average over all. "
+        f"holds the human score of **{held(coverage.iloc[0])}** of test essays{least}: what is promised is an average over all. "
         f"Flags mark {table_flags['flagged'].iloc[0]:.1%} of the test essays by mistake; of {len(table_flags) - 1} kinds of bad "
         f"essays they find {len(found)} (9 in 10 essays or more) and miss {len(missed)} (more than half of the essays). The int8 "
         f"file has {size:.0%} of the size of PyTorch's and changes {changed:.0%} of the scores."
     )
-
-
-def _held(row: pd.Series) -> str:
-    return f"{row['coverage']:.1%} [{row['coverage_low']:.1%}, {row['coverage_high']:.1%}]"

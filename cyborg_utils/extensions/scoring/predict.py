@@ -78,10 +78,8 @@ class Scorer:
         doubt = selective.signals(predicted, level, self.release.line, scale, risk=selective.FAR_OFF)[selective.EXPECTED]
         shares = [lost / (lost + len(row)) for row, lost in zip(rows, cut, strict=True)]
         tasks = prompts or itertools.repeat("")
-        flags = [
-            advisory_flags.as_text(corpus.flags(corpus.measure(text, task), cut=share))
-            for text, task, share in zip(texts, tasks, shares, strict=False)
-        ]
+        measures = map(corpus.measure, texts, tasks)
+        flags = [advisory_flags.as_text(corpus.flags(one, cut=share)) for one, share in zip(measures, shares, strict=True)]
         numbers = [column.round(4) for column in (value, low, high, doubt)]
         return pd.DataFrame(dict(zip(COLUMNS, [list(ids), scale.score(level), *numbers, flags], strict=True)))
 
