@@ -250,6 +250,8 @@ def test_smd_forest_of_stages_with_a_missing_group(gaps):
     assert len(lines(group_plots.smd_forest(gaps.iloc[:1])[0].axes[0])) == 1
     undefined = gaps.iloc[:1].assign(smd=np.nan, smd_low=np.nan, smd_high=np.nan)
     assert group_plots.smd_forest(undefined)[0].axes[0].get_xlim()[0] < -0.1
+    names = group_plots.smd_forest(gaps.drop(columns="n"))[0].axes[0].get_yticklabels()  # n differs between stages
+    assert not any("n =" in name.get_text() for name in names)
 
 
 def test_lengths():

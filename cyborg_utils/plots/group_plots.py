@@ -190,13 +190,15 @@ def _group_places(frame: pd.DataFrame, *, heading: float) -> tuple[dict[tuple[st
 
 
 def _group_axis(ax: Axes, frame: pd.DataFrame, places: dict[tuple[str, str], float], bottom: float) -> None:
-    """Group names with their numbers of essays n, and headings in bold."""
-    counts = frame.groupby(["attribute", "group"])["n"].agg(["min", "max"])
+    """Group names, headings in bold, and where the frame has numbers of essays, n."""
+    counts = frame.groupby(["attribute", "group"])["n"].agg(["min", "max"]) if "n" in frame else None
     names = []
     for attribute, group in places:
         name = "All essays" if attribute == "all" else str(group)
-        few, many = counts.loc[(attribute, group)]
-        names.append(name + (f"  (n = {few:,})" if few == many else f"  (n = {few:,}–{many:,})"))
+        if counts is not None:
+            few, many = counts.loc[(attribute, group)]
+            name += f"  (n = {few:,})" if few == many else f"  (n = {few:,}–{many:,})"
+        names.append(name)
     ax.set_yticks(list(places.values()), names)
     for attribute in dict.fromkeys(attribute for attribute, _ in places if attribute != "all"):
         first = min(at for (name, _), at in places.items() if name == attribute)
