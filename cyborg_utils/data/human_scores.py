@@ -32,7 +32,7 @@ class ScoreReader:
 
     `labels`: scores by the words that stand for them. `codes`: condition codes, whose essays have no score. `own`: (lowest,
     highest) of another scale by prompt ("" for all), mapped linearly onto the levels of `scale`. `cuts`: the lowest score of
-    each level but the first, for a scale that is cut into levels.
+    each level but the first, for a scale that is cut into levels. `comma`: a decimal comma is read too.
     """
 
     scale: Scale
@@ -40,6 +40,7 @@ class ScoreReader:
     codes: frozenset[str] = frozenset()
     own: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     cuts: tuple[float, ...] = ()
+    comma: bool = True
 
     def read(self, cell: Any, prompt: str = "") -> tuple[float, str]:
         """A score on the scale and "", or NaN and why there is none: `UNSCORED`, `CODED ...`, or what is wrong with the cell."""
@@ -53,7 +54,7 @@ class ScoreReader:
         low, high = self.own.get(prompt, self.own.get("", (self.scale.low, self.scale.high)))
         if self.own and prompt not in self.own and "" not in self.own:
             return math.nan, f"own_scale has no prompt {brief(prompt)}"
-        number = plain(cell)
+        number = plain(cell) if self.comma else files.number(cell)
         if math.isnan(number) and (part := OUT_OF.fullmatch(word)):
             if float(part[2]) != high:
                 return math.nan, f"score {brief(cell)} is out of {part[2]}, but the scale ends at {high:g}"
@@ -115,6 +116,7 @@ def reader(options: Mapping[str, Any], scale: Scale, where: str = "prepare_data.
         frozenset(files.text(code) for code in codes),
         {prompt: (float(low), float(high)) for prompt, (low, high) in own.items()},
         tuple(numbers),
+        options.get("decimal") != ".",  # then somebody said that it is none
     )
 
 

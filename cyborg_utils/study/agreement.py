@@ -124,7 +124,7 @@ def seed_by_seed(
     h, rows, tests = human(raters), [], []
     for place, arms in settings(raters, column):
         for baseline in ("human", "human+dev"):
-            ours, theirs = shared(arms, "cyborg", baseline)
+            ours, theirs = shared(arms.get("cyborg", {}), arms.get(baseline, {}))
             for one in ours:
                 pair = ({one: ours[one]}, {one: theirs[one]})
                 level = [mean_over_seeds(h, runs) for runs in pair]
