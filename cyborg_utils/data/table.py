@@ -297,10 +297,14 @@ class _Collection:
         notes = [f"{int(coded.sum()):,} essay(s) with a condition code are left out."] if coded.any() else []
         notes += [f"{off:,} essay(s) are left out for their score.{hint}"] if off else []
         if len(unusable):
-            each = [f"row {e.row} ({e.reason})" for e in unusable.itertuples()]
-            more = f" and {len(each) - SHOWN} more" if len(each) > SHOWN else ""
-            notes.append(f"{len(each)} essay(s) count as not scored: {'; '.join(each[:SHOWN])}{more}.")
+            notes.append(f"{len(unusable)} essay(s) count as not scored: {first_rows(unusable)}.")
         return notes
+
+
+def first_rows(rows: pd.DataFrame) -> str:
+    """The first `SHOWN` rows (columns row, reason) for a sentence, and how many more there are."""
+    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+    return "; ".join(f"row {one.row} ({one.reason})" for one in rows.head(SHOWN).itertuples()) + more
 
 
 def _words(options: Mapping[str, Any]) -> set[str]:

@@ -51,7 +51,7 @@ RIDGE = Recipe(
 STATES = Recipe(
     version=1,
     files=("models/states.py", "models/prompt.py", "models/prompts/*", *SHARED),
-    digest="185c78150be21df1",
+    digest="db98d680bbfcc147",
 )
 FROZEN = Recipe(  # a ridge regression on states; with them for a Teacher, and with STUDENT for its frozen heads
     version=1,

@@ -122,8 +122,7 @@ def known(essays: pd.DataFrame, reading: Reading, *, template: Prompt | None = N
     keys = _folder(replace(reading, layers=middle(config, reading.layers, count=3)), folder) / "keys"
     if essays.empty or not keys.is_file():
         return np.zeros(len(essays), dtype=bool)
-    there = keys.read_bytes()
-    held = {there[at : at + KEY] for at in range(0, len(there), KEY)}
+    held = _places(keys)
     rows, spans = encoded(source, config, essays, reading, template)
     return np.array([_key(row, span) in held for row, span in zip(rows, spans, strict=True)])
 
@@ -135,6 +134,12 @@ def _said(reading: Reading) -> dict[str, Any]:
 def _folder(reading: Reading, folder: Path | None) -> Path:
     """The folder of a reading's store, whose layers are given."""
     return (folder or paths.build("_states")) / provenance.fingerprint(_said(reading))[:20]
+
+
+def _places(keys: Path) -> dict[bytes, int]:
+    """The row of each essay in a store, by its key."""
+    known = keys.read_bytes()
+    return {known[at : at + KEY]: at // KEY for at in range(0, len(known), KEY)}
 
 
 class _Store:
@@ -150,8 +155,7 @@ class _Store:
         for file, width in self._files():
             with file.open("ab") as sink:
                 sink.truncate(min(sizes) * width)
-        known = self.keys.read_bytes()
-        self.places = {known[at : at + KEY]: at // KEY for at in range(0, len(known), KEY)}
+        self.places = _places(self.keys)
         self.seconds = float(self.clock.read_text()) if self.clock.is_file() else 0.0
 
     def _files(self) -> list[tuple[Path, int]]:

@@ -20,7 +20,7 @@ import pandas as pd
 from cyborg_utils.core import paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
-from cyborg_utils.data import advice, corpora, files, human_scores
+from cyborg_utils.data import advice, corpora, files, human_scores, table
 from cyborg_utils.extensions import query_strategies
 
 LEAST = 10  # scored essays
@@ -37,7 +37,6 @@ ALIKE = (
 )
 READ = {"corpus": "table", "dev": 1, "test": 1, "split_seed": 1}  # the reader splits the scored ones, which is of no account here
 GROUPS = 6  # different words up to which a column may name groups of writers, two of them with `LEAST` essays each
-SHOWN = 5  # rows that a sentence lists
 FAR = 4  # a single score, this many times the range of all others away from them, is a slip
 
 
@@ -129,9 +128,9 @@ def of(prepared: corpora.Prepared, scale: Scale, source: str) -> Essays:
     frame["assignment"] = frame["assignment"].fillna("")
     keep = ["essay_id", "text", "assignment", "score", "copy", *(name for name in frame if name.startswith("groups."))]
     without = prepared.exclusions[["row", "column", "reason", "essay_id"]].reset_index(drop=True)
-    lost = [f"row {row.row} ({row.reason})" for row in without.itertuples()]
-    more = f" and {len(lost) - SHOWN} more, which the page lists" if len(lost) > SHOWN else ""
-    notes = [*prepared.notes, *([f"{len(lost)} row(s) get no score: {'; '.join(lost[:SHOWN])}{more}."] if lost else [])]
+    more = ", which the page lists" if len(without) > table.SHOWN else ""
+    lost = [f"{len(without)} row(s) get no score: {table.first_rows(without)}{more}."] if len(without) else []
+    notes = [*prepared.notes, *lost]
     return checked(Essays(frame[keep], scale, source, notes, without))
 
 
