@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyborg_utils.core import config
+from cyborg_utils.core import config, paths
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import corpora, simulated
@@ -112,7 +112,10 @@ def test_the_usual_accidents_of_a_workbook_stop_nobody(tmp_path, rows):
     found = essays.read(tmp_path / "marks.xlsx", scale=[1, 6, 1])
     assert found.columns.id == "Pupil" and len(found.scored) == 100 and len(found.frame) == 300
     assert found.frame["score"][7] == rows["score"][7]
-    assert found.without["row"].tolist() == [52] and "stands already in marks.xlsx, row 22" in found.notes[-2]
+    assert (
+        found.without["row"].tolist() == [52]
+        and f"stands already in {paths.shown(tmp_path / 'marks.xlsx')}, row 22" in found.notes[-2]
+    )
     assert found.notes[-1] == "'Class' (7a, 7b, 7c) may name groups of writers. To compare them, add --groups Class."
     assert not any("--groups" in note for note in essays.read(tmp_path / "marks.xlsx", essays.Columns(groups=["Class"])).notes)
 
