@@ -16,6 +16,7 @@ from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.core.scale import Scale
 from cyborg_utils.data import corpora, simulated
 from cyborg_utils.extensions.labelling import asked, essays, label, machines, page, plan, promises, report, words
+from cyborg_utils.extensions.labelling.found_out import Columns
 from cyborg_utils.extensions.labelling.machines import STUDENT, TEACHER
 from cyborg_utils.extensions.scoring import predict
 from cyborg_utils.models import states
@@ -63,7 +64,7 @@ def table(folder: Path, rows: pd.DataFrame, scored: int, name: str = "marks.csv"
 
 @pytest.mark.parametrize("name", ["marks.xlsx", "marks.csv"])
 def test_columns_and_scale_are_found(tmp_path, rows, name):
-    found = essays.read(table(tmp_path, rows, 60, name), essays.Columns(groups=["ell"]))
+    found = essays.read(table(tmp_path, rows, 60, name), Columns(groups=["ell"]))
     assert len(found.scored) == 60 and len(found.blank) == 240 and found.groups == ["groups.ell"]
     assert found.frame["text"].tolist() == rows["text"].str.strip().tolist()
     kept = found.frame["score"].dropna()
@@ -79,16 +80,17 @@ def test_faults_name_file_row_column_and_remedy(tmp_path, rows):
     frame.rename(columns={"score": "verdict"}).to_csv(file, index=False)
     with pytest.raises(CyborgError, match=r"odd.csv: no column was found for score. Give --score; there are name, essay"):
         essays.read(file)
-    assert len(essays.read(file, essays.Columns(score="verdict")).scored) == 100
+    assert len(essays.read(file, Columns(score="verdict")).scored) == 100
     with pytest.raises(CyborgError, match="no column nobody; there are name, essay"):
-        essays.read(file, essays.Columns(score="nobody"))
+        essays.read(file, Columns(score="nobody"))
     frame = frame.astype({"score": object})
     frame.loc[3, "score"], frame.loc[4, "essay"] = "see me", ""
     frame.to_csv(file, index=False)
-    found = essays.read(file, essays.Columns(groups=["ell"]), scale=[1, 6, 1])
+    found = essays.read(file, Columns(groups=["ell"]), scale=[1, 6, 1])
     assert found.without["row"].tolist() == [6] and len(found.frame) == 299
     assert "1 row(s) get no score: row 6 (empty text)." in found.notes
-    assert "1 essay(s) count as not scored: row 5 (score 'see me' is not a number)." in found.notes
+    (told,) = [note for note in found.notes if "1 essay(s) count as not scored: row 5 (score 'see me' is not a number)." in note]
+    assert "--condition-codes 'see me'" in told
     assert found.frame.loc[3, ["row", "essay_id"]].tolist() == [5, frame["name"][3]] and np.isnan(found.frame["score"][3])
     frame.loc[frame["score"].notna(), "score"] = np.where(frame["score"].dropna().astype(str) < "4", "C", "B")
     frame.to_csv(file, index=False)
@@ -117,7 +119,7 @@ def test_the_usual_accidents_of_a_workbook_stop_nobody(tmp_path, rows):
         and f"stands already in {paths.shown(tmp_path / 'marks.xlsx')}, row 22" in found.notes[-2]
     )
     assert found.notes[-1] == "'Class' (7a, 7b, 7c) may name groups of writers. To compare them, add --groups Class."
-    assert not any("--groups" in note for note in essays.read(tmp_path / "marks.xlsx", essays.Columns(groups=["Class"])).notes)
+    assert not any("--groups" in note for note in essays.read(tmp_path / "marks.xlsx", Columns(groups=["Class"])).notes)
 
 
 def test_essays_are_called_by_their_row_where_no_column_tells_them_apart(tmp_path, rows):
@@ -136,6 +138,49 @@ def test_several_essays_of_a_writer_stay_in_one_fold(tmp_path, rows):
     assert found.columns.writer == "Name" and found.frame["essay_id"].tolist()[:4] == ["Ada 0-1", "Ada 0-2", "Ada 0-3", "Ada 1-1"]
     assert (found.frame["copy"].to_numpy() == np.repeat(found.frame["copy"][::3], 3).to_numpy()).all()
     assert found.frame["copy"].nunique() == 100 and any("called by it and a number" in note for note in found.notes)
+
+
+def test_a_writer_beside_an_id_keeps_the_essays_together(tmp_path, rows):
+    frame = accidents(rows).drop(index=50).reset_index(drop=True).rename(columns={"Pupil": "Id"})
+    frame["Student"] = [f"s{at // 3}" for at in range(300)]
+    frame.to_csv(tmp_path / "marks.csv", index=False)
+    for columns in (Columns(), Columns(writer="Student")):
+        found = essays.read(tmp_path / "marks.csv", columns)
+        assert (found.columns.id, found.columns.writer) == ("Id", "Student")
+        assert found.frame["essay_id"].tolist() == frame["Id"].tolist() and found.frame["copy"].nunique() == 100
+        assert any("100 writers wrote 300 essays" in note for note in found.notes)
+
+
+def test_a_second_persons_scores_are_no_groups(tmp_path, rows):
+    frame = pd.read_csv(table(tmp_path, rows, 100))
+    steps = np.random.default_rng(1).integers(-1, 2, len(frame))
+    frame = frame.assign(second=(frame["score"] + steps).clip(1, 6), age=10 + np.arange(len(frame)) % 5)
+    frame.to_csv(tmp_path / "two.csv", index=False)
+    notes = essays.read(tmp_path / "two.csv", scale=[1, 6, 1]).notes
+    assert any("second may be another person's scores" in note and "raters: [score, second]" in note for note in notes)
+    assert "--groups ell age." in notes[-1]
+    wide = frame.assign(score=frame["score"] * 5, second=frame["second"] * 5)  # now ages lie on the scale too
+    wide.to_csv(tmp_path / "two.csv", index=False)
+    (told,) = [note for note in essays.read(tmp_path / "two.csv").notes if "person's scores" in note]
+    assert "age" not in told
+
+
+def test_prompts_with_scales_of_their_own_are_refused(tmp_path, rows):
+    frame = pd.read_csv(table(tmp_path, rows, 200)).assign(prompt=np.repeat(["bus", "park"], 150))
+    frame.loc[frame["prompt"] == "park", "score"] += 20
+    frame.to_csv(tmp_path / "two.csv", index=False)
+    with pytest.raises(CyborgError, match=r"scales of their own \(bus: [12] to 6; park: 2[12] to 26\).*own_scale.*--scale"):
+        essays.read(tmp_path / "two.csv")
+    assert essays.read(tmp_path / "two.csv", scale=[1, 26, 1]).scale == Scale(1, 26)
+
+
+def test_letters_without_a_scale_are_told_by_their_words(tmp_path, rows):
+    frame = pd.read_csv(table(tmp_path, rows, 100)).astype({"score": object})
+    frame.loc[frame["score"].notna(), "score"] = np.where(frame["score"].dropna().astype(float) < 4, "C+", "B")
+    frame.to_csv(tmp_path / "letters.csv", index=False)
+    with pytest.raises(CyborgError, match=r"none of the scores is a number.*--labels B=... C\+=... .or --condition-codes B C\+"):
+        essays.read(tmp_path / "letters.csv")
+    assert essays.read(tmp_path / "letters.csv", options={"labels": {"B": 5.0, "C+": 3.0}}).scale == Scale(3, 5, 1)
 
 
 def test_a_slip_does_not_stretch_the_scale(tmp_path, rows):

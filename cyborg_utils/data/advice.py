@@ -31,6 +31,8 @@ class Lines(NamedTuple):
     labels: Callable[[list[str]], str]
     scale: Callable[[float, float, float], str]
     own: Callable[[float, float], str] | None  # where a scale may not have more than `MOST_LEVELS`
+    strip: str  # HTML is taken out of the texts
+    none_is_value: str  # None, NA and the like name a group
 
 
 STUDY = Lines(
@@ -43,11 +45,18 @@ STUDY = Lines(
         f"prepare_data.options.own_scale: [{low:g}, {high:g}], which maps them linearly onto the study's scale, or cuts: [...], "
         "the lowest score of each of its levels but the first"
     ),
+    "set prepare_data.options.markup: strip",
+    "leave its word out of prepare_data.options.missing, such as missing: []",
 )
 COMMAND = Lines(
-    lambda words: f"--labels {' '.join(shlex.quote(f'{word}=') + '...' for word in words)} (or --condition-codes)",
+    lambda words: (
+        f"--labels {' '.join(shlex.quote(f'{word}=') + '...' for word in words)}"
+        f" (or --condition-codes {' '.join(map(shlex.quote, words))}, if they say why there is no score)"
+    ),
     lambda low, high, step: f"--scale {low:g} {high:g} {step:g}",
     None,
+    "use --markup strip",
+    "use --none-is-value",
 )
 
 

@@ -98,7 +98,7 @@ def _old(evidence: bytes, path: Path) -> str:
     if not likely or len(likely) > 1 and likely[0][0] < likely[1][0] + CLEARLY:
         raise CyborgError(
             f"{paths.shown(path)}: its encoding is not UTF-8, and cannot be told from its letters. Save it as UTF-8, or set "
-            "options.encoding, such as cp1252 (Western Europe), cp1250 (Central Europe), cp1254 (Turkish), cp1251 (Cyrillic)."
+            "`encoding`, such as cp1252 (Western Europe), cp1250 (Central Europe), cp1254 (Turkish), cp1251 (Cyrillic)."
         )
     return likely[0][1]
 

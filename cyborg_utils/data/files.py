@@ -269,7 +269,7 @@ def _as_text(path: Path) -> Iterator[None]:
         with _readable(path):
             yield
     except (UnicodeError, LookupError, ValueError) as error:  # ValueError: a NUL in the name of an encoding
-        raise CyborgError(f"{paths.shown(path)}: {printable(error)[:300]}. Save it as UTF-8, or set options.encoding.") from error
+        raise CyborgError(f"{paths.shown(path)}: {printable(error)[:300]}. Save it as UTF-8, or set `encoding`.") from error
 
 
 @contextlib.contextmanager

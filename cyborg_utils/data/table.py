@@ -112,9 +112,9 @@ class _Collection:
         columns, notes = self.columns, self.notes
         notes += [f"{n} further row(s) of an essay give another {name}; the first counts." for name, n in self.unlike.items()]
         notes += [f"{n} value(s) of {name} could not be used and are left empty." for name, n in sorted(self.emptied.items())]
-        notes += files.unknown_groups(self.words, "leave its word out of prepare_data.options.missing, such as missing: []")
+        notes += files.unknown_groups(self.words, self.lines.none_is_value)
         if self.marked:
-            told = "was taken out" if self.strip else "counts as text; set prepare_data.options.markup: strip to take it out"
+            told = "was taken out" if self.strip else f"counts as text; {self.lines.strip} to take it out"
             notes.append(f"{self.marked:,} essay(s) hold HTML (tags or entities), which {told}.")
         if self.spaced or self.mended:
             told = f"{self.spaced:,} essay(s) held no-break spaces, which are plain ones now; in {self.mended:,}"
@@ -297,7 +297,7 @@ class _Collection:
         notes = [f"{int(coded.sum()):,} essay(s) with a condition code are left out."] if coded.any() else []
         notes += [f"{off:,} essay(s) are left out for their score.{hint}"] if off else []
         if len(unusable):
-            notes.append(f"{len(unusable)} essay(s) count as not scored: {first_rows(unusable)}.")
+            notes.append(f"{len(unusable)} essay(s) count as not scored: {first_rows(unusable)}.{hint}")
         return notes
 
 

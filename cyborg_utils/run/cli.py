@@ -26,6 +26,7 @@ READING = {  # how a file is read, where what is found out is wrong
     "sheet": "of a workbook (default: the first that has rows)",
     "header": "row of the column names (default: found out)",
 }
+NONE_IS_VALUE = "groups called None, NA or the like are groups, not unknown"
 LABEL_COLUMNS = {"id": "essay ids", "text": "essay texts", "score": "human scores", "prompt": "prompts, or their texts"}
 LABEL_COLUMNS |= {"writer": "writers of several essays"}
 AUDIT = "14_audit_scores"  # the notebook behind `cyborg audit`, and which of its parameters are options
@@ -257,7 +258,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--unscored", choices=["drop"], help="drop: essays that lack a human or machine score are left out")
     one.add_argument("--weight", default="", help="column of sampling weights")
     one.add_argument("--groups", nargs="*", default=[], help="columns that name groups of writers")
-    one.add_argument("--none-is-value", action="store_true", help="groups called None, NA or the like are groups, not unknown")
+    one.add_argument("--none-is-value", action="store_true", help=NONE_IS_VALUE)
     one.add_argument("--scale", nargs=3, type=float, required=True, metavar=("LOW", "HIGH", "STEP"))
     told = "where the machine's scale is another"
     one.add_argument("--machine-scale", nargs=2, type=float, default=[], metavar=("LOW", "HIGH"), help=told)
@@ -280,6 +281,8 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--labels", nargs="*", default=[], metavar="WORD=SCORE", help="scores that are words, such as A=6 B=5")
     one.add_argument("--condition-codes", nargs="*", default=[], help="words that say why there is no score; left out")
+    one.add_argument("--none-is-value", action="store_true", help=NONE_IS_VALUE)
+    one.add_argument("--markup", default="", choices=["keep", "strip"], help="strip: take HTML out of the essays")
     one.add_argument("--rubric", default="", help="a text file: what the Teacher is told about the scale")
     one.add_argument("--minutes", type=float, default=30.0, help="how long it may take (default: 30)")
     one.add_argument("--teacher", default="", help="another language model: a name, a folder, or a hub id @ revision")

@@ -178,7 +178,8 @@ def across_seeds(
 
     With `clusters` (n,), prompts are drawn in place of essays (`bootstrap.resampled_sums`). With a `margin`, p_tost is the
     p-value of "the true value lies outside (-margin, margin)", and p_beyond that of "it lies inside": the alphas at which the 1
-    - 2 alpha interval would just touch the margin, from inside and from outside.
+    - 2 alpha interval would just touch the margin, from inside and from outside. tost_low and tost_high are then the 2 confidence
+    - 1 interval.
     """
     if baseline is not None and set(runs) != set(baseline):
         raise CyborgError(f"across_seeds: seeds {sorted(runs)} and baseline seeds {sorted(baseline)} must be the same")
@@ -190,25 +191,27 @@ def across_seeds(
     resampled_mean, mean, n = resampled.mean(axis=1), float(values.mean()), len(np.asarray(human))
     units = n if clusters is None else cluster_numbers(clusters, n)[1]
     test = percentile_interval(mean, resampled_mean, confidence=confidence, n=units)
+    wider = percentile_interval(mean, resampled_mean, confidence=2 * confidence - 1, n=units) if margin is not None else test
     whole = resampled[np.isfinite(resampled_mean)]
     spread = np.atleast_2d(np.cov(whole, rowvar=False)) if len(whole) > 1 else np.full((count, count), np.nan)
-    seed_variance, test_variance, low, high = float("nan"), spread[0, 0], test.low, test.high
+    seed_variance, test_variance, ends = float("nan"), spread[0, 0], [test.low, test.high, wider.low, wider.high]
     if count > 1:
         test_variance = max(0.0, (spread.sum() - np.trace(spread)) / (count * (count - 1)))
         seed_variance = values.var(ddof=1)
         normal = stats.norm if clusters is None else stats.t(max(1, units - 1))  # few prompts
-        half = _half((1 - confidence) / 2, test_variance, seed_variance, count, normal)
-        low, high = mean - half, mean + half
+        halves = [_half(alpha, test_variance, seed_variance, count, normal) for alpha in ((1 - confidence) / 2, 1 - confidence)]
+        ends = [mean + side * half for half in halves for side in (-1, 1)]
     least, most = BOUNDS.get(metric, (-np.inf, np.inf))
     least, most = (least, most) if baseline is None else (least - most, most - least)
-    low, high = np.clip([low, high], least, most)
+    low, high, *tost = map(float, np.clip(ends, least, most))
     tested = {}
     if margin is not None and count > 1:
         sides = [_tail(margin - side * mean, test_variance, seed_variance, count, normal) for side in (1, -1)]
     elif margin is not None:
         sides = [resampled_tail(side * resampled_mean, margin, units) for side in (1, -1)]
     if margin is not None:  # p of "at least margin" and of "at most -margin"
-        tested = {"p_tost": max(sides), "p_beyond": min(1 - side for side in sides)}
+        tested = {"tost_low": tost[0], "tost_high": tost[1]}
+        tested |= {"p_tost": max(sides), "p_beyond": min(1 - side for side in sides)}
     return tested | {
         "n": n,
         "seeds": count,
@@ -217,8 +220,8 @@ def across_seeds(
         "test_sd": float(np.sqrt(test_variance)),
         "test_low": test.low,
         "test_high": test.high,
-        "low": float(low),
-        "high": float(high),
+        "low": low,
+        "high": high,
         "interval_of": "essays and seeds" if count > 1 else "essays",
     }
 
@@ -305,13 +308,11 @@ def contrast(
     """
     options = {"resamples": resamples, "seed": seed, "metric": metric}
     shown = across_seeds(human, ours, theirs, confidence=confidence, margin=margin, **options)
-    tost = across_seeds(human, ours, theirs, confidence=2 * confidence - 1, **options)
     found = {"difference": shown["mean"], "low": shown["low"], "high": shown["high"]}
     if clusters is not None:
         nested = across_seeds(human, ours, theirs, confidence=confidence, clusters=clusters, **options)
         found |= {"prompt_low": nested["low"], "prompt_high": nested["high"]}
-    found |= {"tost_low": tost["low"], "tost_high": tost["high"]}
-    return found | {"p_tost": shown["p_tost"], "p_beyond": shown["p_beyond"], "margin": margin}
+    return found | {name: shown[name] for name in ("tost_low", "tost_high", "p_tost", "p_beyond")} | {"margin": margin}
 
 
 def gap_closed(

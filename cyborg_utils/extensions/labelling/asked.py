@@ -14,6 +14,7 @@ from cyborg_utils.data import corpora, files
 from cyborg_utils.extensions.labelling import essays as tables
 from cyborg_utils.extensions.labelling import plan, words
 from cyborg_utils.extensions.labelling.essays import Essays
+from cyborg_utils.extensions.labelling.found_out import Columns
 from cyborg_utils.extensions.labelling.label import PAGE, SCORES, SHEET, Task
 from cyborg_utils.extensions.labelling.report import Report, Settings
 from cyborg_utils.models import prompt, states
@@ -24,9 +25,10 @@ STUDY = "study"  # as teacher: the study's own
 
 def of_file(file: Path, options: Mapping[str, Any], reading: Mapping[str, Any]) -> Essays:
     """The essays of a table, by the options of the command line."""
-    columns = tables.Columns(**{name: options[name] for name in vars(tables.Columns())})
-    scoring = {name: options[name] for name in ("labels", "condition_codes") if options[name]}
-    return tables.read(file, columns, scale=options["scale"], reading=reading, options=scoring)
+    columns = Columns(**{name: options[name] for name in vars(Columns())})
+    further = {name: options[name] for name in ("labels", "condition_codes", "markup") if options[name]}
+    further |= {"missing": []} if options["none_is_value"] else {}
+    return tables.read(file, columns, scale=options["scale"], reading=reading, options=further)
 
 
 def task(options: Mapping[str, Any]) -> Task:
@@ -54,7 +56,7 @@ def of_study(profile: str) -> Essays:
         data = data | tables.READ | {"options": data["options"] | {"unscored": "any"}}
     source = ", ".join(path.name for path in corpora.sources(data)) or data["corpus"]
     named = {role: data["options"].get(role, "") for role in ("id", "text")}
-    return replace(tables.of(corpora.build(data), study.scale, source), columns=tables.Columns(**named))
+    return replace(tables.of(corpora.build(data), study.scale, source), columns=Columns(**named))
 
 
 def task_of_study(profile: str) -> Task:
