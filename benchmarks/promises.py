@@ -10,8 +10,8 @@ third of the scale away, and the suspects are compared with them.
 `no-model` tests the guarantee alone: scores of people and machine are drawn from normal distributions, so that its true risk is
 known, for promises that are false for every half of the essays and such as are true of all.
 
-Writes results/promises/<corpus>.csv (one row a draw and promise, after every draw), promises.md and promises.json. A stopped run
-goes on. The states of all essays are computed once. One core: a draw takes about 20 seconds (1,000 simulated essays) or a minute
+Writes results/promises/<corpus>.csv (one row a draw and promise, after every draw), kept.csv, promises.md, promises.json. A stopped
+run goes on. The states of all essays are computed once. One core: a draw takes about 5 seconds (1,000 simulated essays) or 10
 (ELLIPSE).
 """
 
@@ -50,6 +50,7 @@ WISHES = (
     ("error", 0.60),
 )  # kind and value; an error in steps of the scale
 SLIPS_OF, SUMMARY = "_slips.csv", "_summary.csv"  # ends of file names; others have a row for each draw and promise
+KEPT = "kept.csv"  # all corpora: a row for each promise
 COLUMNS = ["corpus", "draw", "promise", "case", "stated", "kept", "value", "size"]
 
 
@@ -78,6 +79,7 @@ def load(name: str, *, size: int, teacher: states.Reading | None) -> Corpus:
     frame["assignment"] = frame["assignment"].fillna("")
     given = tables.Essays(frame.assign(copy=np.arange(len(frame))), scale, name)  # all scored: every word of the corpus counts
     plan = plans.Plan(teacher, pupil, 0)
+    name += "" if plan.teacher else "_no_teacher"
     return Corpus(name, given.frame, scale, machines.features(given, plan, rubric=rubric))
 
 
@@ -302,12 +304,13 @@ def slip_summary(rows: pd.DataFrame) -> pd.DataFrame:
 
 def write(folder: Path, settings: dict[str, Any]) -> str:
     """promises.md and promises.json from the files of all corpora."""
-    tables = [file for file in sorted(folder.glob("*.csv")) if not file.name.endswith((SLIPS_OF, SUMMARY))]
+    tables = [file for file in sorted(folder.glob("*.csv")) if not file.name.endswith((SLIPS_OF, SUMMARY, KEPT))]
     table = pd.concat(
         [summary(kept_as_share(pd.read_csv(file))) for file in tables]
         + [pd.read_csv(file) for file in sorted(folder.glob(f"*{SUMMARY}"))],
         ignore_index=True,
     )
+    artefacts.write(folder / KEPT, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     shown = table.assign(
         stated=table["stated"].map("{:.0%}".format),
         promised=table["promised"].map("{:.0%}".format),
@@ -318,6 +321,7 @@ def write(folder: Path, settings: dict[str, Any]) -> str:
         "What the page of `cyborg label` promises from a random tenth of the scores, against the removed scores. kept: share of "
         "the draws (and groups) in which it was true, ± standard error over draws; promised: share of draws in which anything "
         "was promised (of a guarantee, kept counts the draws in which nothing was: 95 % is how often nothing false is promised). "
+        "_no_teacher: no language model has read the essays, `teacher` is the ridge regression on words and statistics. "
         "no-model: scores of people and machine drawn from normal distributions, the truth by integration. size: width of the "
         "interval; of a guarantee the share of essays left to the machine; of a mean the "
         "interval's width over that of the human scores alone; of a forecast its error.\n\n"
@@ -354,6 +358,7 @@ def main() -> None:
             artefacts.write(options.folder / f"{name}{SUMMARY}", text)
             continue
         corpus = load(name, size=options.size, teacher=teacher)
+        name = corpus.name
         files = [options.folder / f"{name}.csv", options.folder / f"{name}{SLIPS_OF}"]
         rows, planted = (pd.read_csv(file) if file.is_file() else pd.DataFrame() for file in files)
         done = set(planted["draw"]) if len(planted) else set()

@@ -278,6 +278,18 @@ def starts() -> str:
     return "\n\n".join((HOME / "results" / "starts" / "README.md").read_text(encoding="utf-8").strip().split("\n\n")[2:])
 
 
+def promised() -> str:
+    """How often the page of `cyborg label` kept its promises, by corpus, from benchmarks/promises.py."""
+    table = _measured("promises", "kept").query("corpus != 'no-model'")
+    table["cell"] = [f"{row.kept:.0%} of {row.draws}" if row.kept == row.kept else "none made" for row in table.itertuples()]
+    names = table["corpus"].unique()
+    lines = ["| promise | stated | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
+    for (promise, case, stated), part in table.groupby(["promise", "case", "stated"], sort=False):
+        cells = part.set_index("corpus")["cell"].reindex(names).fillna("")
+        lines.append(f"| {promise}: {case} | {stated:.0%} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _measured(folder: str, name: str) -> pd.DataFrame:
     return pd.read_csv(HOME / "results" / folder / f"{name}.csv")
 
@@ -315,6 +327,7 @@ BLOCKS = {
         draws,
         found,
         persuade,
+        promised,
         public,
         readings,
         sizes,
