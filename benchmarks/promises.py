@@ -10,9 +10,8 @@ third of the scale away, and the suspects are compared with them.
 `no-model` tests the guarantee alone: scores of people and machine are drawn from normal distributions, so that its true risk is
 known, for promises that are false for every half of the essays and such as are true of all.
 
-Writes results/promises/<corpus>.csv (one row a draw and promise, after every draw), kept.csv, promises.md, promises.json. A stopped
-run goes on. The states of all essays are computed once. One core: a draw takes about 5 seconds (1,000 simulated essays) or 10
-(ELLIPSE).
+Writes results/promises/<corpus>.csv (one row a draw and promise, after every draw), kept.csv, promises.md, promises.json. A
+stopped run goes on. The states of all essays are computed once. One core: a draw takes about 10 seconds (ELLIPSE).
 """
 
 from __future__ import annotations
