@@ -253,7 +253,7 @@ def test_declared_split_is_kept_with_test_0_and_ignored_else(data: Path):
     [
         ({"delimiter": "ab"}, r"own\.csv: 'ab' cannot be its delimiter. Give one character"),
         ({"delimiter": "\n"}, "cannot be its delimiter"),
-        ({"encoding": "a\0b"}, "own.csv: .*Save it as UTF-8, or set options.encoding"),
+        ({"encoding": "a\0b"}, "own.csv: .*Save it as UTF-8, or set `encoding`"),
         ({"encoding": "rot13"}, "own.csv: .*Save it as UTF-8"),
         ({"file": 3}, "options.file: must be a str"),
         ({"file": ""}, r"options: give file \(the name of a file\)"),

@@ -276,7 +276,7 @@ def test_the_encoding_of_another_script_is_found_and_said(data: Path, encoding: 
 )
 def test_an_encoding_that_cannot_be_told_is_asked_for(data: Path, words: str, encoding: str):
     samples.write_csv(data / "own.csv", [row | {"body": f"{row['body']} {words}"} for row in samples.own()], encoding=encoding)
-    with pytest.raises(CyborgError, match=r"own\.csv: its encoding is not UTF-8, and cannot be told.*set options.encoding"):
+    with pytest.raises(CyborgError, match=r"own\.csv: its encoding is not UTF-8, and cannot be told.*set `encoding`"):
         prepare("own.csv")
     assert prepare("own.csv", encoding=encoding).dataset[0]["text"].endswith(words)
 

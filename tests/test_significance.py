@@ -342,7 +342,7 @@ def test_the_p_of_equivalence_is_where_its_interval_touches_the_margin(seeds):
     touching = comparisons.across_seeds(human, ours, theirs, confidence=1 - 2 * p["p_tost"], **options)
     assert max(-touching["low"], touching["high"]) == pytest.approx(0.05, abs=1e-3) and 0 < p["p_tost"] < 0.5 < p["p_beyond"]
     wider = comparisons.across_seeds(human, ours, theirs, confidence=0.90, **options)
-    assert (p["tost_low"], p["tost_high"]) == (wider["low"], wider["high"]) and p["low"] < p["tost_low"]
+    assert (p["tost_low"], p["tost_high"]) == pytest.approx((wider["low"], wider["high"])) and p["low"] < p["tost_low"]
     far = comparisons.across_seeds(human, ours, theirs, margin=1e-4, **options)
     assert far["p_tost"] > 0.4
 
