@@ -86,10 +86,16 @@ def scores(seen: Counter[str], scale: Scale, write: Lines = STUDY) -> str:
     return ""
 
 
+def unlike(highest: Iterable[float]) -> bool:
+    """Whether the highest scores of several prompts lie so far apart that these cannot have one scale."""
+    highest = [*highest]
+    return len(highest) > 1 and max(highest) >= 2 * min(highest)
+
+
 def scales(ends: Mapping[str, tuple[float, float]], scale: Scale) -> str:
     """What to write where prompts have scales of their own; "" where they do not. `ends`: lowest and highest score by prompt."""
     highest = [high for _, high in ends.values()]
-    if len(ends) < 2 or max(highest) <= scale.high or max(highest) < 2 * min(highest):
+    if not unlike(highest) or max(highest) <= scale.high:
         return ""
     lines = ", ".join(f"{prompt}: [{low:g}, {high:g}]" for prompt, (low, high) in ends.items())
     told = "The prompts have scales of their own: write prepare_data.options.own_scale:"

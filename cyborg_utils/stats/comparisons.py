@@ -191,26 +191,31 @@ def across_seeds(
     resampled_mean, mean, n = resampled.mean(axis=1), float(values.mean()), len(np.asarray(human))
     units = n if clusters is None else cluster_numbers(clusters, n)[1]
     test = percentile_interval(mean, resampled_mean, confidence=confidence, n=units)
-    wider = percentile_interval(mean, resampled_mean, confidence=2 * confidence - 1, n=units) if margin is not None else test
     whole = resampled[np.isfinite(resampled_mean)]
     spread = np.atleast_2d(np.cov(whole, rowvar=False)) if len(whole) > 1 else np.full((count, count), np.nan)
-    seed_variance, test_variance, ends = float("nan"), spread[0, 0], [test.low, test.high, wider.low, wider.high]
+    seed_variance, test_variance = float("nan"), spread[0, 0]
     if count > 1:
         test_variance = max(0.0, (spread.sum() - np.trace(spread)) / (count * (count - 1)))
         seed_variance = values.var(ddof=1)
         normal = stats.norm if clusters is None else stats.t(max(1, units - 1))  # few prompts
-        halves = [_half(alpha, test_variance, seed_variance, count, normal) for alpha in ((1 - confidence) / 2, 1 - confidence)]
-        ends = [mean + side * half for half in halves for side in (-1, 1)]
     least, most = BOUNDS.get(metric, (-np.inf, np.inf))
     least, most = (least, most) if baseline is None else (least - most, most - least)
-    low, high, *tost = map(float, np.clip(ends, least, most))
+
+    def ends(level: float) -> list[float]:  # of the interval at this confidence
+        if count > 1:
+            half = _half((1 - level) / 2, test_variance, seed_variance, count, normal)
+            return np.clip([mean - half, mean + half], least, most).tolist()
+        over_essays = percentile_interval(mean, resampled_mean, confidence=level, n=units)
+        return np.clip([over_essays.low, over_essays.high], least, most).tolist()
+
+    low, high = ends(confidence)
     tested = {}
     if margin is not None and count > 1:
         sides = [_tail(margin - side * mean, test_variance, seed_variance, count, normal) for side in (1, -1)]
     elif margin is not None:
         sides = [resampled_tail(side * resampled_mean, margin, units) for side in (1, -1)]
     if margin is not None:  # p of "at least margin" and of "at most -margin"
-        tested = {"tost_low": tost[0], "tost_high": tost[1]}
+        tested = dict(zip(("tost_low", "tost_high"), ends(2 * confidence - 1), strict=True))
         tested |= {"p_tost": max(sides), "p_beyond": min(1 - side for side in sides)}
     return tested | {
         "n": n,

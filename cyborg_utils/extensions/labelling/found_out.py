@@ -82,8 +82,8 @@ def columns(given: Columns, there: Sequence[str], rows: Sequence[files.Row], sho
     writer = given.writer
     if roles["id"] and not writer and not one_each(roles["id"]):
         roles["id"], writer = "", roles["id"]
-    likely = [plain[name] for name in WRITERS if name in plain and plain[name] not in taken]
-    writer = writer or next((name for name in likely if all(cells[name]) and not one_each(name)), "")
+    writers = [plain[name] for name in WRITERS if name in plain and plain[name] not in taken]
+    writer = writer or next((name for name in writers if all(cells[name]) and not one_each(name)), "")
     return Columns(**roles, writer=writer, groups=tuple(given.groups))
 
 
@@ -101,11 +101,12 @@ def columns_told(given: Columns, found: Columns) -> list[str]:
 def others_told(found: Columns, there: Sequence[str], rows: Sequence[files.Row], scale: Scale) -> list[str]:
     """Columns that may hold a second person's scores, or name groups of writers; these are compared only where they are named."""
     taken, like, second = {getattr(found, role) for role in (*NAMES, "writer")} | {*found.groups}, {}, []
+    own = np.array([human_scores.plain(row.cells.get(found.score)) for row in rows])
     for name in (name for name in there if name not in taken):
         counts = Counter(files.text(row.cells.get(name)) for row in rows)
         counts.pop("", None)
         words = sorted(word for word, count in counts.items() if count >= LEAST)
-        if _like_scores(name, found.score, rows, scale):
+        if _like_scores(name, rows, own, scale):
             second.append(name)
         elif len(counts) <= GROUPS and len(words) > 1 and max(map(len, counts)) < LETTERS:
             like[name] = files.listed(words, most=3)
@@ -121,9 +122,9 @@ def others_told(found: Columns, there: Sequence[str], rows: Sequence[files.Row],
     return notes
 
 
-def _like_scores(name: str, score: str, rows: Sequence[files.Row], scale: Scale) -> bool:
-    """Whether a column holds scores and nothing else, and they go with those of column `score`."""
-    other, own = (np.array([human_scores.plain(row.cells.get(one)) for row in rows]) for one in (name, score))
+def _like_scores(name: str, rows: Sequence[files.Row], own: np.ndarray, scale: Scale) -> bool:
+    """Whether a column holds scores and nothing else, and they go with the `own` ones, (n,) with NaN where there is none."""
+    other = np.array([human_scores.plain(row.cells.get(name)) for row in rows])
     filled, both = [not files.missing(row.cells.get(name)) for row in rows], scale.contains(other) & scale.contains(own)
     only = scale.contains(other)[filled].all()
     return bool(only and both.sum() >= LEAST and metrics.pearson_r(own[both], other[both]) >= LIKE)
@@ -165,10 +166,10 @@ def scale_of(rows: Sequence[files.Row], found: Columns, labels: Mapping[str, flo
 
 def _one_scale(rows: Sequence[files.Row], scores: Sequence[float], found: Columns, shown: str) -> None:
     """Raises CyborgError where the scores of prompts with enough of them lie on scales that cannot be one."""
-    of = pd.DataFrame({"prompt": [files.text(row.cells.get(found.prompt)) for row in rows], "score": scores}).dropna()
-    ends = of.groupby("prompt")["score"].agg(["size", "min", "max"]) if found.prompt else of.iloc[:0]
-    ends = ends[ends["size"] >= LEAST] if len(ends) else ends
-    if len(ends) > 1 and ends["max"].max() >= 2 * ends["max"].min():
+    prompts = [files.text(row.cells.get(found.prompt)) for row in rows]  # all alike where no column holds them
+    given = pd.DataFrame({"prompt": prompts, "score": scores}).dropna()
+    ends = given.groupby("prompt")["score"].agg(["size", "min", "max"]).query("size >= @LEAST")
+    if advice.unlike(ends["max"]):
         each = "; ".join(f"{prompt[:40]}: {one['min']:g} to {one['max']:g}" for prompt, one in ends.head(GROUPS).iterrows())
         raise CyborgError(
             f"{shown}: the prompts seem to have scales of their own ({each}). Score the essays of each in a table of its own, or "
