@@ -10,8 +10,7 @@ All get the same essays, and the same real tokens are counted: padding counts fo
 measurement in a process of its own, since the allocator's settings act per process. Loading and one whole update (or batch) to
 warm up are not timed: the first update takes memory from the system, page by page. The share of the machine's peak is that of the
 products that are needed for what is computed (the prompts' common beginning once a batch), against the best product of two large
-matrices. `--agreement` measures instead how long each Teacher and Student takes, from nothing, to an agreement on development
-essays. Writes results/bench/speed.csv (every measurement), speed.md (medians), speed.json; and agreement.csv and agreement.md.
+matrices. Writes results/bench/speed.csv (every measurement), speed.md (medians), speed.json.
 """
 
 from __future__ import annotations
@@ -331,8 +330,6 @@ def one(task: str, way: str, model: str, count: int) -> dict[str, float]:
     """What the process of one measurement does."""
     if task == "peak":
         return matrix_peak()
-    if task == "agreement":
-        return agreement(way, model)
     name, _, share = task.partition(", lora_from ")
     work = {
         "teacher training": teacher_training,
@@ -341,68 +338,6 @@ def one(task: str, way: str, model: str, count: int) -> dict[str, float]:
         "student training": student_training,
     }
     return work[name](way, model, essays(count), **({"lora_from": float(share)} if share else {}))
-
-
-# ---------------------------------------------------------------- time to an agreement
-
-WAYS = {  # of the demo study: its Teacher in three ways, and a Student on the same human scores and on all
-    "lora": {},
-    "lora_from 0.5, twice the rate": {"lora_from": 0.5, "learning_rate": 2.0},
-    "lora, from U's scores": {"start_at": "human"},
-    "frozen": {},
-    "student human": {},
-    "student full": {},
-}
-AGREED = 0.60  # r with people's scores on development essays
-
-
-def agreement(way: str, model: str) -> dict[str, float]:
-    """Minutes from nothing to `AGREED` and to the best r on the demo study's development essays, evaluation included.
-
-    For a Student they are the minutes of the whole training: it keeps its last epoch.
-    """
-    from cyborg_utils.core import config
-    from cyborg_utils.data import corpora
-    from cyborg_utils.models import cyborg_data, fine_tuning, prompt, states, student, teacher
-    from cyborg_utils.models.frozen import Frozen
-    from cyborg_utils.stats import metrics
-
-    study = config.load("demo")
-    data, section = study.section("prepare_data"), study.section("finetune_teacher")
-    dataset = corpora.build(data).dataset
-    frame, run = corpora.frame(dataset, text=True), study.runs[0]
-    u = frame[frame["essay_id"].isin(corpora.draw_human(dataset, run.fraction, run.seed))]
-    dev = frame[frame["split"] == "dev"]
-    template = prompt.Prompt(prompt.rubric(data["corpus"], data["score"], data["options"]), study.scale)
-    own = dict(WAYS[way])
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        if way == "frozen":
-            layers = (15, 20) if "135m" in model else (12, 16, 18)
-            reading = states.Reading(model, layers, section["max_tokens"], rubric=True)
-            both = pd.concat([u, dev])
-            found = np.asarray(states.of_essays(both, reading, template=template, folder=Path(folder)), dtype=np.float32)
-            found = found.reshape(len(both), -1)
-            fitted = Frozen.fit({"states": found[: len(u)]}, u["score"], study.scale)
-            r = [metrics.pearson_r(dev["score"], fitted.guess({"states": found[len(u) :]}))]
-            minutes = [(time.perf_counter() - started) / 60]
-        elif way.startswith("student"):
-            settings = student.Settings.of(study.section("train_student"), model=model, head="regression")
-            part = u if way == "student human" else frame[frame["split"] == "train"]
-            sets = cyborg_data.training_sets(part, study.scale, "full")
-            pupil, _ = student.train(sets, study.scale, settings, seed=run.seed, folder=Path(folder))
-            minutes = [(time.perf_counter() - started) / 60]
-            r = [metrics.pearson_r(dev["score"], pupil.predict(dev["text"])[0])]
-        else:
-            rate = section["learning_rate"] * own.pop("learning_rate", 1.0)
-            settings = teacher.Settings.of(section | own | {"learning_rate": rate, "model": model})
-            curve = fine_tuning.finetune(u, dev, template, settings, seed=run.seed, folder=Path(folder))
-            whole = (time.perf_counter() - started) / 60
-            updates = curve["seconds"].sum() / 60
-            each = (whole - updates) / len(curve)  # loading, lower layers and evaluations, in equal parts
-            minutes, r = [*(curve["seconds"].cumsum() / 60 + each * curve["epoch"])], [*curve["r"]]
-    reached = next((minute for minute, one in zip(minutes, r, strict=True) if one >= AGREED), float("nan"))
-    return {"minutes_to_agreed": reached, "minutes": minutes[-1], "best_r": float(np.nanmax(r))}
 
 
 # ---------------------------------------------------------------- all of them
@@ -461,9 +396,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--against", default="", metavar="COMMIT", help="measure this commit too, in turn with the others")
     parser.add_argument(
-        "--agreement", action="store_true", help="minutes to an agreement on development essays, in place of speed"
-    )
-    parser.add_argument(
         "--quick", action="store_true", help="a smaller Teacher, one round, in another folder: does it run at all?"
     )
     for hidden in ("--task", "--way", "--model"):
@@ -479,9 +411,6 @@ def main() -> None:
     if options.quick:
         options.teacher, options.rounds = "smollm2-135m-instruct", 1
     folder, started = paths.build("bench") if options.quick else paths.results("bench"), time.time()
-    if options.agreement:
-        write_agreement(folder, options.student)
-        return
     models = {task: options.student if task.startswith("student") else options.teacher for task in TASKS}
     peak, rows = measure("peak", "ours", "-", 0), []
     with checkout(options.against) as before:
@@ -499,26 +428,6 @@ def main() -> None:
     table = summary(rounds, peak[dtype.name()])
     write(folder, rounds, table, peak, models, provenance.hardware(), options.against)
     print(f"\n{(folder / 'speed.md').read_text(encoding='utf-8')}\n{time.time() - started:.0f} s; {paths.shown(folder)}")
-
-
-def write_agreement(folder: Path, student: str) -> None:
-    """agreement.csv and agreement.md, on the demo study."""
-    from cyborg_utils.core import provenance
-    from cyborg_utils.study import artefacts
-
-    rows = []
-    for way in WAYS:
-        model = student if way.startswith("student") else "smollm2-135m-instruct"
-        rows.append({"way": way, "model": model, **measure("agreement", way, model, 0)})
-        print(rows[-1], flush=True)
-        table = pd.DataFrame(rows)
-        artefacts.write(folder / "agreement.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    here = provenance.hardware()
-    text = (
-        f"Minutes from nothing to r = {AGREED:.2f} with people's scores on the demo study's 100 development essays, of the "
-        f"whole training, and the best r. One run each; {here['processor']}, {here['cores']} cores, GPU {here['gpu']}."
-    )
-    artefacts.write(folder / "agreement.md", f"{text}\n\n{table.to_markdown(index=False, floatfmt='.2f')}\n")
 
 
 def write(folder: Path, rounds: pd.DataFrame, table: pd.DataFrame, peak: dict, models: dict, machine: dict, against: str) -> None:

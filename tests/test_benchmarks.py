@@ -223,6 +223,39 @@ def test_a_start_is_a_teacher_from_nothing_judged_on_development_essays(way, mak
     assert row["failed"] == (row["qwk"] <= 0.2) and 0 < row["minutes"] < 10 and not any(paths.build("starts").iterdir())
 
 
+def test_minutes_to_an_agreement_are_those_of_the_first_epoch_that_has_it():
+    bench = script("agreement")
+    rows = [("lora", seed, epoch, r, r + 0.01, 2.0 * epoch) for seed in (1, 2) for epoch, r in ((1, 0.3), (2, 0.5 + seed / 10))]
+    rows += [("frozen", 1, 0, 0.59, 0.6, 0.5)]
+    table = pd.DataFrame(rows, columns=["way", "seed", "epoch", "r", "qwk", "minutes"]).assign(n_human=180, n_dev=271)
+    lora, frozen = bench.summary(table).to_dict("records")
+    assert (lora["Teachers"], lora["r >= 0.60"], lora["minutes to it"], lora["best r"]) == (2, 2, 4.0, pytest.approx(0.65))
+    assert lora["lowest of these"] == pytest.approx(0.61) and frozen["r >= 0.60"] == 0 and np.isnan(frozen["minutes to it"])
+    page = bench.told(table, "try", "small", {"processor": "P", "cores": 2, "gpu": "none"})
+    assert "180 human scores, judged on 271 development essays" in page and "P, 2 cores" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["frozen", "lora", "lora_from 0.5, twice the rate", "the same, from U's scores"])
+def test_every_epoch_is_judged_on_development_essays_with_the_minutes_until_then(way, make_study, tiny_models):
+    from cyborg_utils.core import paths
+
+    data = {"corpus": "simulated", "scale": [1, 6, 1], "score": "score", "groups": [], "dev": 12, "test": 16}
+    own = {"model": str(tiny_models["qwen2"]), "layers": [2], "max_tokens": 64, "epochs": 2}
+    make_study(
+        "try",
+        prepare_data=data | {"options": {"essays": 108, "seed": 1}},
+        finetune_teacher=own,
+        compare_teachers={"teachers": [{"name": "small", "learning_rate": 1e-3}, {"name": "other", "epochs": 0}]},
+        runs=[{"fraction": 0.25, "seeds": [1]}],
+    )
+    rows = script("agreement").epochs(way, 3, profile="try", name="small")
+    assert [row["epoch"] for row in rows] == ([0] if way == "frozen" else [1, 2])
+    minutes = [row["minutes"] for row in rows]
+    assert 0 < minutes[0] and minutes == sorted(minutes) and {row["n_dev"] for row in rows} == {12}
+    assert not paths.build("_states").exists()  # made from nothing
+
+
 @pytest.mark.slow
 def test_updates_are_those_of_the_schedule_and_no_test_essay_is_read(make_study, tiny_models, monkeypatch, capsys):
     from cyborg_utils.core import paths
