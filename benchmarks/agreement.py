@@ -28,8 +28,8 @@ WAYS = {  # changes of the study's parameters; the rate is a factor
 AGREED = 0.60  # r with people's scores
 
 
-def epochs(way: str, seed: int, *, profile: str, name: str) -> list[dict]:
-    """One Teacher from nothing: a row an epoch with its agreement on development essays and the minutes until then."""
+def epochs(way: str, seed: int, *, profile: str, name: str, tokens: int, judged: int) -> list[dict]:
+    """One Teacher from nothing: a row an epoch with its agreement on `judged` development essays and the minutes until then."""
     from cyborg_utils.core import config, paths
     from cyborg_utils.data import corpora
     from cyborg_utils.models import prompt, teacher, teachers
@@ -38,14 +38,15 @@ def epochs(way: str, seed: int, *, profile: str, name: str) -> list[dict]:
     study = config.load(profile)
     data, changes = study.section("prepare_data"), dict(WAYS[way])
     (entry,) = [one for one in study.section("compare_teachers")["teachers"] if one["name"] == name]
-    section = study.section("finetune_teacher") | entry | changes
+    section = study.section("finetune_teacher") | entry | changes | {"max_tokens": tokens}
     section["learning_rate"] *= changes.get("rate", 1.0)
     settings = teacher.Settings.of(section)
     template = prompt.Prompt(prompt.rubric(data["corpus"], data["score"], data["options"]), study.scale)
     dataset = corpora.build(data).dataset
     essays = corpora.frame(dataset, text=True)
     u = essays[essays["essay_id"].isin(corpora.draw_human(dataset, study.runs[0].fraction, seed))]
-    dev, ends, judge = essays[essays["split"] == "dev"], [], teacher.measures
+    dev = essays[essays["split"] == "dev"].sample(judged, random_state=seed)
+    ends, judge = [], teacher.measures
 
     def measures(*given):
         ends.append(time.monotonic())
@@ -82,12 +83,12 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def told(table: pd.DataFrame, profile: str, name: str, machine: dict) -> str:
+def told(table: pd.DataFrame, options: argparse.Namespace, machine: dict) -> str:
     """The page: what was done, and the summary."""
     first = table.iloc[0]
     return (
-        f"Teacher `{name}` of {profile}, {first['n_human']} human scores, judged on {first['n_dev']} development essays after "
-        f"every epoch. Minutes from nothing, evaluations included: to r = {AGREED:.2f} with people's scores (median of the "
+        f"Teacher `{options.teacher}` of {options.profile}, {first['n_human']} human scores, {options.tokens} tokens of an essay, "
+        f"judged on {first['n_dev']} development essays after every epoch. Minutes from nothing, evaluations included: to r = {AGREED:.2f} with people's scores (median of the "
         "Teachers that came there) and of the whole training; best r and best QWK of a Teacher's epochs, means over the "
         f"Teachers. {machine['processor']}, {machine['cores']} cores, GPU {machine['gpu']}.\n\n"
         + summary(table).to_markdown(index=False, floatfmt=("", "", "", ".1f", ".1f", ".3f", ".3f", ".3f"))
@@ -102,25 +103,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="ellipse")
     parser.add_argument("--teacher", default="135M", help="its name in the study's compare_teachers")
+    parser.add_argument("--tokens", type=int, default=256, help="of an essay; fewer than the study's save time")
+    parser.add_argument("--dev", type=int, default=100, help="development essays that judge, drawn for each seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     options = parser.parse_args()
-    folder = paths.results("bench")
+    folder, how = paths.results("bench"), {"profile": options.profile, "tokens": options.tokens}
+    how |= {"name": options.teacher, "judged": options.dev}
     file = folder / "agreement.csv"
     table = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["way", "seed"])
     for seed in options.seeds:
         for way in options.ways:
             if ((table["way"] == way) & (table["seed"] == seed)).any():
                 continue
-            found = pd.DataFrame(epochs(way, seed, profile=options.profile, name=options.teacher))
+            found = pd.DataFrame(epochs(way, seed, **how))
             print(found.to_string(), flush=True)
             table = pd.concat([table, found], ignore_index=True) if len(table) else found
             order = [list(WAYS).index(one) for one in table["way"]]
             table = table.iloc[np.lexsort((table["epoch"], table["seed"], order))].reset_index(drop=True)
             artefacts.write(file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-            artefacts.write(folder / "agreement.md", told(table, options.profile, options.teacher, provenance.hardware()))
-            record = provenance.record({"profile": options.profile, "teacher": options.teacher, "ways": WAYS})
-            provenance.write_json(folder / "agreement.json", record)
+            artefacts.write(folder / "agreement.md", told(table, options, provenance.hardware()))
+            provenance.write_json(folder / "agreement.json", provenance.record(how | {"ways": WAYS}))
 
 
 if __name__ == "__main__":

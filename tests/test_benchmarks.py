@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -231,8 +232,8 @@ def test_minutes_to_an_agreement_are_those_of_the_first_epoch_that_has_it():
     lora, frozen = bench.summary(table).to_dict("records")
     assert (lora["Teachers"], lora["r >= 0.60"], lora["minutes to it"], lora["best r"]) == (2, 2, 4.0, pytest.approx(0.65))
     assert lora["lowest of these"] == pytest.approx(0.61) and frozen["r >= 0.60"] == 0 and np.isnan(frozen["minutes to it"])
-    page = bench.told(table, "try", "small", {"processor": "P", "cores": 2, "gpu": "none"})
-    assert "180 human scores, judged on 271 development essays" in page and "P, 2 cores" in page
+    page = bench.told(table, Namespace(profile="try", teacher="small", tokens=256), {"processor": "P", "cores": 2, "gpu": "none"})
+    assert "180 human scores, 256 tokens of an essay, judged on 271 development essays" in page and "P, 2 cores" in page
 
 
 @pytest.mark.slow
@@ -249,10 +250,10 @@ def test_every_epoch_is_judged_on_development_essays_with_the_minutes_until_then
         compare_teachers={"teachers": [{"name": "small", "learning_rate": 1e-3}, {"name": "other", "epochs": 0}]},
         runs=[{"fraction": 0.25, "seeds": [1]}],
     )
-    rows = script("agreement").epochs(way, 3, profile="try", name="small")
+    rows = script("agreement").epochs(way, 3, profile="try", name="small", tokens=60, judged=10)
     assert [row["epoch"] for row in rows] == ([0] if way == "frozen" else [1, 2])
     minutes = [row["minutes"] for row in rows]
-    assert 0 < minutes[0] and minutes == sorted(minutes) and {row["n_dev"] for row in rows} == {12}
+    assert 0 < minutes[0] and minutes == sorted(minutes) and {row["n_dev"] for row in rows} == {10}
     assert not paths.build("_states").exists()  # made from nothing
 
 
