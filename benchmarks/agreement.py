@@ -87,10 +87,11 @@ def told(table: pd.DataFrame, options: argparse.Namespace, machine: dict) -> str
     """The page: what was done, and the summary."""
     first = table.iloc[0]
     return (
-        f"Teacher `{options.teacher}` of {options.profile}, {first['n_human']} human scores, {options.tokens} tokens of an essay, "
-        f"judged on {first['n_dev']} development essays after every epoch. Minutes from nothing, evaluations included: to r = {AGREED:.2f} with people's scores (median of the "
-        "Teachers that came there) and of the whole training; best r and best QWK of a Teacher's epochs, means over the "
-        f"Teachers. {machine['processor']}, {machine['cores']} cores, GPU {machine['gpu']}.\n\n"
+        f"Teacher `{options.teacher}` of {options.profile}, {first['n_human']} human scores, {options.tokens} tokens of an "
+        f"essay, judged on {first['n_dev']} development essays after every epoch. Minutes from nothing, evaluations included: to "
+        f"r = {AGREED:.2f} with people's scores (median of the Teachers that came there) and of the whole training; best r and "
+        f"best QWK of a Teacher's epochs, means over the Teachers. {machine['processor']}, {machine['cores']} cores, GPU "
+        f"{machine['gpu']}.\n\n"
         + summary(table).to_markdown(index=False, floatfmt=("", "", "", ".1f", ".1f", ".3f", ".3f", ".3f"))
         + "\n"
     )

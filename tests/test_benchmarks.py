@@ -253,7 +253,7 @@ def test_every_epoch_is_judged_on_development_essays_with_the_minutes_until_then
     rows = script("agreement").epochs(way, 3, profile="try", name="small", tokens=60, judged=10)
     assert [row["epoch"] for row in rows] == ([0] if way == "frozen" else [1, 2])
     minutes = [row["minutes"] for row in rows]
-    assert 0 < minutes[0] and minutes == sorted(minutes) and {row["n_dev"] for row in rows} == {10}
+    assert minutes[0] > 0 and minutes == sorted(minutes) and {row["n_dev"] for row in rows} == {10}
     assert not paths.build("_states").exists()  # made from nothing
 
 
