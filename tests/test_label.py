@@ -172,6 +172,9 @@ def test_prompts_with_scales_of_their_own_are_refused(tmp_path, rows):
     with pytest.raises(CyborgError, match=r"scales of their own \(bus: [12] to 6; park: 2[12] to 26\).*own_scale.*--scale"):
         essays.read(tmp_path / "two.csv")
     assert essays.read(tmp_path / "two.csv", scale=[1, 26, 1]).scale == Scale(1, 26)
+    with pytest.raises(CyborgError, match="score the essays of each in a table of its own") as told:
+        essays.read(tmp_path / "two.csv", scale=[1, 6, 1])
+    assert "prepare_data" not in str(told.value)
 
 
 def test_letters_without_a_scale_are_told_by_their_words(tmp_path, rows):

@@ -275,7 +275,17 @@ def blocks(profile: str) -> str:
 
 def starts() -> str:
     """The table of benchmarks/starts.py, and its pairs."""
-    return "\n\n".join((HOME / "results" / "starts" / "README.md").read_text(encoding="utf-8").strip().split("\n\n")[2:])
+    return _paragraphs("starts", "README", 2)
+
+
+def minutes() -> str:
+    """What benchmarks/agreement.py measured, and how."""
+    return _paragraphs("bench", "agreement", 0)
+
+
+def updates(profile: str) -> str:
+    """The table of benchmarks/updates.py, and how it was measured."""
+    return _paragraphs("updates", profile, 1)
 
 
 def promised() -> str:
@@ -290,6 +300,11 @@ def promised() -> str:
     return "\n".join(lines)
 
 
+def _paragraphs(folder: str, name: str, first: int) -> str:
+    """The page that a benchmark wrote, from its paragraph `first` (0 is the top)."""
+    return "\n\n".join((HOME / "results" / folder / f"{name}.md").read_text(encoding="utf-8").strip().split("\n\n")[first:])
+
+
 def _measured(folder: str, name: str) -> pd.DataFrame:
     return pd.read_csv(HOME / "results" / folder / f"{name}.csv")
 
@@ -302,8 +317,7 @@ def _whose(record: dict) -> str:
 
 def bench() -> str:
     """The table of `make bench` and the line that says where it ran."""
-    parts = (HOME / "results" / "bench" / "speed.md").read_text(encoding="utf-8").strip().split("\n\n")
-    return "\n\n".join(parts[1:])
+    return _paragraphs("bench", "speed", 1)
 
 
 def written(text: str) -> str:
@@ -326,6 +340,7 @@ BLOCKS = {
         demo,
         draws,
         found,
+        minutes,
         persuade,
         promised,
         public,
@@ -334,6 +349,7 @@ BLOCKS = {
         starts,
         study,
         teachers,
+        updates,
         verdicts,
         whom,
     )

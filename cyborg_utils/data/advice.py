@@ -31,6 +31,7 @@ class Lines(NamedTuple):
     labels: Callable[[list[str]], str]
     scale: Callable[[float, float, float], str]
     own: Callable[[float, float], str] | None  # where a scale may not have more than `MOST_LEVELS`
+    scales: Callable[[Mapping[str, tuple[float, float]]], str]  # where each prompt has one of its own
     strip: str  # HTML is taken out of the texts
     none_is_value: str  # None, NA and the like name a group
 
@@ -45,6 +46,11 @@ STUDY = Lines(
         f"prepare_data.options.own_scale: [{low:g}, {high:g}], which maps them linearly onto the study's scale, or cuts: [...], "
         "the lowest score of each of its levels but the first"
     ),
+    lambda ends: (
+        "write prepare_data.options.own_scale: {"
+        + ", ".join(f"{prompt}: [{low:g}, {high:g}]" for prompt, (low, high) in ends.items())
+        + "}, with the ends that these scales have"
+    ),
     "set prepare_data.options.markup: strip",
     "leave its word out of prepare_data.options.missing, such as missing: []",
 )
@@ -55,6 +61,9 @@ COMMAND = Lines(
     ),
     lambda low, high, step: f"--scale {low:g} {high:g} {step:g}",
     None,
+    lambda _: (
+        "score the essays of each in a table of its own, or map the scales onto one in a study (own_scale in params/mine.yaml)"
+    ),
     "use --markup strip",
     "use --none-is-value",
 )
@@ -92,14 +101,12 @@ def unlike(highest: Iterable[float]) -> bool:
     return len(highest) > 1 and max(highest) >= 2 * min(highest)
 
 
-def scales(ends: Mapping[str, tuple[float, float]], scale: Scale) -> str:
-    """What to write where prompts have scales of their own; "" where they do not. `ends`: lowest and highest score by prompt."""
+def scales(ends: Mapping[str, tuple[float, float]], scale: Scale, write: Lines = STUDY) -> str:
+    """What to do where prompts have scales of their own; "" where they do not. `ends`: lowest and highest score by prompt."""
     highest = [high for _, high in ends.values()]
     if not unlike(highest) or max(highest) <= scale.high:
         return ""
-    lines = ", ".join(f"{prompt}: [{low:g}, {high:g}]" for prompt, (low, high) in ends.items())
-    told = "The prompts have scales of their own: write prepare_data.options.own_scale:"
-    return f" {told} {{{lines}}}, with the ends that these scales have."
+    return f" The prompts have scales of their own: {write.scales(ends)}."
 
 
 def look_alikes(column: str, groups: Iterable[str]) -> list[str]:

@@ -275,7 +275,7 @@ class _Collection:
     def _limit(self, exclusions: pd.DataFrame) -> list[str]:
         """A sentence on essays left out for their score. Raises CyborgError where too many rows are excluded."""
         coded = exclusions["reason"].str.startswith(CODED)
-        hint = advice.scales(self.ends, self.scale) or advice.scores(self.scores, self.scale, self.lines)
+        hint = advice.scales(self.ends, self.scale, self.lines) or advice.scores(self.scores, self.scale, self.lines)
         others, unusable = exclusions[~coded], pd.DataFrame(self.unusable, columns=EXCLUSION_COLUMNS)
         given = len(unusable) + (int(self.kept.frame()["score"].notna().sum()) if self.kept and self.unusable else 0)
         if len(unusable) > max(SHOWN, MOST_EXCLUDED * given):

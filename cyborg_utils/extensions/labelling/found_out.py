@@ -172,7 +172,6 @@ def _one_scale(rows: Sequence[files.Row], scores: Sequence[float], found: Column
     if advice.unlike(ends["max"]):
         each = "; ".join(f"{prompt[:40]}: {one['min']:g} to {one['max']:g}" for prompt, one in ends.head(GROUPS).iterrows())
         raise CyborgError(
-            f"{shown}: the prompts seem to have scales of their own ({each}). Score the essays of each in a table of its own, or "
-            "map the scales onto one in a study (own_scale in params/mine.yaml). If they are one scale, give it, such as "
-            "--scale 1 6 1."
+            f"{shown}: the prompts seem to have scales of their own ({each}): {advice.COMMAND.scales({})}. If they are one "
+            "scale, give it, such as --scale 1 6 1."
         )
