@@ -44,10 +44,11 @@ def sizes(profile: str) -> str:
     study, table = config.load(profile), artefacts.read_table(profile, "table_corpus").set_index("split")["essays"]
     draws = {share: sum(run.fraction == share for run in study.runs) for share in study.fractions}
     runs = "; ".join(f"{share:.0%} of X in {count} draw{'' if count == 1 else 's'}" for share, count in draws.items())
+    students = [f"`{model}`" for model in study.section("train_student")["models"]]
     return (
         f"{table['all']:,} essays: {table['train']:,} to train on (X), {table['dev']:,} development essays, "
         f"{table['test']:,} test essays; {study.scale.size} levels. Teacher `{study.section('finetune_teacher')['model']}`, "
-        f"Student `{study.headline[0]}`. Human scores are kept for {runs}."
+        f"Student{'s' if len(students) > 1 else ''} {', '.join(students)}. Human scores are kept for {runs}."
     )
 
 
@@ -98,10 +99,11 @@ def public() -> str:
 
 
 def study(profile: str) -> str:
-    """QWK with interval and the share of the gap closed, a row for every arm of the first Student, for each fraction."""
-    model, head = config.load(profile).headline
+    """QWK with interval and the share of the gap closed, a row for every arm of each Student with the first head, by fraction."""
+    learners = config.load(profile)
+    models, (_, head) = learners.section("train_student")["models"], learners.headline
     qwk, gaps = arms.systems(artefacts.read_table(profile, "table_qwk")), artefacts.read_table(profile, "table_gap_closed")
-    own = qwk[((qwk["student"] == model) & (qwk["head"] == head)) | (qwk["student"] == "teacher")]
+    own = qwk[(qwk["student"].isin(models) & (qwk["head"] == head)) | (qwk["student"] == "teacher")]
     whole = int((own["n_human"] - own["n_dev"])[own["arm"] == "full"].max())
     names = [
         "human scores paid for",
@@ -112,17 +114,17 @@ def study(profile: str) -> str:
         "share of the gap closed (over essays)",
     ]
     lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
-    own = own.assign(arm=pd.Categorical(own["arm"], list(LABELS))).sort_values(["fraction", "arm"])
+    order = {"student": pd.Categorical(own["student"], [*models, "teacher"]), "arm": pd.Categorical(own["arm"], list(LABELS))}
+    own = own.assign(**order).sort_values(["fraction", "student", "arm"])
     for row in own.itertuples():
         u = int(row.n_human - row.n_dev)
         counts = {"u": u, "rest": whole - u, "all": whole, "paid": int(row.n_human)}
-        gap = arms.pick(gaps, student=model, head=head, fraction=row.fraction, labels=row.arm, resolved=True)
+        gap = arms.pick(gaps, student=row.student, head=head, fraction=row.fraction, labels=row.arm, resolved=True)
         share = "".join("{:.0%} ({:.0%} to {:.0%})".format(*values) for values in gap[["gap_closed", "low", "high"]].to_numpy())
         interval = f"{row.low:.3f} to {row.high:.3f} ({row.interval_of})"
-        lines.append(
-            f"| {u:,} + {row.n_dev:,} development | {LABELS[row.arm].format(**counts)} | {row.seeds} | {row.qwk:.3f} | {interval}"
-            f" | {share} |"
-        )
+        who = f"{row.student}, " if len(models) > 1 and row.student in models else ""
+        cells = (f"{u:,} + {row.n_dev:,} development", who + LABELS[row.arm].format(**counts), row.seeds, f"{row.qwk:.3f}")
+        lines.append(f"| {' | '.join(map(str, [*cells, interval, share]))} |")
     return "\n".join(lines)
 
 
