@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from cyborg_utils.core import config, paths
+from cyborg_utils.models import weights
 from cyborg_utils.study import agreement_in_words, arms, artefacts, bias, bias_in_words, replication, run_tables, scores, summary
 
 HOME = Path(__file__).resolve().parent.parent
@@ -53,17 +54,37 @@ def sizes(profile: str) -> str:
 
 
 def chance(profile: str) -> str:
-    """What is beyond chance, and what the same human scores buy without a Teacher: the sentences of notebook 05."""
-    place = dict(zip(("student", "head"), config.load(profile).headline, strict=True))
+    """What is beyond chance, and what the same human scores buy without a Teacher: notebook 05's sentences, for each Student."""
+    study = config.load(profile)
+    models, (_, head) = study.section("train_student")["models"], study.headline
     pairs, qwk = (artefacts.read_table(profile, f"table_{name}") for name in ("comparisons", "qwk"))
     margin, best = pairs["margin"].iloc[0], qwk.loc[qwk["qwk"].idxmax()]
-    return "\n".join(
-        [
-            agreement_in_words.gain(pairs, margin=margin, **place).strip(),
+    lines = []
+    for model in models:
+        lines += [
+            *([f"Student `{model}`:\n"] if len(models) > 1 else []),
+            agreement_in_words.gain(pairs, margin=margin, student=model, head=head).strip(),
             "\nThe same number of human scores, without a Teacher:\n",
-            agreement_in_words.same_price(qwk, **place),
-            f"\nThe best of {len(qwk)} arms has a QWK of {best['qwk']:.3f}; practice asks for {agreement_in_words.PRACTICE:.2f}.",
+            agreement_in_words.same_price(qwk, student=model, head=head) + "\n",
         ]
+    told = f"The best of {len(qwk)} arms has a QWK of {best['qwk']:.3f}; practice asks for {agreement_in_words.PRACTICE:.2f}."
+    return "\n".join([*lines, told])
+
+
+def larger(profile: str = "ellipse_frozen") -> str:
+    """What the study's last Student, the largest, gains from synthetic scores, beside what its human scores buy without them."""
+    study = config.load(profile)
+    place = {"student": study.section("train_student")["models"][-1], "head": study.headline[1]}
+    qwk, pairs = (arms.pick(artefacts.read_table(profile, f"table_{name}"), **place) for name in ("qwk", "comparisons"))
+    few, role = qwk.set_index("labels"), weights.registry()[place["student"]]["role"]
+    cyborg, gained = few.loc["cyborg"], pairs[pairs["system"] == "cyborg"].set_index("baseline")
+    told = {arm: agreement_in_words.interval(gained.loc[arm]) for arm in ("human", "human+dev")}
+    return (
+        f"On ELLIPSE, a frozen Student of the paper's size (`{place['student']}`, {role.split(', ')[1]}) and "
+        f"{cyborg['n_human'] - cyborg['n_dev']} human scores, mean of {cyborg['seeds']} draws: {few.loc['human', 'qwk']:.3f} "
+        f"alone, {cyborg['qwk']:.3f} with synthetic scores ({told['human']}), {few.loc['human+dev', 'qwk']:.3f} where it learns "
+        f"from the {cyborg['n_dev']} development scores instead (so the difference is {told['human+dev']}), "
+        f"{few.loc['full', 'qwk']:.3f} with all."
     )
 
 
@@ -342,6 +363,7 @@ BLOCKS = {
         demo,
         draws,
         found,
+        larger,
         minutes,
         persuade,
         promised,
