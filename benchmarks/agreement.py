@@ -83,15 +83,14 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def told(table: pd.DataFrame, options: argparse.Namespace, machine: dict) -> str:
+def told(table: pd.DataFrame, options: argparse.Namespace, machine: str) -> str:
     """The page: what was done, and the summary."""
     first = table.iloc[0]
     return (
         f"Teacher `{options.teacher}` of {options.profile}, {first['n_human']} human scores, {options.tokens} tokens of an "
         f"essay, judged on {first['n_dev']} development essays after every epoch. Minutes from nothing, evaluations included: to "
         f"r = {AGREED:.2f} with people's scores (median of the Teachers that came there) and of the whole training; best r and "
-        f"best QWK of a Teacher's epochs, means over the Teachers. {machine['processor']}, {machine['cores']} cores, GPU "
-        f"{machine['gpu']}.\n\n"
+        f"best QWK of a Teacher's epochs, means over the Teachers. {machine}.\n\n"
         + summary(table).to_markdown(index=False, floatfmt=("", "", "", ".1f", ".1f", ".3f", ".3f", ".3f"))
         + "\n"
     )
@@ -123,7 +122,7 @@ def main() -> None:
             order = [list(WAYS).index(one) for one in table["way"]]
             table = table.iloc[np.lexsort((table["epoch"], table["seed"], order))].reset_index(drop=True)
             artefacts.write(file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-            artefacts.write(folder / "agreement.md", told(table, options, provenance.hardware()))
+            artefacts.write(folder / "agreement.md", told(table, options, provenance.machine()))
             provenance.write_json(folder / "agreement.json", provenance.record(how | {"ways": WAYS}))
 
 

@@ -108,7 +108,7 @@ def main() -> None:
     ]
     head = (
         f"Paired bootstrap of a difference in QWK, {RESAMPLES:,} resamples of {ESSAYS:,} essays, one core, processor time, "
-        f"median of {options.rounds} rounds; {provenance.hardware()['processor']}."
+        f"median of {options.rounds} rounds; {provenance.machine()}."
     )
     text = "\n".join([head, "", f"- ours: {middle['ours']:.2f} s", *each])
     folder = paths.results("bench")

@@ -426,11 +426,11 @@ def main() -> None:
 
     rounds = pd.DataFrame(rows)
     table = summary(rounds, peak[dtype.name()])
-    write(folder, rounds, table, peak, models, provenance.hardware(), options.against)
+    write(folder, rounds, table, peak, models, provenance.machine(), options.against)
     print(f"\n{(folder / 'speed.md').read_text(encoding='utf-8')}\n{time.time() - started:.0f} s; {paths.shown(folder)}")
 
 
-def write(folder: Path, rounds: pd.DataFrame, table: pd.DataFrame, peak: dict, models: dict, machine: dict, against: str) -> None:
+def write(folder: Path, rounds: pd.DataFrame, table: pd.DataFrame, peak: dict, models: dict, machine: str, against: str) -> None:
     """speed.csv, speed.md, speed.json."""
     from cyborg_utils.core import provenance
     from cyborg_utils.study import artefacts
@@ -448,7 +448,7 @@ def write(folder: Path, rounds: pd.DataFrame, table: pd.DataFrame, peak: dict, m
         f"Teacher {models['teacher training']}, Student {models['student training']}. Plain: float32, padded to the longest "
         f"allowed, Trainer's and generate()'s defaults; that of lora_from is plain training, that of states plain scoring. "
         + (f"Before: commit {against}. " if against else "")
-        + f"{machine['processor']}, {machine['cores']} cores, GPU {machine['gpu']}; "
+        + f"{machine}; "
         f"its matrix products reach {peak['bf16']:,.0f} GFLOP/s in bf16, {peak['float32']:,.0f} in float32.",
     ]
     artefacts.write(folder / "speed.csv", rounds.to_csv(index=False, float_format="%.6g", lineterminator="\n"))

@@ -55,7 +55,7 @@ def start(way: str, seed: int, *, profile: str = "demo", changes: dict | None = 
     return row
 
 
-def told(table: pd.DataFrame, machine: dict, failed: float) -> str:
+def told(table: pd.DataFrame, machine: str, failed: float) -> str:
     """The page: failures with Wilson's interval, agreement and minutes of each way, from the table alone."""
     from statsmodels.stats.proportion import proportion_confint
 
@@ -86,7 +86,7 @@ def told(table: pd.DataFrame, machine: dict, failed: float) -> str:
         said,
         pd.DataFrame(rows).to_markdown(index=False, floatfmt=("", "", "", "", ".3f", ".3f", ".3f", ".3f", ".1f")),
         f"On the {len(wide)} seeds that all ways have: {'; '.join(pairs)}." if pairs else "",
-        f"{machine['processor']}, {machine['cores']} cores, GPU {machine['gpu']}. Every start: starts.csv.",
+        f"{machine}. Every start: starts.csv.",
     ]
     return "\n\n".join(line for line in lines if line) + "\n"
 
@@ -111,7 +111,7 @@ def main() -> None:
             print(rows[-1], flush=True)
             table = pd.DataFrame(sorted(rows, key=lambda row: (WAYS.index(row["way"]), row["seed"])))
             artefacts.write(file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-            artefacts.write(folder / "README.md", told(table, provenance.hardware(), teacher.FAILED))
+            artefacts.write(folder / "README.md", told(table, provenance.machine(), teacher.FAILED))
             provenance.write_json(folder / "starts.json", provenance.record(TRAINING, measured={"starts": len(table)}))
 
 

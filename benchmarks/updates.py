@@ -84,7 +84,7 @@ def main() -> None:
         artefacts.write(folder / f"{options.profile}.csv", text)
         said = (
             f"# Updates of a Student: {options.profile}\n\n{options.held} training essays that no Student learned from; "
-            f"one seed; {provenance.hardware()['processor']}. `benchmarks/updates.py`.\n\n"
+            f"one seed; {provenance.machine()}. `benchmarks/updates.py`.\n\n"
         )
         artefacts.write(folder / f"{options.profile}.md", said + table.to_markdown(index=False, floatfmt=".3f") + "\n")
         provenance.write_json(folder / f"{options.profile}.json", provenance.record(how, measured={"students": len(found)}))

@@ -232,7 +232,7 @@ def test_minutes_to_an_agreement_are_those_of_the_first_epoch_that_has_it():
     lora, frozen = bench.summary(table).to_dict("records")
     assert (lora["Teachers"], lora["r >= 0.60"], lora["minutes to it"], lora["best r"]) == (2, 2, 4.0, pytest.approx(0.65))
     assert lora["lowest of these"] == pytest.approx(0.61) and frozen["r >= 0.60"] == 0 and np.isnan(frozen["minutes to it"])
-    page = bench.told(table, Namespace(profile="try", teacher="small", tokens=256), {"processor": "P", "cores": 2, "gpu": "none"})
+    page = bench.told(table, Namespace(profile="try", teacher="small", tokens=256), "P, 2 cores")
     assert "180 human scores, 256 tokens of an essay, judged on 271 development essays" in page and "P, 2 cores" in page
 
 

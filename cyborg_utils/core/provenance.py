@@ -82,6 +82,13 @@ def hardware() -> dict[str, Any]:
     }
 
 
+def machine() -> str:
+    """Processor, cores that this process may use, and GPU, as in `AMD EPYC, 1 core, no GPU`."""
+    here = hardware()
+    cores = f"{here['cores']} core{'' if here['cores'] == 1 else 's'}"
+    return f"{here['processor']}, {cores}, {'no GPU' if here['gpu'] == 'none' else here['gpu']}"
+
+
 def summary() -> str:
     """Versions and hardware in two lines, which every notebook prints first."""
     packages = ", ".join(f"{name} {value}" for name, value in versions().items())
