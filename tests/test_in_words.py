@@ -52,6 +52,19 @@ def test_a_gain_is_told_with_its_interval_p_and_equivalence():
     assert "Against `human+dev`, which learned from all of these human scores: +0.020 [-0.010, +0.050], not" in gain(GAINED, fair)
 
 
+def test_other_students_are_told_with_each_baseline():
+    other = {"student": "t", "qwk": 0.7, "qwk_baseline": 0.69}
+    none = pair("cyborg", "human", 0.01, -0.01, 0.03, p_holm=0.9) | other
+    fair = pair("cyborg", "human+dev", -0.02, -0.04, 0.0, p_holm=0.9) | other | {"qwk_baseline": 0.72}
+    rows = pd.DataFrame([GAINED, BOUND, none, fair, FULL | other])
+    (line,) = agreement_in_words.other_students(rows, **ONE).splitlines()
+    assert line.startswith(
+        "- 10% of X, t, h head: `cyborg` 0.700, over `human` 0.690 +0.010 [-0.010, +0.030], not beyond chance (p ="
+    )
+    assert "; over `human+dev` 0.720 -0.020 [" in line
+    assert agreement_in_words.other_students(rows[:2], **ONE) == ""
+
+
 def test_the_same_number_of_human_scores_without_a_teacher():
     columns = ["fraction", "n_human", "n_dev", "labels", "student", "head", "qwk", "low", "high"]
     rows = [(0.1, 451, 271, "cyborg", "s", "h", 0.65, 0.6, 0.7), (0.1, 451, 271, "human", "s", "h", 0.55, 0.5, 0.6)]

@@ -54,21 +54,20 @@ def sizes(profile: str) -> str:
 
 
 def chance(profile: str) -> str:
-    """What is beyond chance, and what the same human scores buy without a Teacher: notebook 05's sentences, for each Student."""
-    study = config.load(profile)
-    models, (_, head) = study.section("train_student")["models"], study.headline
+    """What is beyond chance, what the same human scores buy without a Teacher, and other Students: notebook 05's sentences."""
+    place = dict(zip(("student", "head"), config.load(profile).headline, strict=True))
     pairs, qwk = (artefacts.read_table(profile, f"table_{name}") for name in ("comparisons", "qwk"))
     margin, best = pairs["margin"].iloc[0], qwk.loc[qwk["qwk"].idxmax()]
-    lines = []
-    for model in models:
-        lines += [
-            *([f"Student `{model}`:\n"] if len(models) > 1 else []),
-            agreement_in_words.gain(pairs, margin=margin, student=model, head=head).strip(),
+    return "\n".join(
+        [
+            agreement_in_words.gain(pairs, margin=margin, **place).strip(),
             "\nThe same number of human scores, without a Teacher:\n",
-            agreement_in_words.same_price(qwk, student=model, head=head) + "\n",
+            agreement_in_words.same_price(qwk, **place),
+            "\nWhat it brings other Students:\n",
+            agreement_in_words.other_students(pairs, **place),
+            f"\nThe best of {len(qwk)} arms has a QWK of {best['qwk']:.3f}; practice asks for {agreement_in_words.PRACTICE:.2f}.",
         ]
-    told = f"The best of {len(qwk)} arms has a QWK of {best['qwk']:.3f}; practice asks for {agreement_in_words.PRACTICE:.2f}."
-    return "\n".join([*lines, told])
+    )
 
 
 def larger(profile: str = "ellipse_frozen") -> str:

@@ -108,6 +108,17 @@ def gain(table_comparisons: pd.DataFrame, *, student: str, head: str, margin: fl
     return "\n".join(lines)
 
 
+def other_students(table_comparisons: pd.DataFrame, *, student: str, head: str) -> str:
+    """What `cyborg` brings the Students that are not this one, share by share; "" where there is no other."""
+    rows = arms.pick(table_comparisons, system="cyborg")
+    rows = rows[((rows["student"] != student) | (rows["head"] != head)) & rows["baseline"].isin(["human", "human+dev"])]
+    lines = []
+    for (share, name, kind), part in rows.groupby(["fraction", "student", "head"], sort=False):
+        told = "; ".join(f"over `{row['baseline']}` {row['qwk_baseline']:.3f} {_verdict(row)}" for _, row in part.iterrows())
+        lines.append(f"- {share:.0%} of X, {label(name)}, {kind} head: `cyborg` {part['qwk'].iloc[0]:.3f}, {told}.")
+    return "\n".join(lines)
+
+
 def each_seed(table_seeds: pd.DataFrame, *, student: str, head: str) -> str:
     """In how many seeds alone the Cyborg Student is better, from `agreement.seed_by_seed`; empty for a single seed."""
     lines, rows = [], arms.pick(table_seeds, student=student, head=head)
