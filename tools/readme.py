@@ -119,11 +119,10 @@ def public() -> str:
 
 
 def study(profile: str) -> str:
-    """QWK with interval and the share of the gap closed, a row for every arm of each Student with the first head, by fraction."""
-    learners = config.load(profile)
-    models, (_, head) = learners.section("train_student")["models"], learners.headline
+    """QWK with interval and the share of the gap closed, a row for every arm of each Student and head, by fraction."""
+    models, heads = (config.load(profile).section("train_student")[name] for name in ("models", "heads"))
     qwk, gaps = arms.systems(artefacts.read_table(profile, "table_qwk")), artefacts.read_table(profile, "table_gap_closed")
-    own = qwk[(qwk["student"].isin(models) & (qwk["head"] == head)) | (qwk["student"] == "teacher")]
+    own = qwk[qwk["student"].isin([*models, "teacher"])]
     whole = int((own["n_human"] - own["n_dev"])[own["arm"] == "full"].max())
     names = [
         "human scores paid for",
@@ -134,15 +133,17 @@ def study(profile: str) -> str:
         "share of the gap closed (over essays)",
     ]
     lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
-    order = {"student": pd.Categorical(own["student"], [*models, "teacher"]), "arm": pd.Categorical(own["arm"], list(LABELS))}
-    own = own.assign(**order).sort_values(["fraction", "student", "arm"])
+    order = {"student": [*models, "teacher"], "head": [*heads, *arms.TEACHER.values()], "arm": list(LABELS)}
+    own = own.assign(**{name: pd.Categorical(own[name], values) for name, values in order.items()})
+    own = own.sort_values(["fraction", *order])
     for row in own.itertuples():
         u = int(row.n_human - row.n_dev)
         counts = {"u": u, "rest": whole - u, "all": whole, "paid": int(row.n_human)}
-        gap = arms.pick(gaps, student=row.student, head=head, fraction=row.fraction, labels=row.arm, resolved=True)
+        gap = arms.pick(gaps, student=row.student, head=row.head, fraction=row.fraction, labels=row.arm, resolved=True)
         share = "".join("{:.0%} ({:.0%} to {:.0%})".format(*values) for values in gap[["gap_closed", "low", "high"]].to_numpy())
         interval = f"{row.low:.3f} to {row.high:.3f} ({row.interval_of})"
-        who = f"{row.student}, " if len(models) > 1 and row.student in models else ""
+        several = [name for name, of in ((row.student, models), (row.head, heads)) if len(of) > 1 and row.student in models]
+        who = ", ".join([*several, ""])
         cells = (f"{u:,} + {row.n_dev:,} development", who + LABELS[row.arm].format(**counts), row.seeds, f"{row.qwk:.3f}")
         lines.append(f"| {' | '.join(map(str, [*cells, interval, share]))} |")
     return "\n".join(lines)
