@@ -70,21 +70,25 @@ def chance(profile: str) -> str:
     )
 
 
-def larger(profile: str = "ellipse_frozen") -> str:
+def larger(profile: str) -> str:
     """What the study's last Student, the largest, gains from synthetic scores, beside what its human scores buy without them."""
     study = config.load(profile)
     place = {"student": study.section("train_student")["models"][-1], "head": study.headline[1]}
     qwk, pairs = (arms.pick(artefacts.read_table(profile, f"table_{name}"), **place) for name in ("qwk", "comparisons"))
-    few, role = qwk.set_index("labels"), weights.registry()[place["student"]]["role"]
-    cyborg, gained = few.loc["cyborg"], pairs[pairs["system"] == "cyborg"].set_index("baseline")
-    told = {arm: agreement_in_words.interval(gained.loc[arm]) for arm in ("human", "human+dev")}
-    return (
-        f"On ELLIPSE, a frozen Student of the paper's size (`{place['student']}`, {role.split(', ')[1]}) and "
-        f"{cyborg['n_human'] - cyborg['n_dev']} human scores, mean of {cyborg['seeds']} draws: {few.loc['human', 'qwk']:.3f} "
-        f"alone, {cyborg['qwk']:.3f} with synthetic scores ({told['human']}), {few.loc['human+dev', 'qwk']:.3f} where it learns "
-        f"from the {cyborg['n_dev']} development scores instead (so the difference is {told['human+dev']}), "
-        f"{few.loc['full', 'qwk']:.3f} with all."
-    )
+    pairs, full = pairs[pairs["system"] == "cyborg"], arms.pick(qwk, labels="full")["qwk"].item()
+    said = []
+    for fraction, part in pairs.groupby("fraction"):
+        few, gained = arms.pick(qwk, fraction=fraction).set_index("labels"), part.set_index("baseline")
+        told = {arm: agreement_in_words.interval(gained.loc[arm]) for arm in ("human", "human+dev")}
+        cyborg, score = few.loc["cyborg"], few["qwk"].map("{:.3f}".format)
+        said.append(
+            f"with {cyborg['n_human'] - cyborg['n_dev']} human scores, a QWK of {score['human']} alone and {score['cyborg']} on "
+            f"Cyborg Data ({told['human']}), {score['human+dev']} where it learns from the {cyborg['n_dev']} development scores "
+            f"instead (Cyborg Data: {told['human+dev']})"
+        )
+    corpus, size = study.section("prepare_data")["corpus"].upper(), weights.registry()[place["student"]]["role"].split(", ")[1]
+    who = f"On {corpus} a frozen Student of the paper's size (`{place['student']}`, {size}; mean of {cyborg['seeds']} draws)"
+    return f"{who} has, {'; '.join(said)}; {full:.3f} with all."
 
 
 def teachers(profile: str) -> str:
@@ -267,6 +271,13 @@ def persuade(profile: str = "persuade_here") -> str:
     )
 
 
+def students(profile: str) -> str:
+    """The paper's claims on agreement for every Student of a study."""
+    table = replication.by_student(profile)
+    lines = ["| the paper's claim | Student | here | verdict |", "|---|---|---|---|"]
+    return "\n".join(lines + [f"| {row.claim} | {row.student} | {row.here} | **{row.verdict}** |" for row in table.itertuples()])
+
+
 def verdicts(profile: str = "persuade_here") -> str:
     """The paper's claims one by one."""
     return replication.page(profile)
@@ -371,6 +382,7 @@ BLOCKS = {
         readings,
         sizes,
         starts,
+        students,
         study,
         teachers,
         updates,

@@ -14,7 +14,7 @@ import pandas as pd
 from cyborg_utils.core import config
 from cyborg_utils.core.errors import CyborgError
 from cyborg_utils.data.sources import PERSUADE_SPLIT
-from cyborg_utils.study import artefacts, paper
+from cyborg_utils.study import arms, artefacts, paper
 from cyborg_utils.study.agreement_in_words import interval
 
 YES, NO, OPEN, WAITING = "replicated", "not replicated", "undecided", "waiting"
@@ -192,6 +192,33 @@ def verdicts(profile: str) -> pd.DataFrame:
         row = {"claim": claim.text, "here": found.here, "verdict": found.verdict, "change": claim.change}
         rows.append(row | {"notebook": claim.notebook})
     return pd.DataFrame(rows)
+
+
+def by_student(profile: str) -> pd.DataFrame:
+    """The claims on agreement for each of a study's Students and heads, at the share of human scores nearest the paper's 10 %.
+
+    Columns claim, student, here, verdict. It rests on notebook 05, so it serves studies without notebook 16 too. The intervals
+    hold for other essays, and for other seeds where there are several. Raises CyborgError where notebook 05 has not run.
+    """
+    section, found = config.load(profile).section("train_student"), []
+    pairs, qwk = (_near(profile, f"table_{name}") for name in ("comparisons", "qwk"))
+    for model, head in [(model, head) for model in section["models"] for head in section["heads"]]:
+        ours = arms.pick(pairs, student=model, head=head, system="cyborg").set_index("baseline")
+        gain, full = ours.loc["human"], ours.loc["full"]
+        few = arms.pick(qwk, student=model, head=head, labels="human").iloc[0]
+        told = f"{few['qwk']:.3f} [{few['low']:.3f}, {few['high']:.3f}]"
+        rise = f"{few['qwk']:.3f} to {gain['qwk']:.3f} with {gain['n_human'] - gain['n_dev']:,} human scores; {interval(gain)}"
+        judged = {
+            0: (rise, direction(gain["low"], gain["high"], 1)),
+            1: (interval(gain), contains(PUBLISHED["gain"].value, gain["low"], gain["high"])),
+            2: (told, contains(PUBLISHED["human"].value, few["low"], few["high"])),
+            4: (interval(full), not_below(full["low"], full["high"], NEAR)),
+        }
+        found += [(at, f"{model}, {head}", *said) for at, said in judged.items()]
+    table = pd.DataFrame(found, columns=["claim", "student", "here", "verdict"]).sort_values(
+        "claim", kind="stable", ignore_index=True
+    )
+    return table.assign(claim=[CLAIMS[at].text for at in table["claim"]])
 
 
 def differs(profile: str) -> list[str]:
