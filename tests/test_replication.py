@@ -137,11 +137,20 @@ def test_every_student_is_judged_at_the_share_nearest_the_papers(study):
     place = {"student": "all-minilm-l6-v2", "head": "regression", "n_human": 90, "n_dev": 30}
     arm = {"qwk": 0.64, "low": 0.62, "high": 0.68}
     write(study, "table_qwk", [place | arm | {"fraction": share, "labels": "human"} for share in (0.02, 0.1)])
-    pair = place | {"system": "cyborg", "qwk": 0.79, "difference": 0.15, "low": 0.12, "high": 0.18}
-    full = pair | {"baseline": "full", "difference": -0.02, "low": -0.06, "high": 0.02}
+    pair = place | {
+        "system": "cyborg",
+        "qwk": 0.79,
+        "difference": 0.15,
+        "low": 0.12,
+        "high": 0.18,
+        "prompt_low": None,
+        "prompt_high": None,
+    }
+    full = pair | {"baseline": "full", "difference": -0.02, "low": -0.06, "high": 0.02, "prompt_low": -0.09, "prompt_high": 0.01}
     far = pair | {"fraction": 0.02, "baseline": "human", "low": -0.1, "high": -0.05}
     write(study, "table_comparisons", [far, pair | {"fraction": 0.1, "baseline": "human"}, full | {"fraction": 0.1}])
     table = replication.by_student(study)
     assert table["verdict"].tolist() == [YES, YES, YES, OPEN] and set(table["student"]) == {"all-minilm-l6-v2, regression"}
     assert table["here"][0] == "0.640 to 0.790 with 60 human scores; +0.150 [+0.120, +0.180]"
+    assert table["here"][3] == "-0.020 [-0.060, +0.020]; for other prompts too [-0.090, +0.010]"
     assert table["claim"].tolist() == [replication.CLAIMS[at].text for at in (0, 1, 2, 4)]

@@ -57,15 +57,14 @@ def chance(profile: str) -> str:
     """What is beyond chance, what the same human scores buy without a Teacher, and other Students: notebook 05's sentences."""
     place = dict(zip(("student", "head"), config.load(profile).headline, strict=True))
     pairs, qwk = (artefacts.read_table(profile, f"table_{name}") for name in ("comparisons", "qwk"))
-    margin, best = pairs["margin"].iloc[0], qwk.loc[qwk["qwk"].idxmax()]
     return "\n".join(
         [
-            agreement_in_words.gain(pairs, margin=margin, **place).strip(),
+            agreement_in_words.gain(pairs, margin=pairs["margin"].iloc[0], **place).strip(),
             "\nThe same number of human scores, without a Teacher:\n",
             agreement_in_words.same_price(qwk, **place),
             "\nWhat it brings other Students:\n",
             agreement_in_words.other_students(pairs, **place),
-            f"\nThe best of {len(qwk)} arms has a QWK of {best['qwk']:.3f}; practice asks for {agreement_in_words.PRACTICE:.2f}.",
+            f"\n{agreement_in_words.ceiling(scores.raters(profile), qwk, config.load(profile).scale)}",
         ]
     )
 
@@ -154,9 +153,10 @@ def study(profile: str) -> str:
 
 
 def found(profile: str = "ellipse") -> str:
-    """The sentence that each notebook beyond the paper found, from its record; a notebook that was not run says so."""
-    lines = []
-    for number, (notebook, question) in enumerate(QUESTIONS.items(), 1):
+    """The sentence that each of the study's notebooks beyond the paper found, from its record; one that was not run says so."""
+    lines, extras = [], config.load(profile).extras
+    asked = [(notebook, question) for notebook, question in QUESTIONS.items() if notebook[3:] in extras]
+    for number, (notebook, question) in enumerate(asked, 1):
         file = artefacts.record_file(profile, notebook, "")
         page, sentence = os.path.relpath(paths.notebook(notebook), paths.CHECKOUT), "*Not run on these essays yet.*"
         if file.is_file():
@@ -278,6 +278,26 @@ def students(profile: str) -> str:
     return "\n".join(lines + [f"| {row.claim} | {row.student} | {row.here} | **{row.verdict}** |" for row in table.itertuples()])
 
 
+def tuned(profile: str) -> str:
+    """What fine-tuned Students gain, by head, in a study with one share of human scores; and what ridge on words does."""
+    model, heads = config.load(profile).headline[0], config.load(profile).section("train_student")["heads"]
+    qwk, pairs = (artefacts.read_table(profile, f"table_{name}") for name in ("qwk", "comparisons"))
+    said = []
+    for student, head in [*((model, head) for head in heads), ("ridge", "regression")]:
+        place = {"student": student, "head": head}
+        score = arms.pick(qwk, **place).set_index("labels")["qwk"].map("{:.3f}".format)
+        gain = agreement_in_words.interval(arms.pick(pairs, system="cyborg", baseline="human", **place).iloc[0])
+        who = "ridge on words" if student == "ridge" else f"a {head} head"
+        said.append(
+            f"{who} {score['human']} alone, {score['cyborg']} on Cyborg Data ({gain}), {score['full']} on all human scores"
+        )
+    few, teacher = (arms.pick(arms.systems(qwk), arm=arm).iloc[0] for arm in ("human", "teacher"))
+    return (
+        f"Fine-tuned as in the paper, with {few['n_human'] - few['n_dev']} human scores ({few['n_dev']} more for development), "
+        f"drawn once, and {few['n']} test essays: {'; '.join(said)}; the Teacher {teacher['qwk']:.3f}."
+    )
+
+
 def verdicts(profile: str = "persuade_here") -> str:
     """The paper's claims one by one."""
     return replication.page(profile)
@@ -385,6 +405,7 @@ BLOCKS = {
         students,
         study,
         teachers,
+        tuned,
         updates,
         verdicts,
         whom,

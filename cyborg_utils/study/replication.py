@@ -99,10 +99,15 @@ def _best(profile: str) -> Found:
     return Found(told + interval(row, "gain"), direction(row["low"], row["high"], 1))
 
 
+def _for_prompts(row: pd.Series) -> str:
+    """A difference with its interval, and the one over prompts where there are several."""
+    told = f"; for other prompts too [{row['prompt_low']:+.3f}, {row['prompt_high']:+.3f}]"
+    return interval(row) + (told if row["prompt_low"] == row["prompt_low"] else "")
+
+
 def _full(profile: str) -> Found:
     row = _near(profile, "table_probe_differences").set_index("baseline").loc["full"]
-    told = f"{interval(row)}; for other prompts too [{row['prompt_low']:+.3f}, "
-    return Found(f"{told}{row['prompt_high']:+.3f}]", not_below(row["low"], row["high"], NEAR))
+    return Found(_for_prompts(row), not_below(row["low"], row["high"], NEAR))
 
 
 def _fact(name: str) -> Callable[[str], Found]:
@@ -207,12 +212,14 @@ def by_student(profile: str) -> pd.DataFrame:
         gain, full = ours.loc["human"], ours.loc["full"]
         few = arms.pick(qwk, student=model, head=head, labels="human").iloc[0]
         told = f"{few['qwk']:.3f} [{few['low']:.3f}, {few['high']:.3f}]"
-        rise = f"{few['qwk']:.3f} to {gain['qwk']:.3f} with {gain['n_human'] - gain['n_dev']:,} human scores; {interval(gain)}"
+        rise = (
+            f"{few['qwk']:.3f} to {gain['qwk']:.3f} with {gain['n_human'] - gain['n_dev']:,} human scores; {_for_prompts(gain)}"
+        )
         judged = {
             0: (rise, direction(gain["low"], gain["high"], 1)),
             1: (interval(gain), contains(PUBLISHED["gain"].value, gain["low"], gain["high"])),
             2: (told, contains(PUBLISHED["human"].value, few["low"], few["high"])),
-            4: (interval(full), not_below(full["low"], full["high"], NEAR)),
+            4: (_for_prompts(full), not_below(full["low"], full["high"], NEAR)),
         }
         found += [(at, f"{model}, {head}", *said) for at, said in judged.items()]
     table = pd.DataFrame(found, columns=["claim", "student", "here", "verdict"]).sort_values(
