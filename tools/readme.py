@@ -273,9 +273,16 @@ def persuade(profile: str = "persuade_here") -> str:
 
 def students(profile: str) -> str:
     """The paper's claims on agreement for every Student of a study."""
-    table = replication.by_student(profile)
+    rows = replication.by_student(profile).itertuples()
     lines = ["| the paper's claim | Student | here | verdict |", "|---|---|---|---|"]
-    return "\n".join(lines + [f"| {row.claim} | {row.student} | {row.here} | **{row.verdict}** |" for row in table.itertuples()])
+    return "\n".join(lines + [f"| {row.claim} | {row.student} | {row.here} | **{row.verdict}** |" for row in rows])
+
+
+def directions(profile: str) -> str:
+    """The paper's claims on the Teacher's and the first Student's bias, from notebook 06."""
+    rows = replication.verdicts(profile).query("notebook == '06_analyze_bias'").itertuples()
+    lines = ["| the paper's claim | here | verdict |", "|---|---|---|"]
+    return "\n".join(lines + [f"| {row.claim} | {row.here} | **{row.verdict}** |" for row in rows])
 
 
 def tuned(profile: str) -> str:
@@ -392,6 +399,7 @@ BLOCKS = {
         chance,
         claim,
         demo,
+        directions,
         draws,
         found,
         larger,
