@@ -298,10 +298,11 @@ def tuned(profile: str) -> str:
         said.append(
             f"{who} {score['human']} alone, {score['cyborg']} on Cyborg Data ({gain}), {score['full']} on all human scores"
         )
+    corpus = config.load(profile).section("prepare_data")["corpus"].upper()
     few, teacher = (arms.pick(arms.systems(qwk), arm=arm).iloc[0] for arm in ("human", "teacher"))
     return (
-        f"Fine-tuned as in the paper, with {few['n_human'] - few['n_dev']} human scores ({few['n_dev']} more for development), "
-        f"drawn once, and {few['n']} test essays: {'; '.join(said)}; the Teacher {teacher['qwk']:.3f}."
+        f"On {corpus}, fine-tuned as in the paper, with {few['n_human'] - few['n_dev']} human scores ({few['n_dev']} more for "
+        f"development), drawn once, and {few['n']} test essays: {'; '.join(said)}; the Teacher {teacher['qwk']:.3f}."
     )
 
 
