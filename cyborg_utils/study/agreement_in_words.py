@@ -254,8 +254,9 @@ def ceiling(raters: pd.DataFrame, table_qwk: pd.DataFrame, scale: Scale) -> str:
     above = (table_qwk["qwk"] > people).sum()
     return (
         f"Two people agree with QWK **{people:.3f}** on {double:,} test essays; {above} of {len(table_qwk)} arms agree better "
-        f"with the first of them than the second does. {told}. Against the *true* score (PRMSE) the best arm is "
-        f"{label(top['labels'])} ({label(top['student'])}) with {top['prmse']:.3f}."
+        "with the human score than these two with each other, which is easier where the score is their mean or sum. "
+        f"{told}. Against the *true* score (PRMSE) the best arm is {label(top['labels'])} ({label(top['student'])}) with "
+        f"{top['prmse']:.3f}."
     )
 
 
