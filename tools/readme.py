@@ -273,16 +273,20 @@ def persuade(profile: str = "persuade_here") -> str:
 
 def students(profile: str) -> str:
     """The paper's claims on agreement for every Student of a study."""
-    rows = replication.by_student(profile).itertuples()
-    lines = ["| the paper's claim | Student | here | verdict |", "|---|---|---|---|"]
-    return "\n".join(lines + [f"| {row.claim} | {row.student} | {row.here} | **{row.verdict}** |" for row in rows])
+    return _claims(replication.by_student(profile), claim="the paper's claim", student="Student", here="here", verdict="verdict")
 
 
 def directions(profile: str) -> str:
     """The paper's claims on the Teacher's and the first Student's bias, from notebook 06."""
-    rows = replication.verdicts(profile).query("notebook == '06_analyze_bias'").itertuples()
-    lines = ["| the paper's claim | here | verdict |", "|---|---|---|"]
-    return "\n".join(lines + [f"| {row.claim} | {row.here} | **{row.verdict}** |" for row in rows])
+    table = replication.verdicts(profile).query("notebook == '06_analyze_bias'")
+    return _claims(table, claim="the paper's claim", here="here", verdict="verdict")
+
+
+def _claims(table: pd.DataFrame, **names: str) -> str:
+    """The columns of a table of claims that have a name here, with their verdicts in bold."""
+    rows = table.assign(verdict="**" + table["verdict"] + "**")[[*names]].to_numpy()
+    lines = [f"| {' | '.join(cells)} |" for cells in (names.values(), *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(names), *lines[1:]])
 
 
 def tuned(profile: str) -> str:
